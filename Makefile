@@ -1,0 +1,51 @@
+# Two commands: `make demo` runs the main job, `make test` passes the tests. Each sets up what it
+# needs in .venv; the second time neither downloads anything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALLED := $(VENV)/.installed
+JUDGES := $(VENV)/judges/model-signing
+
+.PHONY: help install demo test lint bench clean
+
+help:
+	@echo "make demo    start a registry, publish, verify and install two real components"
+	@echo "make test    run every test"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make bench   measure the promised ratios (minutes)"
+	@echo "make clean   remove .venv and caches"
+
+install: $(INSTALLED)
+
+$(INSTALLED): constraints.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (first time only)"
+	@$(PIP) install --require-hashes --requirement constraints.txt
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# Programs that judge our formats, each apart from our own environment.
+$(JUDGES)/.installed: tests/interop/judges/model-signing.txt $(INSTALLED)
+	@test -x $(JUDGES)/bin/python || $(BIN)/python -m venv $(JUDGES)
+	@echo "Installing the independent verifier into $(JUDGES) (first time only)"
+	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/forge-server demo $(DEMO)
+
+test: $(INSTALLED) $(JUDGES)/.installed
+	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing $(BIN)/python -m pytest $(PYTEST)
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
