@@ -1,0 +1,233 @@
+"""Writing TUF roles: each function takes the current bytes and returns the next, signed.
+
+Nothing is changed in place: what somebody signed stays as it was signed, and the new version
+carries one number more and a fresh expiry (TUF specification 1.0, §4.3 to §4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from packaging.version import Version
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from . import manifest as manifests
+from . import oms
+from .digests import sha256_hex
+from .errors import ConflictError, VerificationError
+from .keys import PrivateKey, PublicKey
+from .manifest import Manifest
+from .names import ComponentName
+from .roles import (
+    EXPIRY,
+    IndexEntry,
+    OrgProfile,
+    check_reason,
+    index_of,
+    level_of,
+    parse_signed,
+    parse_targets,
+    paths_of,
+)
+
+
+def sign_role(signed: Targets, keys: Iterable[PrivateKey]) -> bytes:
+    """The bytes of ``signed`` with a signature by each of ``keys``."""
+    metadata = Metadata(signed)
+    for key in keys:
+        metadata.sign(key.tuf_signer, append=True)
+    return metadata.to_bytes()
+
+
+def add_signatures(data: bytes, keys: Iterable[PrivateKey]) -> bytes:
+    """The role ``data`` with signatures by ``keys`` added to those it has."""
+    metadata = parse_targets(data, "role")
+    for key in keys:
+        metadata.sign(key.tuf_signer, append=True)
+    return metadata.to_bytes()
+
+
+def new_role(keys: Iterable[PrivateKey], now: datetime, level: str) -> bytes:
+    """An empty role of ``level`` (``registrar``, ``organisation``, ``project``), version 1."""
+    return sign_role(Targets(version=1, expires=_expiry(now, level)), keys)
+
+
+def _expiry(now: datetime, level: str) -> datetime:
+    return (now + EXPIRY[level]).replace(microsecond=0)
+
+
+def _next(data: bytes, role: str, now: datetime) -> Targets:
+    signed = parse_targets(data, role).signed
+    signed.version += 1
+    signed.expires = _expiry(now, level_of(role))
+    return signed
+
+
+def add_release(
+    current: bytes | None,
+    manifest: Manifest,
+    bundle: bytes,
+    keys: Iterable[PrivateKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the project's role, with the release added and signed by ``keys``.
+
+    Raises:
+        ConflictError: the version is there already (``version-taken``, with its
+            ``manifest_sha256``).
+    """
+    component = manifest.component
+    if current is None:
+        signed = Targets(version=1, expires=_expiry(now, "project"))
+    else:
+        signed = _next(current, component.role, now)
+    check_version_free(index_of(signed, component), manifest)
+    entry = _target(component.target(manifest.version, manifests.FILE), manifest.raw)
+    entry.unrecognized_fields["custom"] = {"kind": manifest.kind, "requires": manifest.requires}
+    signed.targets[entry.path] = entry
+    signature = _target(component.target(manifest.version, oms.FILE), bundle)
+    signed.targets[signature.path] = signature
+    return sign_role(signed, keys)
+
+
+def check_version_free(index: Mapping[str, IndexEntry], manifest: Manifest) -> None:
+    """Raises `ConflictError` (``version-taken``) when the index holds the manifest's version."""
+    # Compared as versions: 1.0 and 1.0.0 are one version to every resolver.
+    taken = next((entry for entry in index.values() if entry.version == manifest.version), None)
+    if taken is not None:
+        same = taken.manifest_sha256 == manifest.digest
+        raise ConflictError(
+            "version-taken",
+            f"{manifest.component} {manifest.version} is published already"
+            + (
+                " with this very content"
+                if same
+                else f" with other content: manifest {taken.manifest_sha256} is there, "
+                f"{manifest.digest} is offered"
+            ),
+            "a published version never changes; raise version in forge.toml",
+            manifest_sha256=taken.manifest_sha256,
+        )
+
+
+def _target(path: str, data: bytes) -> TargetFile:
+    return TargetFile(len(data), {"sha256": sha256_hex(data)}, path)
+
+
+def set_yanked(
+    current: bytes,
+    component: ComponentName,
+    version: Version,
+    reason: str | None,
+    keys: Iterable[PrivateKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the project's role with the release yanked for ``reason``, or, with
+    None, no longer yanked.
+
+    Raises:
+        VerificationError: no such version (``chain-broken``).
+        MalformedError: a reason that is not one line of plain text.
+    """
+    if reason is not None:
+        check_reason(reason)
+    signed = _next(current, component.role, now)
+    index_of(signed, component)  # a spoilt index is not signed again
+    target = signed.targets.get(component.target(version, manifests.FILE))
+    if target is None:
+        raise VerificationError("chain-broken", str(component), f"a version {version}", "none")
+    custom = {key: value for key, value in target.custom.items() if key != "yanked"}
+    if reason is not None:
+        custom["yanked"] = reason
+    target.unrecognized_fields["custom"] = custom
+    return sign_role(signed, keys)
+
+
+def add_project(
+    org_role: bytes,
+    component: ComponentName,
+    publisher_keys: Sequence[PublicKey],
+    threshold: int,
+    org_keys: Iterable[PrivateKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the organisation's role, delegating the project to its publishers."""
+    signed = _next(org_role, component.org, now)
+    _delegate(signed, component.role, publisher_keys, threshold, None)
+    return sign_role(signed, org_keys)
+
+
+def add_organisation(
+    registrar: bytes,
+    name: str,
+    profile: OrgProfile,
+    org_keys: Sequence[PublicKey],
+    threshold: int,
+    keys: Iterable[PrivateKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the registrar's role, with the organisation and its profile in it."""
+    signed = _next(registrar, "registrar", now)
+    _delegate(signed, name, org_keys, threshold, profile)
+    return sign_role(signed, keys)
+
+
+def delegate(parent: Targets, role: str, keys: Sequence[PublicKey], threshold: int) -> None:
+    """Adds to ``parent`` a delegation to ``role`` (for the authority's own ceremony)."""
+    _delegate(parent, role, keys, threshold, None)
+
+
+def _delegate(
+    parent: Targets,
+    role: str,
+    keys: Sequence[PublicKey],
+    threshold: int,
+    profile: OrgProfile | None,
+) -> None:
+    if parent.delegations is None:
+        parent.delegations = Delegations(keys={}, roles={})
+    roles = parent.delegations.roles
+    if roles is None or role in roles:
+        raise ConflictError("name-taken", f"{role} is delegated already", "choose another name")
+    extra = {}
+    if profile is not None:
+        extra["forge"] = {"kind": profile.kind, "display_name": profile.display_name}
+    roles[role] = DelegatedRole(
+        role, [], threshold, terminating=True, paths=paths_of(role), unrecognized_fields=extra
+    )
+    for key in keys:
+        parent.add_key(key.tuf, role)
+
+
+def sign_snapshot(
+    versions: Mapping[str, int], version: int, key: PrivateKey, now: datetime
+) -> bytes:
+    """snapshot.json listing ``{role: version}`` (targets and every role below it; TUF §4.4)."""
+    meta = {f"{role}.json": MetaFile(number) for role, number in sorted(versions.items())}
+    signed = Snapshot(version=version, expires=_expiry(now, "snapshot"), meta=meta)
+    return _sign(signed, key)
+
+
+def sign_timestamp(snapshot: bytes, version: int, key: PrivateKey, now: datetime) -> bytes:
+    """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6)."""
+    number = parse_signed(snapshot, "snapshot", "snapshot").signed.version
+    meta = MetaFile(number, len(snapshot), {"sha256": sha256_hex(snapshot)})
+    signed = Timestamp(version=version, expires=_expiry(now, "timestamp"), snapshot_meta=meta)
+    return _sign(signed, key)
+
+
+def _sign(signed: Snapshot | Timestamp, key: PrivateKey) -> bytes:
+    metadata: Metadata[Any] = Metadata(signed)
+    metadata.sign(key.tuf_signer)
+    return metadata.to_bytes()
