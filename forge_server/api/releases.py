@@ -1,0 +1,107 @@
+"""``/roles``, ``/releases`` and ``/blobs``: everything that publishing needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from signing.digests import parse_digest
+from signing.names import ComponentName
+from storage import BlobMismatchError
+
+from ..errors import RegistryError
+from ..services.releases import OfferText, Receipt
+from ..services.roles import as_bytes
+from .bodies import content_length, interrupted, read_json, upload_stream
+from .rendering import instant
+from .requests import answer, audited, authenticated, caller, registry
+
+
+def add_routes(api: Blueprint) -> None:
+    api.get("/roles/<role>")(show_role)
+    api.post("/roles")(accept_roles)
+    api.post("/releases")(offer_release)
+    api.put("/blobs/<digest>")(put_blob)
+    api.route("/blobs/<digest>", methods=["HEAD"])(head_blob)
+
+
+@audited("role.show")
+def show_role(role: str) -> Response:
+    response = Response(registry().roles.current(role), content_type="application/json")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@audited("role.accept")
+def accept_roles() -> Response:
+    registry().throttle.check(request.remote_addr, registry().clock())
+    body = read_json(registry().settings.max_roles_bytes).only(["roles"])
+    accepted = registry().roles.accept(caller(), as_bytes(body.object("roles").value))
+    return answer({"accepted": dict(accepted.roles), "snapshot": accepted.snapshot})
+
+
+@audited("release.publish")
+def offer_release() -> Response:
+    who = authenticated()
+    limit = registry().settings.max_offer_bytes
+    body = read_json(limit).only(("manifest", "bundle", "roles"))
+    text = OfferText(
+        manifest=body.text("manifest", max_chars=limit).encode(),
+        bundle=body.text("bundle", max_chars=limit).encode(),
+        roles=as_bytes(body.object("roles").value),
+    )
+    result = registry().releases.offer(who, text)
+    if result.receipt is None:
+        missing = [{"sha256": sha256, "size": size} for sha256, size in result.missing.items()]
+        return answer({"state": "missing", "missing": missing})
+    document = {"state": "published", "receipt": _receipt(result.receipt)}
+    return answer(document, 201 if result.created else 200)
+
+
+@audited("blob.store")
+def put_blob(digest: str) -> Response:
+    who = authenticated()
+    component = _component()
+    parse_digest(digest, "address: sha256")
+    size = content_length(registry().settings.max_blob_bytes)
+    # Asked before the body is touched: a refusal must not cost anybody an upload.
+    registry().releases.require_publisher(who, component)
+    stream = upload_stream()
+    try:
+        created = registry().releases.receive(who, component, digest, stream, size)
+    except BlobMismatchError:
+        if stream.count < size:
+            raise interrupted(size, stream.count) from None
+        raise
+    except (TimeoutError, ConnectionError):
+        raise interrupted(size, stream.count) from None
+    return answer({"sha256": digest, "size": size}, 201 if created else 200)
+
+
+@audited("blob.show")
+def head_blob(digest: str) -> Response:
+    who = authenticated()
+    parse_digest(digest, "address: sha256")
+    size = registry().releases.has_blob(who, _component(), digest)
+    if size is None:
+        raise RegistryError("blob-not-found", f"blob {digest} is not here")
+    response = answer({})
+    response.headers["Content-Length"] = str(size)
+    return response
+
+
+def _component() -> ComponentName:
+    return ComponentName.parse(request.args.get("component"), "request: component")
+
+
+def _receipt(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "component": receipt.component,
+        "version": receipt.version,
+        "manifest_sha256": receipt.manifest_sha256,
+        "role": receipt.role,
+        "role_version": receipt.role_version,
+        "snapshot_version": receipt.snapshot_version,
+        "published_at": instant(receipt.published_at),
+    }

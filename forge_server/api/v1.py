@@ -1,0 +1,17 @@
+"""The blueprint of ``/api/v1``."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from . import accounts, catalogue, organisations, releases
+
+PREFIX = "/api/v1"
+
+
+def blueprint() -> Blueprint:
+    """A fresh blueprint with every route of the interface."""
+    api = Blueprint("v1", __name__, url_prefix=PREFIX)
+    for part in (catalogue, accounts, organisations, releases):
+        part.add_routes(api)
+    return api

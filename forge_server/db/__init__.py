@@ -1,0 +1,1 @@
+"""The database: engine, tables, migrations. Nothing above `services` sees any of it."""

@@ -1,0 +1,203 @@
+"""the first schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("actor", sa.String(length=40), nullable=True),
+        sa.Column("token_id", sa.Integer(), nullable=True),
+        sa.Column("address", sa.String(length=64), nullable=True),
+        sa.Column("request_id", sa.String(length=40), nullable=True),
+        sa.Column("action", sa.String(length=60), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.String(length=60), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_index(op.f("ix_events_action"), "events", ["action"], unique=False)
+    op.create_index(op.f("ix_events_actor"), "events", ["actor"], unique=False)
+    op.create_index(op.f("ix_events_at"), "events", ["at"], unique=False)
+
+    op.create_table(
+        "metadata_versions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("role", sa.String(length=81), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("published_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_metadata_versions")),
+        sa.UniqueConstraint("role", "version", name=op.f("uq_metadata_versions_role")),
+    )
+    op.create_index(
+        "ix_metadata_versions_published_at", "metadata_versions", ["published_at"], unique=False
+    )
+
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("disabled_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("name", name=op.f("uq_users_name")),
+    )
+    op.create_table(
+        "organisations",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("skeleton", sa.String(length=40), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("display_name", sa.String(length=120), nullable=False),
+        sa.Column("application", sa.LargeBinary(), nullable=True),
+        sa.Column("first_role", sa.LargeBinary(), nullable=True),
+        sa.Column("applicant_id", sa.Integer(), nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("approved_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["applicant_id"], ["users.id"], name=op.f("fk_organisations_applicant_id")
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_organisations")),
+        sa.UniqueConstraint("skeleton", name=op.f("uq_organisations_skeleton")),
+    )
+    op.create_index(
+        op.f("ix_organisations_applicant_id"), "organisations", ["applicant_id"], unique=False
+    )
+    op.create_index(op.f("ix_organisations_state"), "organisations", ["state"], unique=False)
+
+    op.create_table(
+        "roles",
+        sa.Column("name", sa.String(length=81), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("metadata_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["metadata_id"], ["metadata_versions.id"], name=op.f("fk_roles_metadata_id")
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_roles")),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("actions", sa.JSON(), nullable=False),
+        sa.Column("organisation", sa.String(length=40), nullable=True),
+        sa.Column("component", sa.String(length=81), nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_tokens_user_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
+    )
+    op.create_index(op.f("ix_tokens_user_id"), "tokens", ["user_id"], unique=False)
+
+    op.create_table(
+        "components",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("organisation", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("license", sa.Text(), nullable=False),
+        sa.Column("languages", sa.JSON(), nullable=False),
+        sa.Column("tasks", sa.JSON(), nullable=False),
+        sa.Column("latest", sa.String(length=60), nullable=False),
+        sa.Column("versions", sa.Integer(), nullable=False),
+        sa.Column("search_text", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.name"], name=op.f("fk_components_organisation")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_components")),
+        sa.UniqueConstraint("organisation", "name", name=op.f("uq_components_organisation")),
+    )
+    op.create_table(
+        "members",
+        sa.Column("organisation", sa.String(length=40), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("role", sa.String(length=10), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.name"], name=op.f("fk_members_organisation")
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_members_user_id")),
+        sa.PrimaryKeyConstraint("organisation", "user_id", name=op.f("pk_members")),
+    )
+    op.create_index(op.f("ix_members_user_id"), "members", ["user_id"], unique=False)
+
+    op.create_table(
+        "releases",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("component_id", sa.Integer(), nullable=False),
+        sa.Column("version", sa.String(length=60), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("details", sa.JSON(), nullable=False),
+        sa.Column("manifest_sha256", sa.String(length=64), nullable=False),
+        sa.Column("bundle_sha256", sa.String(length=64), nullable=False),
+        sa.Column("total_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("file_count", sa.Integer(), nullable=False),
+        sa.Column("publisher_id", sa.Integer(), nullable=False),
+        sa.Column("publisher_key", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=81), nullable=False),
+        sa.Column("role_version", sa.Integer(), nullable=False),
+        sa.Column("snapshot_version", sa.Integer(), nullable=False),
+        sa.Column("yanked", sa.Text(), nullable=True),
+        sa.Column("published_at", sa.DateTime(), nullable=False),
+        sa.Column("stored_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["component_id"], ["components.id"], name=op.f("fk_releases_component_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["publisher_id"], ["users.id"], name=op.f("fk_releases_publisher_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_releases")),
+        sa.UniqueConstraint("component_id", "version", name=op.f("uq_releases_component_id")),
+    )
+    op.create_index(op.f("ix_releases_bundle_sha256"), "releases", ["bundle_sha256"], unique=False)
+    op.create_index(
+        op.f("ix_releases_manifest_sha256"), "releases", ["manifest_sha256"], unique=False
+    )
+    op.create_index("ix_releases_stored_at", "releases", ["stored_at"], unique=False)
+
+    op.create_table(
+        "release_files",
+        sa.Column("release_id", sa.Integer(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("chunks", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["release_id"], ["releases.id"], name=op.f("fk_release_files_release_id")
+        ),
+        sa.PrimaryKeyConstraint("release_id", "path", name=op.f("pk_release_files")),
+    )
+    op.create_index(op.f("ix_release_files_chunks"), "release_files", ["chunks"], unique=False)
+    op.create_index(op.f("ix_release_files_sha256"), "release_files", ["sha256"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_table("release_files")
+    op.drop_table("releases")
+    op.drop_table("members")
+    op.drop_table("components")
+    op.drop_table("tokens")
+    op.drop_table("roles")
+    op.drop_table("organisations")
+    op.drop_table("users")
+    op.drop_table("metadata_versions")
+    op.drop_table("events")

@@ -1,0 +1,203 @@
+"""The tables.
+
+``metadata_versions`` holds every signed role in the exact bytes that were signed, and is the
+truth: the published tree is written from it. ``roles`` says which version of each role is the
+current one, so that a snapshot can be made without looking at the whole history.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite would otherwise drop the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    # Named constraints, because a migration can only change what has a name.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class Token(Base):
+    __tablename__ = "tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    actions: Mapped[list[str]]
+    organisation: Mapped[str | None] = mapped_column(String(40))
+    component: Mapped[str | None] = mapped_column(String(81))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Organisation(Base):
+    """An application (``pending``) and what becomes of it (``approved``)."""
+
+    __tablename__ = "organisations"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    skeleton: Mapped[str] = mapped_column(String(40), unique=True)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    display_name: Mapped[str] = mapped_column(String(120))
+    application: Mapped[bytes | None] = mapped_column(LargeBinary)
+    first_role: Mapped[bytes | None] = mapped_column(LargeBinary)
+    applicant_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
+    created_at: Mapped[datetime]
+    approved_at: Mapped[datetime | None]
+
+
+class Member(Base):
+    __tablename__ = "members"
+
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    role: Mapped[str] = mapped_column(String(10))
+
+
+class MetadataVersion(Base):
+    """One version of one role. ``published_at`` is None until it is in the published tree."""
+
+    __tablename__ = "metadata_versions"
+    __table_args__ = (
+        UniqueConstraint("role", "version"),
+        Index("ix_metadata_versions_published_at", "published_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(String(81))
+    version: Mapped[int]
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+
+
+class Role(Base):
+    """The current version of each role, the server's own two included."""
+
+    __tablename__ = "roles"
+
+    name: Mapped[str] = mapped_column(String(81), primary_key=True)
+    version: Mapped[int]
+    metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
+
+
+class Component(Base):
+    __tablename__ = "components"
+    __table_args__ = (UniqueConstraint("organisation", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"))
+    name: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[str] = mapped_column(String(10))
+    summary: Mapped[str] = mapped_column(Text)
+    license: Mapped[str] = mapped_column(Text)
+    languages: Mapped[list[str]]
+    tasks: Mapped[list[str]]
+    latest: Mapped[str] = mapped_column(String(60))
+    versions: Mapped[int]
+    search_text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Release(Base):
+    """``stored_at`` is None until manifest and bundle are in the published tree."""
+
+    __tablename__ = "releases"
+    __table_args__ = (
+        UniqueConstraint("component_id", "version"),
+        Index("ix_releases_stored_at", "stored_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"))
+    version: Mapped[str] = mapped_column(String(60))
+    kind: Mapped[str] = mapped_column(String(10))
+    details: Mapped[dict[str, Any]]  # the manifest's metadata
+    manifest_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    bundle_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    total_bytes: Mapped[int] = mapped_column(BigInteger)
+    file_count: Mapped[int]
+    publisher_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    publisher_key: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(81))
+    role_version: Mapped[int]
+    snapshot_version: Mapped[int]
+    yanked: Mapped[str | None] = mapped_column(Text)
+    published_at: Mapped[datetime]
+    stored_at: Mapped[datetime | None]
+
+
+class ReleaseFile(Base):
+    __tablename__ = "release_files"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    chunks: Mapped[str | None] = mapped_column(String(64), index=True)
+
+
+class Event(Base):
+    """One line of the audit log: who did, or tried, what, from where, with what outcome."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    actor: Mapped[str | None] = mapped_column(String(40), index=True)
+    token_id: Mapped[int | None]
+    address: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(60), index=True)
+    subject: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(String(60))  # "done", or the code of the refusal
+    detail: Mapped[dict[str, Any]]

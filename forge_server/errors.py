@@ -1,0 +1,167 @@
+"""What the registry refuses, and how each refusal is explained.
+
+A domain error carries a stable ``code`` and knows nothing of HTTP. `TABLE` is the one place
+where a code gets its status, its title and its help text; the problem documents of the API, the
+error page of the web pages and the reference in the documentation are all made from it.
+
+RegistryError
+├── every refusal of our own, told apart by its ``code``
+└── (errors of `signing` and `storage` are turned into one by `from_library`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from signing.errors import ConflictError, MalformedError, SigningError, VerificationError
+from storage.errors import BackendError, BlobMismatchError, StorageError
+
+Fact = str | int | None
+
+
+class RegistryError(Exception):
+    """A refusal. ``facts`` become members of the problem document, for programs to read."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None, **facts: Fact) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.facts: Mapping[str, Fact] = facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """How a code is answered. ``help`` says what causes it and what to do about it."""
+
+    status: int
+    title: str
+    help: str
+
+
+def _row(status: int, title: str, help_: str) -> Row:
+    return Row(status=status, title=title, help=help_)
+
+
+TABLE: Mapping[str, Row] = {
+    # The request itself
+    "malformed": _row(400, "Not the expected form", "A field has the wrong type, is missing or "
+        "is unknown; the detail names it with what was expected and found."),
+    "token-in-url": _row(400, "Access token in a URL", "Addresses end up in logs and histories. "
+        "Send tokens in the Authorization header only, and revoke the one that was shown."),
+    "not-found": _row(404, "Not found", "Nothing has this address."),
+    "method-not-allowed": _row(405, "Method not allowed", "The address exists, but not for this "
+        "HTTP method; the Allow header lists the right ones."),
+    "length-required": _row(411, "Length required", "Uploads need an exact Content-Length."),
+    "too-large": _row(413, "Too large", "The body is larger than this registry takes; the member "
+        "limit_bytes says how large it may be."),
+    "unsupported-media-type": _row(415, "Unsupported encoding or type", "Bodies are sent plain, "
+        "without Content-Encoding, and JSON as application/json."),
+    # Accounts
+    "not-authenticated": _row(401, "Not logged in", "The request needs an access token: "
+        "Authorization: Bearer forge_…"),
+    "token-invalid": _row(401, "Unknown access token", "The token is not one of this registry, "
+        "or was mistyped. Make another one: forge-server user add, or forge token create."),
+    "token-expired": _row(401, "Expired access token", "Make another token and log in again."),
+    "token-revoked": _row(401, "Revoked access token", "Someone took this token back. Make "
+        "another one and log in again."),
+    "account-disabled": _row(403, "Account disabled", "The registry's operator disabled this "
+        "account."),
+    "scope-missing": _row(403, "Token not meant for this", "The access token has not the scope "
+        "that the detail names; create one that has."),
+    "scope-exceeded": _row(403, "Token would exceed its maker", "A token can only hand on what "
+        "it may do itself."),
+    "not-a-member": _row(403, "Not a member", "Only members of the organisation may do this."),
+    "role-too-low": _row(403, "Role does not suffice", "The detail names the role that is needed; "
+        "an owner of the organisation can give it."),
+    "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
+        "header says."),
+    "too-many-applications": _row(409, "Too many pending applications", "Wait until the registrar "
+        "has dealt with the ones that are pending."),
+    "token-not-found": _row(404, "No such token", "Only tokens of one's own are found."),
+    "user-not-found": _row(404, "No such user", "The operator adds users: forge-server user add."),
+    "user-exists": _row(409, "User exists", "A user name is given once."),
+    "member-not-found": _row(404, "No such member", "The user is not a member."),
+    "last-owner": _row(409, "Last owner", "An organisation keeps at least one owner; make another "
+        "member owner first."),
+    # Names
+    "organisation-not-found": _row(404, "No such organisation", "Check the spelling; an "
+        "application is not an organisation until the registrar approved it."),
+    "application-not-found": _row(404, "No such application", "Nobody applied for this name."),
+    "component-not-found": _row(404, "No such component", "Check the spelling: "
+        "organisation/name."),
+    "name-taken": _row(409, "Name taken", "Names are given once and never again."),
+    "name-look-alike": _row(409, "Name looks like another", "A quick eye would take it for the "
+        "name in the member existing; choose another."),
+    "organisation-pending": _row(409, "Not approved yet", "The registrar has not approved the "
+        "organisation yet."),
+    # Roles and releases
+    "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
+    "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "
+        "again (current_version), repeat the change on it, sign and send it."),
+    "role-missing": _row(422, "Role missing", "A role that is delegated to needs metadata of its "
+        "own: send it along, or let the organisation apply first."),
+    "releases-need-offer": _row(422, "Releases need an offer", "A role update cannot add "
+        "releases; publish them with their manifest, signature and files."),
+    "version-taken": _row(409, "Version taken", "A published version never changes. The member "
+        "manifest_sha256 says what is there. Raise the version."),
+    "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
+        "repeat what forge.toml inside the release says."),
+    "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
+        "they were cut, altered or changed meanwhile. Send them again."),
+    "length-mismatch": _row(422, "Wrong length", "The number of bytes is not the announced one."),
+    "verification-failed": _row(422, "Verification failed", "A signature, delegation, path or "
+        "expiry does not hold; the member check says which, the detail what was found."),
+    # Blobs
+    "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
+    "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
+        "or several ranges were asked for at once."),
+    "upload-interrupted": _row(400, "Upload interrupted", "The body ended before its announced "
+        "length. Send it again."),
+    # The server's own condition
+    "read-only": _row(503, "Read-only", "The registry cannot sign at the moment, so it takes no "
+        "changes; reading and installing work. Its operator knows why."),
+    "busy": _row(503, "Busy", "The registry could not do this now. Try again a little later."),
+    "storage-failed": _row(503, "Storage failed", "The place for files did not work. Try again "
+        "later; if it lasts, the operator must look."),
+    "disk-full": _row(507, "Disk full", "The registry has no room left. Its operator must act."),
+    "internal": _row(500, "Internal error", "A fault of the registry. Give its operator the "
+        "request_id."),
+}  # fmt: skip
+
+# Codes of `storage` that say what the table says in its own words.
+_STORAGE_CODES = {"disk-full": "disk-full", "blob-not-found": "blob-not-found"}
+
+
+def row_of(code: str) -> Row:
+    """The row of ``code``; an unknown one is a fault of ours and answered as such."""
+    return TABLE.get(code, TABLE["internal"])
+
+
+def from_library(error: SigningError | StorageError) -> RegistryError:
+    """The same refusal in the registry's terms, with the library's own message and hint."""
+    if isinstance(error, SigningError):
+        return _from_signing(error)
+    if isinstance(error, BlobMismatchError):
+        return RegistryError(
+            error.code, error.message, error.hint, expected=error.expected, found=error.found
+        )
+    if isinstance(error, BackendError):
+        # What exactly failed is for the operator's log, not for the world.
+        code = _STORAGE_CODES.get(error.code, "storage-failed")
+        return RegistryError(code, TABLE[code].help)
+    return RegistryError(_STORAGE_CODES.get(error.code, "malformed"), error.message, error.hint)
+
+
+def _from_signing(error: SigningError) -> RegistryError:
+    if isinstance(error, ConflictError) and error.code in TABLE:
+        return RegistryError(error.code, error.message, error.hint, **error.facts)
+    if isinstance(error, MalformedError):
+        return RegistryError("malformed", error.message, error.hint, where=error.where)
+    if isinstance(error, VerificationError):
+        code = error.code if error.code in ("digest-mismatch", "length-mismatch") else None
+        return RegistryError(
+            code or "verification-failed", error.message, error.hint, check=error.code
+        )
+    return RegistryError("verification-failed", error.message, error.hint, check=error.code)

@@ -1,0 +1,321 @@
+"""``forge-server``: the operator's commands. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from . import __version__
+
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+
+
+class _Failing(click.Group):
+    """Shows our errors as a message and a hint, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from signing.errors import SigningError
+        from storage.errors import StorageError
+
+        from .errors import RegistryError
+
+        try:
+            return super().invoke(ctx)
+        except (RegistryError, SigningError, StorageError) as error:
+            _fail(error.message, error.hint)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except OSError as error:
+            _fail(f"{error.filename or 'system'}: {error.strerror or error}", None)
+
+
+def _fail(message: str, hint: str | None) -> NoReturn:
+    from .domain.text import harmless
+
+    click.echo(f"error: {harmless(message)}", err=True)
+    if hint:
+        for line in hint.splitlines():
+            click.echo(f"hint: {harmless(line)}", err=True)
+    sys.exit(1)
+
+
+@click.group(cls=_Failing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="forge-server")
+def cli() -> None:
+    """Make, run and look after a registry."""
+
+
+def main() -> None:
+    cli(prog_name="forge-server")
+
+
+def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
+    """Hands the opened registry in DIR to the command as its first argument."""
+
+    @wraps(command)
+    def run(folder: Path, **options: Any) -> None:
+        from .settings import DataFolder
+        from .wiring import open_registry
+
+        registry = open_registry(DataFolder(folder))
+        try:
+            command(registry, **options)
+        finally:
+            registry.database.dispose()
+
+    return run
+
+
+@cli.command()
+@_FOLDER
+@click.option("--dev", is_flag=True, help="Also make a development authority in DIR-authority.")
+def init(folder: Path, dev: bool) -> None:
+    """Make a new registry in DIR."""
+    from .operate.initialise import initialise
+
+    made = initialise(folder, dev=dev)
+    click.echo(f"registry   {folder}")
+    if made.authority is not None:
+        authority = folder.with_name(f"{folder.name}-authority")
+        click.echo(
+            f"authority  {authority}   DEVELOPMENT ONLY: every key in one place, unprotected"
+        )
+        click.echo(f"root       {made.fingerprint}   (also in {folder}/root.fingerprint)")
+        click.echo("\nnext:", err=True)
+        click.echo(f"  forge-server user add {folder} NAME > NAME.token", err=True)
+        click.echo(f"  forge-server run {folder}", err=True)
+        return
+    keys = folder / "online-keys.json"
+    click.echo(f"its keys   {keys}   (public, for the authority)")
+    click.echo("\nnext, where the authority's keys shall be:", err=True)
+    click.echo(f"  forge authority init A --online-keys {keys}", err=True)
+    click.echo("and then here:", err=True)
+    click.echo(f"  forge-server adopt {folder} A/metadata", err=True)
+
+
+@cli.command()
+@_FOLDER
+@click.argument("metadata", type=click.Path(path_type=Path))
+def adopt(folder: Path, metadata: Path) -> None:
+    """Take over what the authority signed, from the folder METADATA."""
+    from .operate import adopt as adoption
+    from .settings import DataFolder
+
+    done = adoption.adopt(DataFolder(folder), metadata)
+    click.echo(f"root {done.fingerprint}")
+    for name in done.files:
+        click.echo(f"  {name}", err=True)
+    if not done.files:
+        click.echo("nothing new", err=True)
+
+
+@cli.command()
+@_FOLDER
+@click.option("--host", help="Address to listen on (default: 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes (default: 1).")
+def run(folder: Path, host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve the registry in DIR until Ctrl-C."""
+    from .operate.serve import listen, prepare, serve, url_of
+    from .settings import DataFolder, read_settings
+    from .wiring import read_fingerprint
+
+    data = DataFolder(folder.absolute()).require()
+    settings = read_settings(data.settings)
+    read_only = prepare(data)
+    listener = listen(host or settings.host, settings.port if port is None else port)
+    url = url_of(listener)
+
+    def ready() -> None:
+        click.echo(f"{settings.name} on {url}")
+        click.echo(f"root {read_fingerprint(data)}")
+        if read_only is not None:
+            click.echo(f"READ-ONLY: {read_only}", err=True)
+        click.echo("Ctrl-C stops it.", err=True)
+
+    serve(
+        data,
+        listener=listener,
+        workers=workers or settings.workers,
+        threads=settings.threads,
+        on_ready=ready,
+    )
+
+
+@cli.command()
+@click.option("--once", is_flag=True, help="Exit at the end instead of serving on.")
+@click.option("--real-model", is_flag=True, help="Also publish a 90 MB model (downloads it).")
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the example components (default: the checkout's).",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (default: any free).")
+def demo(once: bool, real_model: bool, examples: Path | None, port: int) -> None:
+    """Show the whole way on this machine: publish, verify, install, run."""
+    from .operate.demo import demonstrate, find_examples
+
+    demonstrate(examples=find_examples(examples), port=port, once=once, real_model=real_model)
+
+
+@cli.group()
+def user() -> None:
+    """Add, list and disable users."""
+
+
+@user.command("add")
+@_FOLDER
+@click.argument("name")
+@click.option("--token-name", default="first", show_default=True)
+@click.option("--expires-in-days", type=int, default=90, show_default=True)
+@_with_registry
+def user_add(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
+    """Add the user NAME; prints an access token, alone, on stdout."""
+    from .services.callers import OPERATOR
+
+    token = registry.accounts.add_user(
+        OPERATOR, name, token_name=token_name, expires_in_days=expires_in_days
+    )
+    click.echo(token)
+    click.echo(f"This is the only time the token of {name} is shown. Log in with it:", err=True)
+    click.echo("  forge login URL --fingerprint FINGERPRINT --token-file FILE", err=True)
+
+
+@user.command("list")
+@_FOLDER
+@_with_registry
+def user_list(registry: Any) -> None:
+    """List all users."""
+    for row in registry.accounts.users():
+        state = "" if row.disabled_at is None else f"  disabled {row.disabled_at:%F}"
+        click.echo(f"{row.name}  since {row.created_at:%F}{state}")
+
+
+@user.command("disable")
+@_FOLDER
+@click.argument("name")
+@_with_registry
+def user_disable(registry: Any, name: str) -> None:
+    """Shut the user NAME out and revoke all their tokens."""
+    from .services.callers import OPERATOR
+
+    registry.accounts.disable_user(OPERATOR, name)
+    click.echo(f"{name} is disabled", err=True)
+
+
+@cli.group()
+def token() -> None:
+    """Make, list and revoke access tokens."""
+
+
+@token.command("new")
+@_FOLDER
+@click.argument("name")
+@click.option("--token-name", default="made by the operator", show_default=True)
+@click.option("--expires-in-days", type=int, default=90, show_default=True)
+@_with_registry
+def token_new(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
+    """Make another token for the user NAME; prints it, alone, on stdout."""
+    from .domain.scopes import ACTIONS, Scope
+    from .services.callers import OPERATOR
+
+    click.echo(
+        registry.accounts.new_token_for(
+            OPERATOR,
+            name,
+            name=token_name,
+            scope=Scope(actions=frozenset(ACTIONS)),
+            expires_in_days=expires_in_days,
+        )
+    )
+
+
+@token.command("list")
+@_FOLDER
+@click.argument("name", required=False)
+@_with_registry
+def token_list(registry: Any, name: str | None) -> None:
+    """List the tokens of the user NAME, or of everybody."""
+    from .domain.text import harmless
+
+    names = [name] if name else [row.name for row in registry.accounts.users()]
+    for row in (row for each in names for row in registry.accounts.tokens(each)):
+        used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%F}"
+        state = "revoked" if row.revoked_at else f"until {row.expires_at:%F}"
+        scopes = ",".join(row.scope.texts())
+        click.echo(f"{row.id}  {row.user}  {harmless(row.name)}  {scopes}  {state}  {used}")
+
+
+@token.command("revoke")
+@_FOLDER
+@click.argument("token_id", type=int)
+@_with_registry
+def token_revoke(registry: Any, token_id: int) -> None:
+    """Revoke the token TOKEN_ID."""
+    from .services.callers import OPERATOR
+
+    registry.accounts.revoke_token(OPERATOR, token_id)
+    click.echo(f"token {token_id} is revoked", err=True)
+
+
+@cli.command()
+@_FOLDER
+@click.option("--finish", is_flag=True, help="First publish what a crash left unpublished.")
+@click.option("--deep", is_flag=True, help="Also read and hash every blob of every release.")
+@_with_registry
+def check(registry: Any, finish: bool, deep: bool) -> None:
+    """Compare database, blobs and published files; exit 1 when something is wrong."""
+    from .domain.text import harmless
+    from .operate.check import check_registry
+
+    if finish:
+        written = registry.publication.materialise()
+        click.echo(f"published {written} role files that were waiting", err=True)
+    report = check_registry(registry, deep=deep)
+    for note in report.notes:
+        click.echo(f"note: {harmless(note)}", err=True)
+    for problem in report.problems:
+        click.echo(harmless(problem))
+    if report.problems:
+        click.echo(f"{len(report.problems)} problems", err=True)
+        sys.exit(1)
+    click.echo(f"{report.releases} releases, {report.roles} roles: nothing wrong", err=True)
+
+
+@cli.command()
+@_FOLDER
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--action", help="Only events of this action, like release.publish.")
+@_with_registry
+def audit(registry: Any, limit: int, action: str | None) -> None:
+    """Print the newest events, oldest first."""
+    import json
+
+    from .domain.text import one_log_line
+
+    for row in registry.audit.newest(limit, action):
+        line = (
+            f"{row.at:%FT%TZ}  {row.actor or row.address or '-'}  {row.action}  "
+            f"{row.subject or '-'}  {row.outcome}  {json.dumps(dict(row.detail))}"
+        )
+        click.echo(one_log_line(line))
+
+
+@cli.command()
+@_FOLDER
+def migrate(folder: Path) -> None:
+    """Bring the database to the schema of this version. Make a copy first."""
+    from .db import migrate as migration
+    from .settings import DataFolder
+
+    before, after = migration.migrate(DataFolder(folder).require().database)
+    click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
+
+
+if __name__ == "__main__":
+    main()

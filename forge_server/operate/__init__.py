@@ -1,0 +1,1 @@
+"""What the operator's commands do: make, adopt, run and inspect a registry; the demonstration."""

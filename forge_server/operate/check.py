@@ -1,0 +1,195 @@
+"""Whether database, blobs and published files tell one story.
+
+What is looked for: a release without its blobs, a role or release that is committed but not
+published, a published file that differs from the database, an index in a signed role that
+differs from the catalogue, a snapshot that does not list the current roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from signing.digests import hash_stream
+from signing.names import ComponentName
+from signing.roles import parse_signed, releases_of
+from storage import BlobNotFoundError, PathNotFoundError
+
+from ..db.models import Component, MetadataVersion, Release, ReleaseFile, Role
+from ..services.publication import target_files
+from ..services.rolebook import current_row, head_versions
+from ..wiring import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """``problems`` is empty when all is well; ``notes`` are worth knowing but not wrong."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    releases: int
+    roles: int
+
+
+def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
+    """Compares everything with everything else; with ``deep`` every blob is read and hashed."""
+    with registry.database.read() as session:
+        problems = [
+            *_check_database(session),
+            *_check_roles(registry, session),
+            *_check_snapshot(session),
+            *_check_releases(registry, session),
+            *_check_index(session),
+            *_check_blobs(registry, session, deep=deep),
+        ]
+        releases = session.scalar(select(func.count()).select_from(Release)) or 0
+        roles = session.scalar(select(func.count()).select_from(Role)) or 0
+        notes = list(_notes(registry, session))
+    return CheckReport(problems=tuple(problems), notes=tuple(notes), releases=releases, roles=roles)
+
+
+def _check_database(session: Session) -> Iterator[str]:
+    for (line,) in session.execute(text("PRAGMA integrity_check")):
+        if line != "ok":
+            yield f"database: {line}"
+    for row in session.execute(text("PRAGMA foreign_key_check")):
+        yield f"database: table {row[0]}, row {row[1]}: refers to nothing in {row[2]}"
+
+
+def _check_roles(registry: Registry, session: Session) -> Iterator[str]:
+    newest = select(func.max(MetadataVersion.version)).where(MetadataVersion.role == "timestamp")
+    last_timestamp = session.scalar(newest)
+    for row in session.scalars(select(MetadataVersion).execution_options(yield_per=100)):
+        name = f"{row.version}.{row.role}.json"
+        if row.published_at is None:
+            yield f"{name}: committed but not published (forge-server check --finish)"
+            continue
+        if row.role == "timestamp":
+            if row.version != last_timestamp:
+                continue
+            name = "timestamp.json"
+        yield from _compare_file(registry, name, row.data)
+    for name, version, highest in session.execute(
+        select(Role.name, Role.version, func.max(MetadataVersion.version))
+        .join(MetadataVersion, MetadataVersion.role == Role.name)
+        .group_by(Role.name, Role.version)
+    ):
+        if version != highest:
+            yield f"role {name}: expected version {highest} to be current, found {version}"
+
+
+def _compare_file(registry: Registry, name: str, data: bytes) -> Iterator[str]:
+    try:
+        if registry.tree.read(name) != data:
+            yield f"{name}: the published file differs from the database"
+    except PathNotFoundError:
+        yield f"{name}: in the database, but not among the published files"
+
+
+def _check_snapshot(session: Session) -> Iterator[str]:
+    row = current_row(session, "snapshot")
+    if row is None:
+        yield "snapshot: none (forge-server adopt)"
+        return
+    meta = parse_signed(row.data, "snapshot", "snapshot").signed.meta
+    listed = {name.removesuffix(".json"): item.version for name, item in meta.items()}
+    current = head_versions(session)
+    for name in sorted(listed.keys() | current.keys()):
+        if listed.get(name) != current.get(name):
+            yield (
+                f"snapshot: role {name}: expected version {current.get(name)}, "
+                f"found {listed.get(name)}"
+            )
+
+
+def _check_releases(registry: Registry, session: Session) -> Iterator[str]:
+    for release, component in session.execute(
+        select(Release, Component).join(Component, Release.component_id == Component.id)
+    ):
+        name = f"{component.organisation}/{component.name}=={release.version}"
+        if release.stored_at is None:
+            yield f"{name}: committed but not published (forge-server check --finish)"
+            continue
+        for target in target_files(component, release):
+            try:
+                with registry.tree.open(target.path) as file:
+                    found = hash_stream(file)[1]  # type: ignore[arg-type]
+                if found != target.sha256:
+                    yield f"{target.path}: expected sha256 {target.sha256}, found {found}"
+            except PathNotFoundError:
+                yield f"{target.path}: missing among the published files"
+
+
+def _check_index(session: Session) -> Iterator[str]:
+    """Each project's signed role and the catalogue list the same releases."""
+    projects = session.scalars(select(Role.name).where(Role.name.contains("."))).all()
+    for role in projects:
+        component = ComponentName.from_role(role)
+        row = current_row(session, role)
+        signed = {} if row is None else releases_of(row.data, component)
+        releases = session.execute(
+            select(Release.version, Release)
+            .join(Component, Release.component_id == Component.id)
+            .where(Component.organisation == component.org, Component.name == component.name)
+        )
+        listed = {row[0]: row[1] for row in releases}
+        for version in sorted(signed.keys() | listed.keys()):
+            entry, release = signed.get(version), listed.get(version)
+            if entry is None or release is None:
+                where = "the catalogue" if entry is None else "the signed role"
+                yield f"{component}=={version}: only in {where}"
+            elif (entry.manifest_sha256, entry.bundle_sha256, entry.yanked) != (
+                release.manifest_sha256,
+                release.bundle_sha256,
+                release.yanked,
+            ):
+                yield f"{component}=={version}: the catalogue differs from the signed role"
+
+
+def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterator[str]:
+    """Every release has all its blobs, of the right size."""
+    for digest, size in _wanted(session):
+        try:
+            found = registry.blobs.stat(digest).size
+            if size is not None and found != size:
+                yield f"blob {digest}: expected {size} bytes, found {found}"
+            elif deep:
+                with registry.blobs.open(digest) as file:
+                    actual = hash_stream(file)[1]  # type: ignore[arg-type]
+                if actual != digest:
+                    yield f"blob {digest}: damaged, its bytes hash to {actual}"
+        except BlobNotFoundError:
+            yield f"blob {digest}: part of a release, but not in the store"
+
+
+def _wanted(session: Session) -> Iterator[tuple[str, int | None]]:
+    files = select(ReleaseFile.sha256, ReleaseFile.size).distinct()
+    for digest, size in session.execute(files):
+        yield digest, size
+    chunks = select(ReleaseFile.chunks).where(ReleaseFile.chunks.is_not(None)).distinct()
+    for chunk_list in session.scalars(chunks):
+        yield str(chunk_list), None
+    for pair in session.execute(select(Release.manifest_sha256, Release.bundle_sha256)):
+        for digest in pair:
+            yield digest, None
+
+
+def _notes(registry: Registry, session: Session) -> Iterator[str]:
+    wanted = {digest for digest, _ in _wanted(session)}
+    unused = sum(digest not in wanted for digest in registry.blobs.iter_digests())
+    if unused:
+        yield f"{unused} blobs belong to no release (uploaded for one that never came)"
+    now = registry.clock()
+    for name in session.scalars(select(Role.name).order_by(Role.name)):
+        row = current_row(session, name)
+        assert row is not None
+        kind = name if name in ("root", "snapshot", "timestamp") else "targets"
+        expires = parse_signed(row.data, name, kind).signed.expires
+        if name not in ("snapshot", "timestamp") and (expires - now).days < 30:
+            verb = "expired" if expires <= now else "expires"
+            yield f"role {name} {verb} {expires:%F}: its holders must sign it again"
+    if registry.publication.read_only is not None:
+        yield f"read-only: {registry.publication.read_only}"

@@ -1,0 +1,138 @@
+"""Making a registry: its data folder and, for development, an authority beside it.
+
+All or nothing: everything is made in folders beside the final places and moved there at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from signing.authority import Authority, fingerprint, new_authority
+from signing.keys import PrivateKey, generate_key
+
+from ..db.migrate import migrate
+from ..errors import RegistryError
+from ..settings import TEMPLATE, DataFolder
+from ..wiring import utc_now
+from .adopt import adopt
+
+AUTHORITY_README = """\
+DEVELOPMENT ONLY. DO NOT USE THIS AUTHORITY FOR ANYTHING REAL.
+
+Every key of the authority lies here, in one folder, without a passphrase, on the machine that
+runs the registry. Whoever can read this folder can approve any organisation and take over any
+name. It exists so that the whole way can be tried on one machine.
+
+For a real registry the authority makes its keys elsewhere (forge authority init), and the
+server only ever sees what they signed.
+
+    root.pem targets.pem registrar.pem    the authority's keys
+    metadata/                             what they signed first
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialised:
+    """What was made. ``fingerprint`` and ``authority`` are None without a development
+    authority."""
+
+    folder: DataFolder
+    fingerprint: str | None
+    authority: Path | None
+
+
+def initialise(root: Path, *, dev: bool) -> Initialised:
+    """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it.
+
+    Raises:
+        RegistryError: one of the folders is there and not empty (``folder-not-empty``).
+    """
+    root = Path(os.path.abspath(root))
+    authority_folder = root.with_name(f"{root.name}-authority") if dev else None
+    for folder in (root, authority_folder):
+        if folder is not None:
+            require_empty(folder)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    now = utc_now()
+    with _staging(root) as staged, _staging(authority_folder or root) as staged_authority:
+        keys = _make_data_folder(DataFolder(staged))
+        mark = None
+        if dev:
+            made = new_authority(now, keys["snapshot"].public, keys["timestamp"].public)
+            mark = _make_authority(staged_authority, made, now)
+            adopt(DataFolder(staged), staged_authority / "metadata")
+        if authority_folder is not None:
+            os.rename(staged_authority, authority_folder)
+        try:
+            os.rename(staged, root)
+        except OSError:
+            if authority_folder is not None:
+                shutil.rmtree(authority_folder, ignore_errors=True)
+            raise
+    return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
+
+
+def require_empty(folder: Path) -> None:
+    """Raises RegistryError when something is at ``folder`` that is not an empty folder."""
+    if not os.path.lexists(folder):
+        return
+    if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
+        raise RegistryError(
+            "folder-not-empty",
+            f"{folder}: expected nothing or an empty folder, found something",
+            "choose another folder, or move that one away",
+        )
+
+
+@contextmanager
+def _staging(final: Path) -> Iterator[Path]:
+    """A private folder beside ``final``, gone afterwards unless it was moved."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))  # mode 0700
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_data_folder(folder: DataFolder) -> dict[str, PrivateKey]:
+    for path in (folder.blobs, folder.public, folder.keys, folder.locks):
+        path.mkdir()
+    os.chmod(folder.keys, 0o700)
+    os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
+    folder.settings.write_text(TEMPLATE, encoding="utf-8")
+    keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp")}
+    for role, key in keys.items():
+        write_private(folder.keys / f"{role}.pem", key.to_pem(None))
+    public = {role: key.public.pem.decode() for role, key in keys.items()}
+    folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
+    migrate(folder.database)
+    os.chmod(folder.database, 0o600)
+    return keys
+
+
+def _make_authority(folder: Path, made: Authority, now: datetime) -> str:
+    metadata = folder / "metadata"
+    metadata.mkdir()
+    for name, data in made.metadata.items():
+        (metadata / name).write_bytes(data)
+    for role in ("root", "targets", "registrar"):
+        write_private(folder / f"{role}.pem", getattr(made, f"{role}_key").to_pem(None))
+    (folder / "README").write_text(f"{AUTHORITY_README}\nMade {now:%Y-%m-%d}.\n", encoding="utf-8")
+    return fingerprint(made.metadata["1.root.json"])
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Creates ``path``, readable by its owner alone from the first moment."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

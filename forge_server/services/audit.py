@@ -1,0 +1,104 @@
+"""The audit log: every change and every refusal is an event.
+
+A change writes its event in its own transaction, so neither exists without the other. A refusal
+writes one by itself; where that fails, the request fails as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..db.engine import Database
+from ..db.models import Event
+from ..domain.tokens import redact
+from ..errors import RegistryError
+from .callers import Caller
+
+DONE = "done"
+_MAX_SUBJECT = 300
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    at: datetime
+    actor: str | None
+    address: str | None
+    request_id: str | None
+    action: str
+    subject: str | None
+    outcome: str
+    detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    database: Database
+    clock: Clock
+
+    def record(
+        self, session: Session, caller: Caller, action: str, subject: str | None, **detail: object
+    ) -> None:
+        """Adds the event of a change to the transaction that makes the change."""
+        session.add(self._event(caller, action, subject, DONE, detail))
+        session.flush()
+
+    def refused(
+        self, caller: Caller, action: str, subject: str | None, error: RegistryError
+    ) -> None:
+        """Records that something was refused; in a transaction of its own."""
+        with self.database.write() as session:
+            session.add(
+                self._event(caller, action, subject, error.code, {"message": error.message[:500]})
+            )
+
+    def newest(self, limit: int, action: str | None = None) -> list[EventRow]:
+        """The last ``limit`` events, oldest first; of one ``action`` if given."""
+        query = select(Event).order_by(Event.id.desc()).limit(limit)
+        if action is not None:
+            query = query.where(Event.action == action)
+        with self.database.read() as session:
+            return [_row(event) for event in reversed(session.scalars(query).all())]
+
+    def _event(
+        self,
+        caller: Caller,
+        action: str,
+        subject: str | None,
+        outcome: str,
+        detail: Mapping[str, object],
+    ) -> Event:
+        return Event(
+            at=self.clock(),
+            actor=caller.actor,
+            token_id=None if caller.identity is None else caller.identity.token_id,
+            address=caller.address,
+            request_id=caller.request_id,
+            action=action,
+            # A stranger chooses the subject of a refusal; it may be a token put into an address.
+            subject=None if subject is None else redact(subject)[:_MAX_SUBJECT],
+            outcome=outcome,
+            detail={
+                key: redact(value) if isinstance(value, str) else value
+                for key, value in detail.items()
+            },
+        )
+
+
+def _row(event: Event) -> EventRow:
+    return EventRow(
+        at=event.at,
+        actor=event.actor,
+        address=event.address,
+        request_id=event.request_id,
+        action=event.action,
+        subject=event.subject,
+        outcome=event.outcome,
+        detail=event.detail,
+    )

@@ -1,0 +1,159 @@
+"""What is there: search, components with their versions. For everybody, without a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from packaging.version import Version
+from sqlalchemy import func, select
+
+from signing.names import ComponentName
+
+from ..db.engine import Database
+from ..db.models import Component, Organisation, Release, User
+from ..errors import RegistryError
+
+MAX_PAGE = 100
+_MAX_WORDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentItem:
+    """One line of a search result."""
+
+    component: str
+    kind: str
+    summary: str
+    latest: str
+    versions: int
+    license: str
+    organisation: str
+    organisation_display_name: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    total: int
+    items: Sequence[ComponentItem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionItem:
+    """``publisher`` is the account that sent it, ``publisher_key`` the key that signed it."""
+
+    version: str
+    manifest_sha256: str
+    bundle_sha256: str
+    size: int
+    files: int
+    published_at: datetime
+    publisher: str
+    publisher_key: str
+    yanked: str | None
+    requires: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentDetails:
+    """``versions`` newest first."""
+
+    component: str
+    kind: str
+    summary: str
+    license: str
+    languages: Sequence[str]
+    tasks: Sequence[str]
+    latest: str
+    organisation: str
+    organisation_display_name: str
+    organisation_kind: str
+    versions: Sequence[VersionItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    database: Database
+
+    def search(self, text: str, *, limit: int, offset: int) -> Page:
+        """Components whose name, summary, languages or tasks hold every word of ``text``."""
+        query = select(Component, Organisation.display_name).join(
+            Organisation, Component.organisation == Organisation.name
+        )
+        for word in text.casefold().split()[:_MAX_WORDS]:
+            query = query.where(Component.search_text.contains(word, autoescape=True))
+        with self.database.read() as session:
+            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+            rows = session.execute(
+                query.order_by(Component.organisation, Component.name)
+                .limit(min(limit, MAX_PAGE))
+                .offset(offset)
+            )
+            items = [_item(component, display_name) for component, display_name in rows]
+        return Page(total=total, items=items)
+
+    def component(self, name: ComponentName) -> ComponentDetails:
+        """Raises RegistryError (``component-not-found``)."""
+        with self.database.read() as session:
+            found = session.execute(
+                select(Component, Organisation)
+                .join(Organisation, Component.organisation == Organisation.name)
+                .where(Component.organisation == name.org, Component.name == name.name)
+            ).one_or_none()
+            if found is None:
+                raise RegistryError(
+                    "component-not-found",
+                    f"component {name} does not exist",
+                    f"look for it: forge search {name.name}",
+                )
+            row, organisation = found
+            releases = session.execute(
+                select(Release, User.name)
+                .join(User, Release.publisher_id == User.id)
+                .where(Release.component_id == row.id)
+            )
+            versions = [_version(release, user) for release, user in releases]
+        return ComponentDetails(
+            component=str(name),
+            kind=row.kind,
+            summary=row.summary,
+            license=row.license,
+            languages=row.languages,
+            tasks=row.tasks,
+            latest=row.latest,
+            organisation=organisation.name,
+            organisation_display_name=organisation.display_name,
+            organisation_kind=organisation.kind,
+            versions=sorted(versions, key=lambda item: Version(item.version), reverse=True),
+        )
+
+
+def _item(row: Component, display_name: str) -> ComponentItem:
+    return ComponentItem(
+        component=f"{row.organisation}/{row.name}",
+        kind=row.kind,
+        summary=row.summary,
+        latest=row.latest,
+        versions=row.versions,
+        license=row.license,
+        organisation=row.organisation,
+        organisation_display_name=display_name,
+        updated_at=row.updated_at,
+    )
+
+
+def _version(release: Release, user: str) -> VersionItem:
+    return VersionItem(
+        version=release.version,
+        manifest_sha256=release.manifest_sha256,
+        bundle_sha256=release.bundle_sha256,
+        size=release.total_bytes,
+        files=release.file_count,
+        published_at=release.published_at,
+        publisher=user,
+        publisher_key=release.publisher_key,
+        yanked=release.yanked,
+        requires=release.details["requires"],
+    )

@@ -1,0 +1,33 @@
+"""What the catalogue says about a component, derived from its releases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..db.models import Component, Release
+from ..domain.versions import latest_version
+
+
+def refresh_component(session: Session, row: Component, now: datetime) -> None:
+    """Derives the component's description from its releases as they are in this transaction."""
+    releases = session.execute(
+        select(Release.version, Release.yanked).where(Release.component_id == row.id)
+    ).all()
+    latest = latest_version((version, yanked is not None) for version, yanked in releases)
+    assert latest is not None
+    newest = session.scalars(
+        select(Release).where(Release.component_id == row.id, Release.version == latest)
+    ).one()
+    row.latest = latest
+    row.versions = len(releases)
+    row.kind = newest.kind
+    row.summary = newest.details["summary"]
+    row.license = newest.details["license"]
+    row.languages = newest.details["languages"]
+    row.tasks = newest.details["tasks"]
+    row.updated_at = now
+    words = [row.organisation, row.name, row.kind, row.summary, *row.languages, *row.tasks]
+    row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()

@@ -1,0 +1,234 @@
+"""From the database to the published tree: the order of writes that a crash cannot spoil.
+
+The database is the truth, the published tree is written from it. One transaction holds a
+change, the roles that carry it, and the snapshot and timestamp that announce it. After the
+commit, under a lock between all processes, whatever is not in the tree yet is written in an
+order that never refers to something that is not there: target files, roles, snapshot, and
+``timestamp.json`` last. Only then are the rows marked as published. A crash in between leaves
+rows that are not marked; the next start, or the next change, writes them again, which changes
+nothing where it was done already.
+
+Two snapshots of one version cannot differ, because a version comes into being in the
+transaction that holds the write lock, and its bytes are kept before anybody sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from signing.keys import PrivateKey
+from signing.role_edits import sign_snapshot, sign_timestamp
+from signing.roles import EXPIRY
+from storage import BlobStore, PublishedTree
+
+from ..db.engine import Database
+from ..db.models import Component, MetadataVersion, Release
+from ..errors import RegistryError
+from .audit import Clock
+from .locks import FolderLock
+from .rolebook import add_role, current_row, head_version, head_versions
+
+TIMESTAMP_AGE = timedelta(hours=1)
+_KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineKeys:
+    """The only two keys that the server holds."""
+
+    snapshot: PrivateKey
+    timestamp: PrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFile:
+    """A manifest or bundle: the blob that holds it and its path in the published tree."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Todo:
+    releases: Sequence[int]
+    targets: Sequence[TargetFile]
+    roles: Sequence[tuple[int, str, int, bytes]]  # (row id, role, version, bytes), by id
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """``read_only`` says why nothing can be signed; None when all is well."""
+
+    database: Database
+    tree: PublishedTree
+    blobs: BlobStore
+    keys: OnlineKeys
+    clock: Clock
+    lock: FolderLock
+    read_only: str | None = None
+
+    def require_writable(self) -> None:
+        """Raises RegistryError (``read-only``) when the server cannot sign."""
+        if self.read_only is not None:
+            raise RegistryError("read-only", self.read_only)
+
+    def announce(self, session: Session) -> int:
+        """Signs the snapshot of the roles as they are in this transaction, and its timestamp.
+
+        Returns the snapshot's version. Nobody sees it before `materialise`.
+        """
+        self.require_writable()
+        now = self.clock()
+        version = head_version(session, "snapshot") + 1
+        data = sign_snapshot(head_versions(session), version, self.keys.snapshot, now)
+        add_role(session, "snapshot", version, data, now)
+        self._stamp(session, data)
+        _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
+        return version
+
+    def _stamp(self, session: Session, snapshot: bytes) -> None:
+        now = self.clock()
+        version = head_version(session, "timestamp") + 1
+        data = sign_timestamp(snapshot, version, self.keys.timestamp, now)
+        add_role(session, "timestamp", version, data, now)
+        _forget(session, "timestamp", version - 1)
+
+    def materialise(self) -> int:
+        """Writes what is committed but not yet in the published tree; returns how many roles.
+
+        Raises:
+            BackendError: the tree or a blob could not be written or read. What is missing is
+                written by the next call.
+        """
+        if not self.is_behind():
+            return 0
+        with self.lock.held():
+            todo = self._todo()
+            for target in todo.targets:
+                with self.blobs.open(target.sha256) as file:
+                    self.tree.put_once(target.path, file.read())
+            stamps = [row for row in todo.roles if row[1] == "timestamp"]
+            for _, role, version, data in todo.roles:
+                if role != "timestamp":
+                    self.tree.put_once(f"{version}.{role}.json", data)
+            if stamps:
+                self.tree.swap("timestamp.json", stamps[-1][3])
+            self._mark(todo)
+        return len(todo.roles)
+
+    def is_behind(self) -> bool:
+        """Whether something is committed that is not in the published tree yet."""
+        with self.database.read() as session:
+            waiting = select(MetadataVersion.id).where(MetadataVersion.published_at.is_(None))
+            return session.scalar(waiting.limit(1)) is not None
+
+    def refresh(self) -> bool:
+        """Signs the timestamp again when it is older than an hour, and the snapshot when half
+        its life is over; returns whether it did. Any number of processes may call this."""
+        if self.read_only is None and self._is_stale():
+            with self.database.write() as session:
+                # Looked at again: another process may have done it while we waited.
+                snapshot_old, timestamp_old = self._ages(session)
+                if snapshot_old:
+                    self.announce(session)
+                elif timestamp_old:
+                    row = current_row(session, "snapshot")
+                    assert row is not None
+                    self._stamp(session, row.data)
+        return self.materialise() > 0
+
+    def _is_stale(self) -> bool:
+        with self.database.read() as session:
+            return any(self._ages(session))
+
+    def _ages(self, session: Session) -> tuple[bool, bool]:
+        """Whether (snapshot, timestamp) are old enough to be signed again."""
+        now = self.clock()
+        snapshot = current_row(session, "snapshot")
+        timestamp = current_row(session, "timestamp")
+        if snapshot is None or timestamp is None:
+            return True, True
+        return (
+            now - snapshot.created_at > EXPIRY["snapshot"] / 2,
+            now - timestamp.created_at > TIMESTAMP_AGE,
+        )
+
+    def _todo(self) -> _Todo:
+        """Everything not yet in the tree, as of one moment: a closed set, in which whatever a
+        snapshot lists is either in the set or published before."""
+        with self.database.read() as session:
+            roles = session.execute(
+                select(
+                    MetadataVersion.id,
+                    MetadataVersion.role,
+                    MetadataVersion.version,
+                    MetadataVersion.data,
+                )
+                .where(MetadataVersion.published_at.is_(None))
+                .order_by(MetadataVersion.id)
+            )
+            releases = session.execute(
+                select(Release, Component)
+                .join(Component, Release.component_id == Component.id)
+                .where(Release.stored_at.is_(None))
+            ).all()
+            return _Todo(
+                roles=[(id_, role, version, data) for id_, role, version, data in roles],
+                releases=[release.id for release, _ in releases],
+                targets=[
+                    target
+                    for release, component in releases
+                    for target in target_files(component, release)
+                ],
+            )
+
+    def _mark(self, todo: _Todo) -> None:
+        now = self.clock()
+        with self.database.write() as session:
+            for model, column, ids in (
+                (MetadataVersion, "published_at", [row[0] for row in todo.roles]),
+                (Release, "stored_at", todo.releases),
+            ):
+                for start in range(0, len(ids), 500):  # far below SQLite's limit of parameters
+                    part = ids[start : start + 500]
+                    session.execute(update(model).where(model.id.in_(part)).values({column: now}))
+
+
+def _forget(session: Session, role: str, before: int) -> None:
+    """Drops rows of ``role`` that nobody needs again, so that hourly signing costs no space."""
+    session.execute(
+        delete(MetadataVersion).where(
+            MetadataVersion.role == role,
+            MetadataVersion.version < before,
+            MetadataVersion.published_at.is_not(None),
+        )
+    )
+
+
+def target_files(component: Component, release: Release) -> tuple[TargetFile, TargetFile]:
+    """The two target files of a release, where TUF clients look for them (TUF 1.0 §6.2)."""
+    return (
+        TargetFile(
+            path=target_path(
+                component.organisation, component.name, release.version,
+                "manifest.json", release.manifest_sha256,
+            ),
+            sha256=release.manifest_sha256,
+        ),
+        TargetFile(
+            path=target_path(
+                component.organisation, component.name, release.version,
+                "release.sigstore.json", release.bundle_sha256,
+            ),
+            sha256=release.bundle_sha256,
+        ),
+    )  # fmt: skip
+
+
+def target_path(organisation: str, name: str, version: str, file: str, sha256: str) -> str:
+    return f"targets/{organisation}/{name}/{version}/{sha256}.{file}"

@@ -1,0 +1,385 @@
+"""Publishing a release: offer → missing blobs → the same offer again → published.
+
+The server remembers nothing of an offer that lacks blobs. The order is what keeps a crash
+harmless: blobs are durable before the transaction that mentions them, and the transaction is
+durable before the published tree announces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+
+from sqlalchemy import insert, or_, select
+from sqlalchemy.orm import Session
+
+from signing.component import FILE_NAME, MAX_TOML_BYTES, parse_forge_toml
+from signing.digests import sha256_hex
+from signing.errors import VerificationError
+from signing.manifest import Manifest, build_manifest, parse_manifest
+from signing.names import ComponentName
+from signing.roles import role_version
+from signing.updates import Offer, check_offer, check_role_update
+from storage import BlobStore
+from storage.checks import check_published_path
+from storage.hashing import Readable
+
+from ..db.engine import Database
+from ..db.models import Component, Release, ReleaseFile
+from ..errors import RegistryError
+from .audit import Audit, Clock
+from .callers import Caller, Identity
+from .components import refresh_component
+from .publication import Publication, target_path
+from .rights import require_member
+from .rolebook import add_role, current_roles
+from .roles import require_no_look_alike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferText:
+    """An offer as it was sent: everything signed, in the exact bytes."""
+
+    manifest: bytes
+    bundle: bytes
+    roles: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    component: str
+    version: str
+    manifest_sha256: str
+    role: str
+    role_version: int
+    snapshot_version: int
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``receipt`` when the release is published, ``created`` when it was by this very offer;
+    else ``missing``: ``{digest: size in bytes, None where only the sender knows}``."""
+
+    receipt: Receipt | None = None
+    created: bool = False
+    missing: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    offer: Offer
+    text: OfferText
+    org_role: bytes | None  # a new version of the organisation's role, sent along
+
+    @property
+    def component(self) -> ComponentName:
+        return self.offer.manifest.component
+
+    @property
+    def role(self) -> bytes:
+        return self.text.roles[self.component.role]
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    database: Database
+    audit: Audit
+    publication: Publication
+    blobs: BlobStore
+    clock: Clock
+
+    def offer(self, caller: Caller, text: OfferText) -> Answer:
+        """Publishes the release if all its blobs are here, else says which are not.
+
+        Raises:
+            RegistryError, SigningError: no right to publish, or something does not hold.
+            BackendError: the store failed; the same offer again finishes the work.
+        """
+        self.publication.require_writable()
+        identity = _identity(caller)
+        manifest = parse_manifest(text.manifest)
+        identity.require(
+            "publish", organisation=manifest.component.org, component=str(manifest.component)
+        )
+        receipt = self._published(identity, manifest)
+        if receipt is not None:
+            self.publication.materialise()
+            return Answer(receipt=receipt, missing={})
+        checked = self._check(manifest, text)
+        missing = self._missing(manifest)
+        if missing:
+            return Answer(missing=missing)
+        self._check_contents(manifest)
+        # Blobs before facts: a crash from here on leaves garbage, never a lie.
+        for data in (text.manifest, text.bundle):
+            self.blobs.put(sha256_hex(data), BytesIO(data), len(data))
+        receipt, created = self._commit(caller, identity, checked)
+        self.publication.materialise()
+        return Answer(receipt=receipt, created=created, missing={})
+
+    def receive(
+        self, caller: Caller, component: ComponentName, digest: str, stream: Readable, size: int
+    ) -> bool:
+        """Stores a blob for a release of ``component``; False when it was here already, in
+        which case ``stream`` is not read.
+
+        Raises:
+            RegistryError: no right to publish.
+            BlobMismatchError: the bytes are not those of ``digest``.
+        """
+        self.require_publisher(caller, component)
+        if not self.blobs.missing([digest]):
+            return False
+        self.blobs.put(digest, stream, size)
+        with self.database.write() as session:
+            self.audit.record(
+                session, caller, "blob.store", str(component), sha256=digest, size=size
+            )
+        return True
+
+    def has_blob(self, caller: Caller, component: ComponentName, digest: str) -> int | None:
+        """The size of a blob that is here; None when it is not. For publishers alone."""
+        self.require_publisher(caller, component)
+        if self.blobs.missing([digest]):
+            return None
+        return self.blobs.stat(digest).size
+
+    def require_publisher(self, caller: Caller, component: ComponentName) -> None:
+        """Raises RegistryError unless the caller may publish ``component``."""
+        self.publication.require_writable()
+        identity = _identity(caller)
+        identity.require("publish", organisation=component.org, component=str(component))
+        with self.database.read() as session:
+            require_member(session, identity, component.org, "publisher")
+
+    def is_public(self, digest: str) -> bool:
+        """Whether the blob belongs to a published release."""
+        with self.database.read() as session:
+            in_files = select(ReleaseFile.release_id).where(
+                or_(ReleaseFile.sha256 == digest, ReleaseFile.chunks == digest)
+            )
+            in_releases = select(Release.id).where(
+                or_(Release.manifest_sha256 == digest, Release.bundle_sha256 == digest)
+            )
+            return any(
+                session.scalar(query.limit(1)) is not None for query in (in_files, in_releases)
+            )
+
+    def _published(self, identity: Identity, manifest: Manifest) -> Receipt | None:
+        with self.database.read() as session:
+            require_member(session, identity, manifest.component.org, "publisher")
+            return _same_release(session, manifest)
+
+    def _check(self, manifest: Manifest, text: OfferText) -> _Checked:
+        """Every check that needs neither lock nor blob."""
+        component, now = manifest.component, self.clock()
+        unexpected = set(text.roles) - {component.org, component.role}
+        if unexpected or component.role not in text.roles:
+            found = ", ".join(sorted(text.roles))[:200] or "none"
+            raise RegistryError(
+                "malformed",
+                f"request: roles: expected {component.role}, and {component.org} where it "
+                f"changes, found {found}",
+            )
+        _check_paths(manifest, text.bundle)
+        with self.database.read() as session:
+            current = current_roles(session, ("registrar", component.org, component.role))
+        org_role = text.roles.get(component.org)
+        if org_role is not None:
+            check_role_update(
+                component.org, org_role, current.get(component.org), current["registrar"], now
+            )
+            require_no_look_alike(current.get(component.org), org_role)
+        offer = check_offer(
+            text.manifest,
+            text.bundle,
+            text.roles[component.role],
+            current.get(component.role),
+            org_role or current[component.org],
+            now,
+        )
+        return _Checked(offer=offer, text=text, org_role=org_role)
+
+    def _missing(self, manifest: Manifest) -> dict[str, int | None]:
+        wanted = _blobs_of(manifest)
+        missing = self.blobs.missing(wanted)
+        for digest, size in wanted.items():
+            if digest not in missing and size is not None:
+                _require_size(manifest, digest, size, self.blobs.stat(digest).size)
+        return {digest: wanted[digest] for digest in sorted(missing)}
+
+    def _check_contents(self, manifest: Manifest) -> None:
+        """Establishes that the manifest repeats the ``forge.toml`` inside the release."""
+        entry = manifest.by_path[FILE_NAME]
+        if entry.size > MAX_TOML_BYTES:
+            raise RegistryError(
+                "metadata-mismatch",
+                f"{FILE_NAME}: expected at most {MAX_TOML_BYTES} bytes, found {entry.size}",
+            )
+        with self.blobs.open(entry.sha256) as file:
+            spec = parse_forge_toml(file.read(MAX_TOML_BYTES + 1))
+        if build_manifest(spec, manifest.files).digest != manifest.digest:
+            raise RegistryError(
+                "metadata-mismatch",
+                f"{manifest}: expected manifest.json to repeat {FILE_NAME}, found differences",
+                "build the manifest from the forge.toml that is in the folder",
+            )
+
+    def _commit(
+        self, caller: Caller, identity: Identity, checked: _Checked
+    ) -> tuple[Receipt, bool]:
+        """The transaction: roles, release, files, event, snapshot and timestamp; or nothing."""
+        manifest, component, now = checked.offer.manifest, checked.component, self.clock()
+        with self.database.write() as session:
+            require_member(session, identity, component.org, "publisher")
+            # Looked at again now that nobody else can write: of many, one wins.
+            receipt = _same_release(session, manifest)
+            if receipt is not None:
+                return receipt, False
+            if checked.org_role is not None:
+                version = role_version(checked.org_role)
+                add_role(session, component.org, version, checked.org_role, now)
+                self.audit.record(session, caller, "role.accept", component.org, version=version)
+            add_role(session, component.role, role_version(checked.role), checked.role, now)
+            snapshot = self.publication.announce(session)
+            release = _add_release(session, identity, checked, snapshot, now)
+            self.audit.record(
+                session,
+                caller,
+                "release.publish",
+                str(manifest),
+                manifest_sha256=manifest.digest,
+                files=len(manifest.files),
+                bytes=manifest.total_size,
+            )
+            return _receipt(component, release), True
+
+
+def _identity(caller: Caller) -> Identity:
+    if caller.identity is None:
+        raise RegistryError("not-authenticated", "expected an access token, found none")
+    return caller.identity
+
+
+def _blobs_of(manifest: Manifest) -> dict[str, int | None]:
+    """``{digest: size in bytes}`` of all files, and of their chunk lists with size None."""
+    lists = {entry.chunks: None for entry in manifest.files if entry.chunks is not None}
+    return lists | manifest.blobs()
+
+
+def _require_size(manifest: Manifest, digest: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise VerificationError(
+            "length-mismatch", f"{manifest}: blob {digest}", f"{expected} bytes", f"{found} bytes"
+        )
+
+
+def _check_paths(manifest: Manifest, bundle: bytes) -> None:
+    """Establishes that the target files can be published under their names. After the commit
+    would be too late: what cannot be written would block everything behind it."""
+    for file, digest in (
+        ("manifest.json", manifest.digest),
+        ("release.sigstore.json", sha256_hex(bundle)),
+    ):
+        org, name = manifest.component.org, manifest.component.name
+        check_published_path(target_path(org, name, str(manifest.version), file, digest))
+
+
+def _component_row(session: Session, component: ComponentName) -> Component | None:
+    return session.scalar(
+        select(Component).where(
+            Component.organisation == component.org, Component.name == component.name
+        )
+    )
+
+
+def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
+    """The receipt when this very release is published; None when the version is free.
+
+    Raises:
+        RegistryError: the version holds something else (``version-taken``).
+    """
+    row = _component_row(session, manifest.component)
+    release = None if row is None else session.scalar(
+        select(Release).where(
+            Release.component_id == row.id, Release.version == str(manifest.version)
+        )
+    )  # fmt: skip
+    if release is None:
+        return None
+    if release.manifest_sha256 != manifest.digest:
+        raise RegistryError(
+            "version-taken",
+            f"{manifest}: expected a new version, found this one published with other content "
+            f"(manifest {release.manifest_sha256})",
+            "a published version never changes; raise version in forge.toml",
+            manifest_sha256=release.manifest_sha256,
+        )
+    return _receipt(manifest.component, release)
+
+
+def _receipt(component: ComponentName, release: Release) -> Receipt:
+    return Receipt(
+        component=str(component),
+        version=release.version,
+        manifest_sha256=release.manifest_sha256,
+        role=release.role,
+        role_version=release.role_version,
+        snapshot_version=release.snapshot_version,
+        published_at=release.published_at,
+    )
+
+
+def _add_release(
+    session: Session, identity: Identity, checked: _Checked, snapshot: int, now: datetime
+) -> Release:
+    manifest, component = checked.offer.manifest, checked.component
+    row = _component_row(session, component)
+    if row is None:
+        row = Component(
+            organisation=component.org, name=component.name, kind=manifest.kind, summary="",
+            license="", languages=[], tasks=[], latest="", versions=0, search_text="",
+            created_at=now, updated_at=now,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+    release = Release(
+        component_id=row.id,
+        version=str(manifest.version),
+        kind=manifest.kind,
+        details=manifest.metadata,
+        manifest_sha256=manifest.digest,
+        bundle_sha256=sha256_hex(checked.text.bundle),
+        total_bytes=manifest.total_size,
+        file_count=len(manifest.files),
+        publisher_id=identity.user_id,
+        publisher_key=checked.offer.publisher.keyid,
+        role=component.role,
+        role_version=role_version(checked.role),
+        snapshot_version=snapshot,
+        published_at=now,
+    )
+    session.add(release)
+    session.flush()
+    _add_files(session, release.id, manifest)
+    refresh_component(session, row, now)
+    return release
+
+
+def _add_files(session: Session, release_id: int, manifest: Manifest) -> None:
+    session.execute(
+        insert(ReleaseFile),
+        [
+            {
+                "release_id": release_id,
+                "path": entry.path,
+                "size": entry.size,
+                "sha256": entry.sha256,
+                "chunks": entry.chunks,
+            }
+            for entry in manifest.files
+        ],
+    )

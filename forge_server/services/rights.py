@@ -1,0 +1,55 @@
+"""Who may do what in an organisation, looked up anew for each request.
+
+Nothing is cached, so a member who was removed keeps nothing.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..db.models import Member, Organisation, User
+from ..domain.members import require_member_role
+from ..errors import RegistryError
+from .callers import Identity
+
+
+def require_organisation(session: Session, name: str) -> Organisation:
+    """The approved organisation ``name``.
+
+    Raises:
+        RegistryError: ``organisation-not-found`` or ``organisation-pending``.
+    """
+    row = session.get(Organisation, name)
+    if row is None:
+        raise RegistryError(
+            "organisation-not-found",
+            f"organisation {name!r:.90} does not exist",
+            "apply for it: forge org create",
+        )
+    if row.state != "approved":
+        raise RegistryError(
+            "organisation-pending",
+            f"organisation {name}: the registrar has not approved it yet",
+            "the registrar approves with: forge authority approve",
+        )
+    return row
+
+
+def member_role(session: Session, organisation: str, user_id: int) -> str | None:
+    """The user's role in the organisation; None when not a member."""
+    return session.scalar(
+        select(Member.role)
+        .join(User, User.id == Member.user_id)
+        .where(
+            Member.organisation == organisation,
+            Member.user_id == user_id,
+            User.disabled_at.is_(None),
+        )
+    )
+
+
+def require_member(session: Session, identity: Identity, organisation: str, least: str) -> None:
+    """Raises RegistryError unless the user is a member with the role ``least`` or more."""
+    require_organisation(session, organisation)
+    require_member_role(member_role(session, organisation, identity.user_id), least, organisation)

@@ -1,0 +1,89 @@
+"""The signed roles in the database: read one, add the next version, list the current ones.
+
+Functions over a session, for services that put several of them into one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..db.models import MetadataVersion, Role
+from ..errors import RegistryError
+
+# What a snapshot does not list: the root stands above it, the other two are made by it.
+NOT_IN_SNAPSHOT = ("root", "snapshot", "timestamp")
+
+
+def current_role(session: Session, name: str) -> bytes | None:
+    """The bytes of the current version of role ``name``."""
+    row = current_row(session, name)
+    return None if row is None else row.data
+
+
+def current_row(session: Session, name: str) -> MetadataVersion | None:
+    return session.scalar(
+        select(MetadataVersion)
+        .join(Role, Role.metadata_id == MetadataVersion.id)
+        .where(Role.name == name)
+    )
+
+
+def require_role(session: Session, name: str) -> bytes:
+    """Raises RegistryError (``role-not-found``) when there is no such role."""
+    data = current_role(session, name)
+    if data is None:
+        raise RegistryError("role-not-found", f"role {name!r:.90}: nothing of that name")
+    return data
+
+
+def current_roles(session: Session, names: Iterable[str]) -> dict[str, bytes]:
+    """``{name: bytes}`` of those of ``names`` that exist."""
+    found = ((name, current_role(session, name)) for name in names)
+    return {name: data for name, data in found if data is not None}
+
+
+def head_version(session: Session, name: str) -> int:
+    """The version of the current role ``name``; 0 when there is none."""
+    return session.scalar(select(Role.version).where(Role.name == name)) or 0
+
+
+def head_versions(session: Session) -> dict[str, int]:
+    """``{name: version}`` of everything that belongs into the snapshot."""
+    query = select(Role.name, Role.version).where(Role.name.not_in(NOT_IN_SNAPSHOT))
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def add_role(session: Session, name: str, version: int, data: bytes, now: datetime) -> None:
+    """Makes ``data`` the current version of role ``name``.
+
+    Raises:
+        RegistryError: someone else was faster (``role-version``, with ``current_version``).
+    """
+    head = session.get(Role, name)
+    have = 0 if head is None else head.version
+    # The root's first version is 1, and every role follows by one: a gap is a lost update.
+    if version != have + 1:
+        raise role_version_conflict(name, version, have)
+    row = MetadataVersion(role=name, version=version, data=data, created_at=now)
+    session.add(row)
+    session.flush()
+    if head is None:
+        session.add(Role(name=name, version=version, metadata_id=row.id))
+    else:
+        head.version = version
+        head.metadata_id = row.id
+    session.flush()
+
+
+def role_version_conflict(name: str, version: int, current: int) -> RegistryError:
+    return RegistryError(
+        "role-version",
+        f"role {name}: expected version {current + 1}, found {version}",
+        "fetch the role again and repeat the change",
+        role=name,
+        current_version=current,
+    )

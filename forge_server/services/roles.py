@@ -1,0 +1,226 @@
+"""Role updates that authenticate themselves by their signatures; no access token is asked for.
+
+They may do everything that a role can say but one thing: a release comes only with its offer,
+because only there are its files checked to be here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from signing.errors import MalformedError
+from signing.names import ComponentName, parse_org_name, skeleton
+from signing.roles import Delegation, delegations_of, level_of, releases_of, role_version
+from signing.updates import check_role_update
+
+from ..db.engine import Database
+from ..db.models import Component, Organisation, Release
+from ..errors import RegistryError
+from .audit import Audit, Clock
+from .callers import Caller
+from .components import refresh_component
+from .organisations import approve
+from .publication import Publication
+from .rolebook import add_role, current_roles, require_role
+
+MAX_ROLES = 50  # in one request
+_LEVELS = ("registrar", "organisation", "project")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """``{role: version}`` of what was accepted, and the snapshot that announces it."""
+
+    roles: Mapping[str, int]
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Update:
+    name: str
+    version: int
+    data: bytes
+    current: bytes | None
+    organisations: Mapping[str, Delegation]  # of the registrar's role alone
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    database: Database
+    audit: Audit
+    publication: Publication
+    clock: Clock
+
+    def current(self, name: str) -> bytes:
+        """The current bytes of role ``name``. Raises RegistryError (``role-not-found``)."""
+        with self.database.read() as session:
+            return require_role(session, name)
+
+    def accept(self, caller: Caller, new: Mapping[str, bytes]) -> Accepted:
+        """Takes the new versions of one or several roles, all or none.
+
+        Raises:
+            RegistryError, SigningError: one of them does not hold, or came too late.
+        """
+        self.publication.require_writable()
+        updates = self._check(_in_order(new))
+        with self.database.write() as session:
+            versions = {}
+            for item in updates:
+                versions.update(self._apply(session, caller, item, new))
+            snapshot = self.publication.announce(session)
+        self.publication.materialise()
+        return Accepted(roles=versions, snapshot=snapshot)
+
+    def _check(self, new: Mapping[str, bytes]) -> list[_Update]:
+        """Every check that needs no lock: signatures take their time."""
+        now = self.clock()
+        with self.database.read() as session:
+            current = current_roles(session, {"targets", *new, *map(_parent, new)})
+        updates = []
+        for name, data in new.items():
+            parent = new.get(_parent(name)) or current.get(_parent(name))
+            if parent is None:
+                raise RegistryError(
+                    "role-not-found", f"role {name}: its parent {_parent(name)} does not exist"
+                )
+            first = name not in current and level_of(name) == "organisation"
+            if first and "registrar" not in new:
+                # An organisation's first role arrives with the registrar's delegation to it.
+                raise RegistryError("role-not-found", f"role {name}: nothing of that name")
+            check_role_update(name, data, current.get(name), parent, now)
+            if level_of(name) == "project":
+                _require_no_new_release(name, current.get(name), data)
+            elif level_of(name) == "organisation":
+                require_no_look_alike(current.get(name), data)
+            updates.append(
+                _Update(
+                    name=name,
+                    version=role_version(data),
+                    data=data,
+                    current=current.get(name),
+                    organisations=delegations_of(data) if name == "registrar" else {},
+                )
+            )
+        return updates
+
+    def _apply(
+        self, session: Session, caller: Caller, item: _Update, new: Mapping[str, bytes]
+    ) -> dict[str, int]:
+        now = self.clock()
+        level = level_of(item.name)
+        versions = {item.name: item.version}
+        if level == "organisation" and item.current is None:
+            return {}  # stored by `_approve`, together with the delegation
+        add_role(session, item.name, item.version, item.data, now)
+        self.audit.record(session, caller, "role.accept", item.name, version=item.version)
+        if level == "registrar":
+            versions |= self._approve(session, caller, item, new)
+        elif level == "project":
+            self._set_yanked(session, caller, item)
+        return versions
+
+    def _approve(
+        self, session: Session, caller: Caller, item: _Update, new: Mapping[str, bytes]
+    ) -> dict[str, int]:
+        """Publishes the first role of every organisation that the registrar just added, and
+        repeats in the catalogue what it says about those that were there."""
+        now = self.clock()
+        versions = {}
+        for name, delegation in item.organisations.items():
+            row = session.get(Organisation, name)
+            if row is not None and row.state == "approved":
+                if delegation.profile is not None:
+                    row.kind = delegation.profile.kind
+                    row.display_name = delegation.profile.display_name
+                continue
+            first = new.get(name, approve(session, name, delegation.profile, now))
+            check_role_update(name, first, None, item.data, now)
+            add_role(session, name, 1, first, now)
+            versions[name] = 1
+            self.audit.record(session, caller, "organisation.approve", name)
+        return versions
+
+    def _set_yanked(self, session: Session, caller: Caller, item: _Update) -> None:
+        component = ComponentName.from_role(item.name)
+        row = session.scalar(
+            select(Component).where(
+                Component.organisation == component.org, Component.name == component.name
+            )
+        )
+        if row is None:
+            return  # an empty first role: nothing to yank
+        index = releases_of(item.data, component)
+        for release in session.scalars(select(Release).where(Release.component_id == row.id)):
+            reason = index[release.version].yanked
+            if release.yanked != reason:
+                release.yanked = reason
+                action = "release.yank" if reason is not None else "release.unyank"
+                subject = f"{component}=={release.version}"
+                self.audit.record(session, caller, action, subject, reason=reason)
+        session.flush()
+        refresh_component(session, row, self.clock())
+
+
+def _in_order(new: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The roles with parents before their children; unknown kinds of roles are refused."""
+    if not 1 <= len(new) <= MAX_ROLES:
+        raise RegistryError(
+            "malformed", f"request: roles: expected 1 to {MAX_ROLES} roles, found {len(new)}"
+        )
+    for name in new:
+        if "." in name:
+            ComponentName.from_role(name, "request: roles")
+        elif name != "registrar":
+            parse_org_name(name, "request: roles")
+    return dict(sorted(new.items(), key=lambda item: (_LEVELS.index(level_of(item[0])), item[0])))
+
+
+def _parent(name: str) -> str:
+    if name == "registrar":
+        return "targets"
+    return name.partition(".")[0] if "." in name else "registrar"
+
+
+def _require_no_new_release(name: str, current: bytes | None, new: bytes) -> None:
+    component = ComponentName.from_role(name)
+    before = {} if current is None else releases_of(current, component)
+    added = sorted(set(releases_of(new, component)) - set(before))
+    if added:
+        raise RegistryError(
+            "releases-need-offer",
+            f"role {name}: expected no new release, found {', '.join(added)[:200]}",
+            "publish it: forge publish",
+        )
+
+
+def require_no_look_alike(current: bytes | None, new: bytes) -> None:
+    """Establishes that no project that the organisation's role adds looks like another of its.
+
+    Raises:
+        RegistryError: ``name-look-alike``.
+    """
+    before = set() if current is None else set(delegations_of(current))
+    seen: dict[str, str] = {}
+    for role in sorted(delegations_of(new), key=lambda role: (role not in before, role)):
+        alike = seen.setdefault(skeleton(ComponentName.from_role(role).name), role)
+        if alike != role and role not in before:
+            one, other = (name.replace(".", "/") for name in (role, alike))
+            raise RegistryError(
+                "name-look-alike",
+                f"the name {one} looks like {other}, which exists",
+                "choose a name that nobody can take for it",
+                existing=other,
+            )
+
+
+def as_bytes(roles: Mapping[str, object]) -> dict[str, bytes]:
+    """The ``roles`` member of a request: ``{name: text}`` to ``{name: bytes as signed}``."""
+    for name, text in roles.items():
+        if not isinstance(text, str):
+            raise MalformedError(f"request: roles.{name[:90]}", "a string", type(text).__name__)
+    return {name: str(text).encode() for name, text in roles.items()}

@@ -1,0 +1,134 @@
+"""The settings of one registry, read from ``server.toml`` in its data folder.
+
+Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import RegistryError
+
+FILE = "server.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may set; each default is what a fresh registry runs with.
+
+    ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
+    ``idle_seconds`` is how long a client may neither send nor take a byte.
+    """
+
+    name: str = "National Software Forge"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    threads: int = 64
+    trusted_proxies: int = 0
+    idle_seconds: int = 120
+    max_blob_bytes: int = 500 * 10**9
+    max_offer_bytes: int = 64 * 2**20
+    max_roles_bytes: int = 8 * 2**20
+    max_json_bytes: int = 2**20
+    max_failures_per_minute: int = 30
+    max_pending_applications: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Where things are in a registry's data folder. See the README that `init` writes there."""
+
+    root: Path
+    settings: Path = field(init=False)
+    fingerprint: Path = field(init=False)
+    database: Path = field(init=False)
+    blobs: Path = field(init=False)
+    public: Path = field(init=False)
+    keys: Path = field(init=False)
+    locks: Path = field(init=False)
+    online_keys: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = {
+            "settings": FILE,
+            "fingerprint": "root.fingerprint",
+            "database": "registry.db",
+            "blobs": "blobs",
+            "public": "public",
+            "keys": "keys",
+            "locks": "locks",
+            "online_keys": "online-keys.json",
+        }
+        for attribute, name in names.items():
+            object.__setattr__(self, attribute, self.root / name)
+
+    def require(self) -> DataFolder:
+        """The folder itself, if a registry is in it.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        if not self.settings.is_file() or not self.database.is_file():
+            raise RegistryError(
+                "not-a-registry",
+                f"{self.root}: expected a registry's data folder, found none",
+                f"make one: forge-server init {self.root}",
+            )
+        return self
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in the file at ``path``.
+
+    Raises:
+        RegistryError: not TOML, an unknown key, a wrong type.
+    """
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise _bad(path, "TOML", str(error)) from None
+    return parse_settings(value, path)
+
+
+def parse_settings(value: dict[str, Any], path: Path) -> Settings:
+    """Settings from a parsed document; ``path`` is for messages."""
+    known = {item.name: item.type for item in fields(Settings)}
+    for key, item in value.items():
+        if key not in known:
+            raise _bad(path, f"one of {', '.join(sorted(known))}", f"the key {key!r}")
+        expected = str if known[key] in (str, "str") else int
+        if not isinstance(item, expected) or isinstance(item, bool):
+            raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
+        if isinstance(item, int) and item < 0:
+            raise _bad(path, f"{key} of at least 0", str(item))
+    return Settings(**value)
+
+
+def _bad(path: Path, expected: str, found: str) -> RegistryError:
+    return RegistryError(
+        "settings-malformed", f"{path}: expected {expected}, found {found}", "correct the file"
+    )
+
+
+TEMPLATE = """\
+# Settings of this registry. Everything has a default; remove the # to change one.
+# Afterwards restart: forge-server run
+
+# name = "National Software Forge"
+# host = "127.0.0.1"             # where `forge-server run` listens unless told otherwise
+# port = 8080
+# workers = 1
+# threads = 64                   # per worker; each transfer takes one while it lasts
+# trusted_proxies = 0            # how many proxies of yours append to X-Forwarded-For
+# idle_seconds = 120             # a client that moves no byte for so long is let go
+# max_blob_bytes = 500_000_000_000
+# max_offer_bytes = 67_108_864
+# max_roles_bytes = 8_388_608
+# max_json_bytes = 1_048_576
+# max_failures_per_minute = 30   # refused attempts by one address before it has to wait
+# max_pending_applications = 20  # by one user
+"""

@@ -1,0 +1,94 @@
+"""``/tuf/…`` and ``/blobs/<sha256>``."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import BinaryIO
+
+from flask import Blueprint, Response
+
+from signing.digests import sha256_hex
+from storage import BlobNotFoundError, InvalidArgumentError, PathNotFoundError
+from storage.checks import is_digest
+
+from ..api.requests import registry
+from ..errors import RegistryError
+from .files import IMMUTABLE, REVALIDATE, FileAnswer, send
+
+_VERSIONED = re.compile(r"\d+\.[a-z0-9.-]+\.json")
+_TARGET = re.compile(r"targets/.+/(?P<sha256>[0-9a-f]{64})\.[^/]+")
+
+
+def blueprint() -> Blueprint:
+    """A fresh blueprint with the two planes."""
+    plane = Blueprint("static_plane", __name__)
+    plane.get("/tuf/<path:path>")(metadata)
+    plane.get("/blobs/<digest>")(blob)
+    return plane
+
+
+def metadata(path: str) -> Response:
+    """A file of the published tree. Versioned ones never change; ``timestamp.json`` does."""
+    try:
+        file = registry().tree.open(path)
+    except (PathNotFoundError, InvalidArgumentError):
+        raise RegistryError("not-found", "no metadata has this address") from None
+    with file:
+        target = _TARGET.fullmatch(path)
+        if target is not None:
+            etag, cache = target["sha256"], IMMUTABLE
+        elif _VERSIONED.fullmatch(path):
+            etag, cache = path, IMMUTABLE
+        else:
+            etag, cache = sha256_hex(file.read()), REVALIDATE
+        size = os.fstat(file.fileno()).st_size
+        # A second handle on the same open file: a swap in between changes nothing for it.
+        handle = os.dup(file.fileno())
+    return _send_handle(handle, size, etag, cache)
+
+
+def _send_handle(handle: int, size: int, etag: str, cache: str) -> Response:
+    opened: list[BinaryIO] = []
+
+    def open_at(start: int) -> BinaryIO:
+        os.lseek(handle, start, os.SEEK_SET)
+        opened.append(os.fdopen(handle, "rb"))
+        return opened[0]
+
+    try:
+        return send(
+            FileAnswer(
+                size=size, etag=etag, cache_control=cache, content_type="application/json",
+                open=open_at,
+            )
+        )  # fmt: skip
+    finally:
+        if not opened:
+            os.close(handle)
+
+
+def blob(digest: str) -> Response:
+    """The bytes with that SHA-256, if a published release contains them."""
+    if not is_digest(digest) or not registry().releases.is_public(digest):
+        raise _no_blob()
+    try:
+        size = registry().blobs.stat(digest).size
+        response = send(
+            FileAnswer(
+                size=size,
+                etag=digest,
+                cache_control=IMMUTABLE,
+                content_type="application/octet-stream",
+                open=lambda start: registry().blobs.open(digest, start),
+            )
+        )
+    except BlobNotFoundError:
+        raise _no_blob() from None
+    # Never shown by a browser as a page of this site, whatever the bytes are.
+    response.headers["Content-Disposition"] = f'attachment; filename="{digest}"'
+    return response
+
+
+def _no_blob() -> RegistryError:
+    return RegistryError("blob-not-found", "no published release contains these bytes")

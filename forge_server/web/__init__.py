@@ -1,0 +1,1 @@
+"""Plain HTML pages for people: no JavaScript, nothing from other hosts."""
