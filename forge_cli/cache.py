@@ -1,0 +1,180 @@
+"""The cache: verified bytes by digest, unfinished downloads, and verified evidence.
+
+    blobs/ab/abcdef…          whole files, read-only
+    partial/<digest>.part     begun downloads, continued by whichever process comes next
+    evidence/<digest>.json    what proved the release whose manifest has this digest
+
+A whole file carries a fixed modification time, set after its digest was checked. Installed files
+may be hard links to it, so somebody editing one edits the cache: the time then differs, the file
+is hashed again, and thrown away when it is not what its name says.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from signing.digests import hash_stream, sha256_hex
+from storage.local import LocalBlobStore
+
+from .files import write_private
+
+# 2000-01-01T00:00:00Z. Representable everywhere, also in zip files and on FAT.
+VERIFIED_MTIME_NS: Final = 946_684_800 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the cache holds."""
+
+    blobs: int
+    blob_bytes: int
+    partial: int
+    partial_bytes: int
+
+
+class Cache:
+    """Verified bytes in ``root``. Every answer of `has` is about content, not about names."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._store = LocalBlobStore(root / "blobs", durable=False)
+        self.partial_dir = root / "partial"
+        self._evidence_dir = root / "evidence"
+
+    def path(self, digest: str) -> Path:
+        return self._store.path(digest)
+
+    def has(self, digest: str, size: int) -> bool:
+        """Whether the blob is here and still what it was when it was verified."""
+        path = self.path(digest)
+        try:
+            info = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if not stat.S_ISREG(info.st_mode):
+            return False
+        if info.st_size == size and info.st_mtime_ns == VERIFIED_MTIME_NS:
+            return True
+        return info.st_size == size and self._verify_again(path, digest)
+
+    def _verify_again(self, path: Path, digest: str) -> bool:
+        """The tripwire fired: somebody touched the file. Keep it only if its content is right."""
+        with path.open("rb", buffering=0) as file:
+            _, found = hash_stream(file)
+        if found == digest:
+            with suppress(OSError):
+                mark_verified(path)
+            return True
+        with suppress(OSError):
+            path.unlink()
+        return False
+
+    def read(self, digest: str, size: int) -> bytes | None:
+        """The bytes of a small blob, hashed on the way; None when it is not here."""
+        try:
+            with self.path(digest).open("rb") as file:
+                data = file.read(size + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if len(data) == size and sha256_hex(data) == digest:
+            return data
+        with suppress(OSError):
+            self.path(digest).unlink()
+        return None
+
+    def put(self, data: bytes) -> None:
+        """Keep small verified bytes. A cache that cannot be written is no reason to fail."""
+        from io import BytesIO
+
+        from storage.errors import StorageError
+
+        digest = sha256_hex(data)
+        with suppress(StorageError, OSError):
+            self._store.put(digest, BytesIO(data), len(data))
+            mark_verified(self.path(digest))
+
+    def adopt(self, partial: Path, digest: str) -> None:
+        """Move a finished download, whose digest the caller has checked, among the blobs."""
+        mark_verified(partial)
+        target = self.path(digest)
+        with suppress(OSError):
+            if os.stat(target).st_size != os.stat(partial).st_size:
+                target.unlink()
+        self._store.adopt(partial, digest)
+
+    def drop(self, digest: str) -> None:
+        with suppress(OSError):
+            self.path(digest).unlink()
+
+    def partial(self, digest: str) -> Path:
+        """Where the unfinished download of ``digest`` lies; its folder exists afterwards."""
+        self.partial_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.partial_dir / f"{digest}.part"
+
+    def evidence(self, manifest_digest: str) -> bytes | None:
+        """What `keep_evidence` was given for the release, or None."""
+        try:
+            return (self._evidence_dir / f"{manifest_digest}.json").read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def keep_evidence(self, manifest_digest: str, data: bytes) -> None:
+        """Remember what proved a release, after it was verified."""
+        with suppress(OSError):
+            write_private(self._evidence_dir / f"{manifest_digest}.json", data)
+
+    def require_writable(self) -> None:
+        """Raises OSError when nothing can be written here."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+
+    def usage(self) -> Usage:
+        blobs = [self.path(digest) for digest in self._store.iter_digests()]
+        partial = list(self.partial_dir.glob("*.part")) if self.partial_dir.is_dir() else []
+        return Usage(
+            blobs=len(blobs),
+            blob_bytes=sum(_size(path) for path in blobs),
+            partial=len(partial),
+            partial_bytes=sum(_size(path) for path in partial),
+        )
+
+    def prune(self, *, everything: bool) -> Usage:
+        """Remove unfinished downloads and blobs that no installed file shares; returns what went.
+
+        A blob with a second hard link costs nothing to keep: its bytes stay on disk anyway.
+        ``everything`` removes those names too.
+        """
+        gone = [0, 0, 0, 0]
+        for digest in list(self._store.iter_digests()):
+            path = self.path(digest)
+            info = path.stat()
+            if everything or info.st_nlink == 1:
+                path.unlink()
+                gone[0] += 1
+                gone[1] += info.st_size
+        for path in self.partial_dir.glob("*.part") if self.partial_dir.is_dir() else ():
+            size = _size(path)
+            path.unlink()
+            gone[2] += 1
+            gone[3] += size
+        return Usage(*gone)
+
+
+def mark_verified(path: Path) -> None:
+    """Read-only, with the time that says: hashed, and untouched since."""
+    os.chmod(path, 0o444)
+    os.utime(path, ns=(VERIFIED_MTIME_NS, VERIFIED_MTIME_NS))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

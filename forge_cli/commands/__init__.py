@@ -1,0 +1,1 @@
+"""One module per command: options and help. What a command does lives in `flows`."""

@@ -1,0 +1,56 @@
+"""`forge list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..context import Context
+from ..output import size_text
+from ._command import forge_command, into_option
+
+
+@forge_command("list", registry=False)
+@into_option
+def command(context: Context, into: Path) -> None:
+    """List what is installed in a folder, and whether it was touched since."""
+    from ..flows.installed import Site
+    from ..tree import looks_untouched
+
+    site = Site(into)
+    rows = []
+    for record in site.records():
+        manifest = record.manifest()
+        tree = site.tree(record.component)
+        expected = {entry.path: entry.size for entry in manifest.files}
+        state = "missing"
+        if tree.is_dir():
+            state = "untouched" if looks_untouched(tree, expected) else "changed"
+        rows.append(
+            {
+                "component": str(record.component),
+                "version": str(manifest.version),
+                "kind": manifest.kind,
+                "size": manifest.total_size,
+                "state": state,
+                "registry": record.registry,
+                "installed_at": record.installed_at,
+                "path": str(tree),
+            }
+        )
+    context.out.result(rows)
+    context.out.table(
+        [
+            [
+                str(row["component"]),
+                str(row["version"]),
+                str(row["kind"]),
+                size_text(int(str(row["size"]))),
+                str(row["state"]),
+            ]
+            for row in rows
+        ]
+    )
+    if not rows:
+        context.out.say(f"nothing is installed in {site.components}")
+    elif any(row["state"] != "untouched" for row in rows):
+        context.out.next_step(f"forge sync --into {into}   puts changed and missing ones right")

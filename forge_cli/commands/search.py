@@ -1,0 +1,49 @@
+"""`forge search`."""
+
+from __future__ import annotations
+
+import click
+
+from ..context import Context
+from ..output import clean
+from ._command import forge_command
+
+
+@forge_command("search")
+@click.argument("words", nargs=-1)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100),
+    default=20,
+    show_default=True,
+    help="Show at most so many.",
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Leave out the first ones.")
+def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -> None:
+    """Find components by WORDS; without any, list them all.
+
+    What is listed is the registry's word; `forge info` and `forge verify` show what is signed.
+    """
+    from ..remote.api import member
+
+    query = {"q": " ".join(words), "limit": limit, "offset": offset}
+    answer = context.api().get("components", query=query)
+    items = member(answer, "items", list)
+    out = context.out
+    out.result(answer)
+    rows = [
+        [
+            clean(item.get("component")),
+            clean(item.get("latest") or "-"),
+            clean(item.get("kind")),
+            clean(item.get("summary"))[:100],
+        ]
+        for item in items
+        if isinstance(item, dict)
+    ]
+    out.table(rows)
+    total = answer.get("total")
+    if not rows:
+        out.say(f"nothing matches {' '.join(words)!r}" if words else "the registry is empty")
+    elif isinstance(total, int) and total > offset + len(rows):
+        out.say(f"{len(rows)} of {total}; more with --offset {offset + len(rows)}")

@@ -1,0 +1,124 @@
+"""`forge verify`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..context import Context
+from ..errors import OK, VERIFICATION, UsageError
+from ..output import clean
+from ._command import FILE, forge_command
+
+if TYPE_CHECKING:
+    from ..flows.verify import Verified
+
+_NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+\s*([<>=!~].*)?")
+_MARK = {"passed": "✓", "failed": "✗", "not-checked": "-"}
+_COLOR = {"passed": "green", "failed": "red", "not-checked": "yellow"}
+
+
+@forge_command("verify")
+@click.argument("target", metavar="ORG/NAME[==VERSION]|FOLDER")
+@click.option("--bundle", type=FILE, help="With --key: verify loose files, without a registry.")
+@click.option("--key", type=FILE, help="The publisher's public key (PEM).")
+@click.option("--manifest", type=FILE, help="The release's manifest.json, if you have it.")
+@click.option("--online", is_flag=True, help="Ask the registry whether anything has changed.")
+@click.option(
+    "--metadata-only",
+    is_flag=True,
+    help="Leave the files out: check only what is signed about the release in the registry.",
+)
+@click.option("--fingerprint", metavar="SHA256", help="Trust this root, for this run.")
+def command(
+    context: Context,
+    target: str,
+    bundle: Path | None,
+    key: Path | None,
+    manifest: Path | None,
+    online: bool,
+    metadata_only: bool,
+    fingerprint: str | None,
+) -> int:
+    """Verify a release, an installed folder, or loose files.
+
+    \b
+    forge verify minds-lab/my-model==1.0.0               in the registry, with its files
+    forge verify out/forge_components/minds-lab/my-model  installed; needs no network
+    forge verify FOLDER --bundle FILE --key FILE          no registry, no network
+
+    Each numbered check says what it establishes and what it does not. Exit code 3 when any
+    of them fails.
+    """
+    from ..flows import verify as flow
+
+    if (bundle is None) != (key is None):
+        raise UsageError("--bundle and --key go together")
+    if bundle is not None and key is not None:
+        done = flow.verify_loose(Path(target), bundle, key, manifest)
+    elif _NAME.fullmatch(target) and not _is_installed(target):
+        from signing.names import Requirement
+
+        done = flow.verify_registry(context, Requirement.parse(target), download=not metadata_only)
+    else:
+        if fingerprint is not None:
+            from signing.authority import parse_fingerprint
+
+            fingerprint = parse_fingerprint(fingerprint, "--fingerprint")
+        done = flow.verify_installed(context, Path(target), online=online, fingerprint=fingerprint)
+    return _show(context, done)
+
+
+def _is_installed(target: str) -> bool:
+    # Only a path into a forge_components folder is meant by a name with one slash in it.
+    return (
+        Path(target).absolute().parent.parent.name == "forge_components" and Path(target).is_dir()
+    )
+
+
+def _show(context: Context, done: Verified) -> int:
+    out, report = context.out, done.report
+    failure = report.first_failure
+    release = report.release if report.ok else None
+    out.result(
+        {
+            "subject": done.subject,
+            "ok": report.ok,
+            "component": str(release.component) if release else None,
+            "version": str(release.version) if release else None,
+            "manifest_sha256": release.digest if release else None,
+            "remarks": list(done.remarks),
+            "checks": [
+                {
+                    "number": check.number,
+                    "title": check.title,
+                    "status": check.status,
+                    "detail": check.detail,
+                    "establishes": check.establishes,
+                    "does_not_establish": check.does_not_establish,
+                    "code": check.error.code if check.error else None,
+                }
+                for check in report.checks
+            ],
+        }
+    )
+    width = max(len(check.title) for check in report.checks)
+    for check in report.checks:
+        mark = out.paint(_MARK[check.status], _COLOR[check.status])
+        out.answer(f"{check.number:2} {mark} {check.title:{width}}  {clean(check.detail)}")
+        if check.status == "passed":
+            out.answer(f"     establishes    {check.establishes}")
+            out.answer(f"     does not show  {check.does_not_establish}")
+    for remark in done.remarks:
+        out.say(f"note: {remark}")
+    if failure is None:
+        what = f"{release.component} {release.version}" if release else done.subject
+        out.answer(f"verified: {what}")
+        return OK
+    out.answer(f"FAILED at check {failure.number} ({failure.title}): {done.subject}")
+    if failure.error is not None and failure.error.hint:
+        out.say(f"{out.paint('hint', 'cyan')}: {failure.error.hint}")
+    return VERIFICATION

@@ -1,0 +1,156 @@
+"""What a command works with: settings, places, keys, cache and the chosen registry.
+
+Everything is made on first use, so that a command pays for what it touches and for nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from .config import Config, Credentials, Places, normalise_url
+from .errors import ForgeError
+from .output import Output
+from .passphrase import Passphrases
+from .truststore import Pin, TrustStore
+
+if TYPE_CHECKING:
+    from .cache import Cache
+    from .keystore import KeyStore
+    from .remote.api import Api
+    from .remote.http import Http
+    from .remote.trust import View
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One run of one command. ``now`` is read once, so that all checks agree on the time."""
+
+    out: Output
+    places: Places
+    registry_option: str | None = None
+    passphrases: Passphrases = field(default_factory=Passphrases)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def create(
+        cls, *, as_json: bool, quiet: bool, registry: str | None, passphrase_fd: int | None
+    ) -> Context:
+        """The context of this process."""
+        return cls(
+            out=Output.standard(as_json=as_json, quiet=quiet),
+            places=Places.from_environment(os.environ),
+            registry_option=registry,
+            passphrases=Passphrases(fd=passphrase_fd),
+        )
+
+    @cached_property
+    def config(self) -> Config:
+        return Config.load(self.places.config)
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        return Credentials(path=self.places.credentials)
+
+    @cached_property
+    def trust(self) -> TrustStore:
+        return TrustStore(self.places.trust)
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        from .keystore import KeyStore
+
+        return KeyStore(self.places.keys, self.passphrases)
+
+    @cached_property
+    def cache(self) -> Cache:
+        from .cache import Cache
+
+        return Cache(self.places.cache)
+
+    @cached_property
+    def http(self) -> Http:
+        from .remote.http import Http
+
+        return Http()
+
+    @cached_property
+    def url(self) -> str:
+        """The registry: ``--registry``, ``FORGE_URL``, the setting, or the only trusted one."""
+        chosen = (
+            self.registry_option
+            or os.environ.get("FORGE_URL")
+            or self.config.values.get("registry")
+        )
+        if chosen:
+            return normalise_url(chosen)
+        pins = list(self.trust.pins())
+        if len(pins) == 1:
+            return pins[0]
+        raise ForgeError(
+            "no-registry",
+            "no registry is chosen",
+            hint="forge login URL --fingerprint sha256:…   (or set FORGE_URL)",
+        )
+
+    def use(self, url: str) -> None:
+        """Talk to another registry from here on."""
+        self.registry_option = url
+        for name in ("url", "pin", "token", "view"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def pin(self) -> Pin:
+        """The pinned root of the registry; without one nothing is sent to it or believed."""
+        return self.trust.require(self.url)
+
+    @cached_property
+    def token(self) -> str | None:
+        return os.environ.get("FORGE_TOKEN") or self.credentials.get(self.url)
+
+    def api(self) -> Api:
+        """The registry's API. The token goes only to a registry that is pinned."""
+        from .remote.api import Api
+
+        return Api(http=self.http, url=self.pin.url, token=self.token)
+
+    def api_with_token(self) -> Api:
+        """The API, for commands that need an account."""
+        api = self.api()
+        api.require_token()
+        return api
+
+    def fresh_view(self, pin: Pin | None = None) -> View:
+        """A view of the signed metadata that has not been refreshed yet."""
+        from .remote.trust import View
+
+        pin = pin or self.pin
+        return View(
+            http=self.http,
+            url=pin.url,
+            fingerprint=pin.fingerprint,
+            root=pin.root,
+            state_dir=pin.state_dir,
+            cache=self.cache,
+            now=self.now,
+        )
+
+    @cached_property
+    def view(self) -> View:
+        return self.fresh_view()
+
+    def ask(self, question: str) -> bool:
+        """A yes or no from the person; False when there is no terminal to ask on."""
+        if not self.interactive:
+            return False
+        self.out.stderr.write(f"{question} [y/N] ")
+        self.out.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    @property
+    def interactive(self) -> bool:
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self.out.as_json

@@ -1,0 +1,73 @@
+"""Small files written whole, and files that only their owner may read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import ForgeError
+
+
+def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write ``data`` to ``path`` in one step; a folder made on the way is 0700.
+
+    The bytes reach the disk before the name does, so a power cut leaves the old file or the new.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def create_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Like `write_private`, but refuses to replace a file. Raises FileExistsError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_private(path: Path, *, code: str = "key-permissions") -> bytes:
+    """The bytes of a secret. Raises ForgeError when anyone but its owner could have read it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        # Asked of the open file, not of the name: the answer is about the bytes we read.
+        found = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if found & 0o077:
+            raise ForgeError(
+                code,
+                f"{path}: expected a file only you can read (mode 0600), found mode {found:04o}",
+                hint=f"chmod 600 {path}; if others use this machine, make a new one instead",
+            )
+        return file.read()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock on ``path`` while the block runs, waiting for it if need be."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # A filesystem without locks is no reason to refuse: the writes are atomic anyway.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

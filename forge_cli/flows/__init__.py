@@ -1,0 +1,1 @@
+"""What the commands do, without Click: each flow fetches, asks `signing`, and writes."""

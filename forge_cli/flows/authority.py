@@ -1,0 +1,155 @@
+"""What the authority does, where its keys are. Only signed output leaves this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from signing.applications import Application, verify_application
+from signing.authority import fingerprint, new_authority
+from signing.encoding import Fields, parse_json
+from signing.keys import PrivateKey, PublicKey
+from signing.names import parse_org_name
+from signing.role_edits import add_organisation
+from signing.roles import OrgProfile, delegations_of
+from signing.updates import check_role_update
+
+from ..context import Context
+from ..errors import ForgeError, UsageError
+from ..files import create_private
+from ..remote.api import member
+from ..remote.trust import View
+from .roles import rebasing, send_roles
+from .signers import ids, short
+
+KEYS = ("root", "targets", "registrar")
+ONLINE_ROLES = ("snapshot", "timestamp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An application whose signatures were verified, and the role its keys signed."""
+
+    application: Application
+    role: bytes
+    applicant: str
+
+
+def read_application(context: Context, org: str) -> Pending:
+    """Fetch and verify what ``org`` applied with.
+
+    Raises:
+        VerificationError: a key did not sign it, or it is about another name.
+    """
+    name = parse_org_name(org)
+    answer = context.api().get("applications", name)
+    application = verify_application(member(answer, "application").encode())
+    if application.org != name:
+        raise ForgeError(
+            "name-mismatch",
+            f"the registry shows an application of {application.org} for {name}",
+            hint="do not sign it; tell the operator",
+        )
+    return Pending(
+        application=application,
+        role=member(answer, "role").encode(),
+        applicant=str(answer.get("applicant") or "unknown"),
+    )
+
+
+def registrar_key(context: Context, folder: Path) -> PrivateKey:
+    """The registrar's private key, which must be the one that the targets role lists."""
+    if not folder.is_dir():
+        raise UsageError(f"--authority {folder}: no such folder")
+    path = folder / "registrar.pem"
+    key = context.keys.load_file(path, f"registrar key {path}")
+    listed = delegations_of(context.view.targets, "targets")["registrar"].keys
+    if key.public not in listed:
+        raise ForgeError(
+            "key-missing",
+            f"{path} is not a key of this registry's registrar\n"
+            f"expected {ids(listed)}\nfound    {short(key.public)}",
+            hint="this folder belongs to the authority of another registry",
+        )
+    return key
+
+
+def approve(context: Context, pending: Pending, key: PrivateKey) -> dict[str, object]:
+    """Sign the organisation into the registrar's role and send both roles."""
+    application = pending.application
+
+    def attempt(view: View) -> dict[str, object]:
+        new = add_organisation(
+            view.registrar,
+            application.org,
+            OrgProfile(kind=application.kind, display_name=application.display_name),
+            application.keys,
+            application.threshold,
+            [key],
+            context.now,
+        )
+        check_role_update("registrar", new, view.registrar, view.targets, context.now)
+        check_role_update(application.org, pending.role, None, new, context.now)
+        return send_roles(context, {"registrar": new, application.org: pending.role})
+
+    answer = rebasing(context, "the registrar's role", attempt)
+    if application.org not in context.fresh_view().organisations():
+        raise ForgeError(
+            "registry-malformed",
+            f"the registry accepted {application.org} but does not show it",
+            hint="try `forge org show` in a moment; tell the operator if it stays so",
+        )
+    return answer
+
+
+def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | None) -> str:
+    """A new authority in ``folder``, for the server whose ``online-keys.json`` is given.
+
+    Returns the root's fingerprint. The private keys stay here; ``metadata/`` goes to the server.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
+    where = str(online_keys)
+    fields = Fields.of(parse_json(_read(online_keys), where), where).only(ONLINE_ROLES)
+    public = [
+        PublicKey.from_pem(fields.text(role).encode(), fields.path(role)) for role in ONLINE_ROLES
+    ]
+    made = new_authority(context.now, *public)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name in KEYS:
+        key: PrivateKey = getattr(made, f"{name}_key")
+        create_private(folder / f"{name}.pem", key.to_pem(passphrase))
+    for filename, data in made.metadata.items():
+        create_private(folder / "metadata" / filename, data, mode=0o644)
+    root = fingerprint(made.metadata["1.root.json"])
+    create_private(folder / "root.fingerprint", f"{root}\n".encode(), mode=0o644)
+    return root
+
+
+def show(context: Context, folder: Path) -> list[dict[str, Any]]:
+    """The authority's keys in ``folder``, without unlocking them where that can be helped."""
+    from signing.keys import is_encrypted, load_private_key
+
+    from ..files import read_private
+
+    rows = []
+    for name in KEYS:
+        path = folder / f"{name}.pem"
+        if not path.exists():
+            continue
+        pem = read_private(path)
+        encrypted = is_encrypted(pem)
+        keyid = None if encrypted else load_private_key(pem).public.keyid
+        rows.append({"role": name, "encrypted": encrypted, "keyid": keyid, "path": str(path)})
+    if not rows:
+        raise ForgeError("not-found", f"{folder}: no authority keys ({', '.join(KEYS)}.pem)")
+    return rows
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None

@@ -1,0 +1,77 @@
+"""Logging in: the fingerprint first, so that the token goes to nobody else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..config import normalise_url
+from ..context import Context
+from ..errors import ForgeError, UsageError
+from ..remote.api import Api
+from .trusting import pin_registry
+
+_MAX_TOKEN = 1000
+
+
+def login(context: Context, url: str, fingerprint: str | None, token_file: Path | None) -> Any:
+    """Pin, check the token with the registry, keep both; returns the `whoami` answer."""
+    url = normalise_url(url)
+    token = _token(context, url, token_file) if token_file is not None else None
+    pin = pin_registry(context, url, fingerprint)
+    if token is None:
+        token = _token(context, url, None)
+    _warn_plain(context, url)
+    answer = Api(http=context.http, url=pin.url, token=token).get("whoami")
+    context.credentials.put(url, token)
+    context.config.set_value("registry", url)
+    return answer
+
+
+def _token(context: Context, url: str, token_file: Path | None) -> str:
+    if token_file is not None:
+        text = _read_file(token_file)
+    elif env := os.environ.get("FORGE_TOKEN"):
+        text = env
+    elif context.interactive:
+        from getpass import getpass
+
+        text = getpass(f"Access token for {url}: ", stream=sys.stderr)
+    else:
+        raise UsageError(
+            "an access token is needed, and there is no terminal to ask on",
+            hint="--token-file FILE (- for standard input), or set FORGE_TOKEN; "
+            "to read only: forge trust add",
+        )
+    token = text.strip()
+    if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+        raise ForgeError(
+            "malformed",
+            "expected an access token (one line that begins with forge_), found "
+            + ("nothing" if not token else "something else"),
+        )
+    if " " in token:
+        raise ForgeError("malformed", "expected one access token, found several words")
+    return token
+
+
+def _read_file(path: Path) -> str:
+    try:
+        if str(path) == "-":
+            return sys.stdin.readline()
+        return path.read_text(errors="replace")[: _MAX_TOKEN * 2]
+    except FileNotFoundError:
+        raise UsageError(f"--token-file {path}: no such file") from None
+
+
+def _warn_plain(context: Context, url: str) -> None:
+    parts = urlsplit(url)
+    local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+    if parts.scheme == "http" and not local:
+        context.out.warn(
+            f"{url} is not encrypted: anyone on the way can read the access token. "
+            "What is signed stays safe."
+        )

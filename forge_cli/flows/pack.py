@@ -1,0 +1,176 @@
+"""Reading a component folder: what is in it, hashed once, and the manifest over it.
+
+What cannot be signed is refused by name: symbolic links, devices, FIFOs, sockets, setuid files.
+Top-level names that begin with ``.git`` are left out with a notice, because every verifier of
+the format ignores them: signing them would sign nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from signing.component import ComponentSpec, parse_forge_toml
+from signing.digests import hash_stream
+from signing.manifest import FileEntry, Manifest, build_manifest
+from signing.paths import check_path, check_paths
+
+from ..errors import ForgeError
+from ..output import Output, clean, size_text
+
+_TOML: Final = "forge.toml"
+_HASHERS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A regular file as the walk met it."""
+
+    path: str
+    full: Path
+    info: os.stat_result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A folder ready to be signed. ``notices`` say what was left out, for the person."""
+
+    spec: ComponentSpec
+    manifest: Manifest
+    files: dict[str, Path]
+    notices: tuple[str, ...]
+
+    def path_of(self, digest: str) -> Path | None:
+        """A file with this content."""
+        for entry in self.manifest.files:
+            if entry.sha256 == digest:
+                return self.files[entry.path]
+        return None
+
+
+def pack(folder: Path, out: Output) -> Packed:
+    """Walk, hash and describe ``folder``.
+
+    Raises:
+        ForgeError: ``not-found``, ``refused-file``, ``changed-while-read``.
+        MalformedError: in forge.toml, with line or key, or a path that may not be published.
+    """
+    spec = read_spec(folder)
+    found, notices = walk(folder)
+    check_paths([check_path(file.path, file.path) for file in found], str(folder))
+    total = sum(file.info.st_size for file in found)
+    with out.progress("hashing", total) as bar:
+
+        def entry(file: Found) -> FileEntry:
+            made = hash_file(file)
+            bar.advance(made.size)
+            return made
+
+        # hashlib lets go of the interpreter: two threads hash on two cores.
+        with ThreadPoolExecutor(_HASHERS) as pool:
+            entries = list(pool.map(entry, sorted(found, key=lambda f: -f.info.st_size)))
+    return Packed(
+        spec=spec,
+        manifest=build_manifest(spec, entries),
+        files={file.path: file.full for file in found},
+        notices=tuple(notices),
+    )
+
+
+def read_spec(folder: Path) -> ComponentSpec:
+    """The folder's forge.toml, parsed."""
+    if not folder.is_dir():
+        raise ForgeError(
+            "not-found",
+            f"{folder}: no such folder",
+            hint="make one: forge init FOLDER --org ORG --name NAME --kind model",
+        )
+    path = folder / _TOML
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ForgeError(
+            "not-found",
+            f"{path}: no such file; every component has one",
+            hint=f"make one: forge init {folder} --org ORG --name NAME --kind model",
+        ) from None
+    except OSError:
+        raise ForgeError("refused-file", f"{path}: expected a regular file") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ForgeError("refused-file", f"{path}: expected a regular file")
+        return parse_forge_toml(file.read(1 << 20), str(path))
+
+
+def walk(folder: Path) -> tuple[list[Found], list[str]]:
+    """Every file that will be published, and notices about what will not."""
+    found: list[Found] = []
+    notices: list[str] = []
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        empty = True
+        for entry in _entries(folder / prefix):
+            empty = False
+            path = f"{prefix}{entry.name}"
+            if not prefix and entry.name.casefold().startswith(".git"):
+                notices.append(f"{clean(path)} is left out: top-level .git* is never published")
+                continue
+            info = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode):
+                folders.append(f"{path}/")
+                continue
+            _require_plain(folder / path, info.st_mode)
+            found.append(Found(path=path, full=folder / path, info=info))
+        if empty and prefix:
+            notices.append(f"{clean(prefix)} is left out: empty folders are not published")
+    return found, notices
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from sorted(entries, key=lambda entry: entry.name)
+
+
+def _require_plain(path: Path, mode: int) -> None:
+    from ..tree import _kind
+
+    if not stat.S_ISREG(mode):
+        raise ForgeError(
+            "refused-file",
+            f"{path}: expected a regular file, found {_kind(mode)}",
+            hint="a component holds regular files and folders; copy the content in, or remove it",
+        )
+    if mode & (stat.S_ISUID | stat.S_ISGID):
+        raise ForgeError(
+            "refused-file",
+            f"{path}: expected a plain file, found one that is setuid or setgid",
+            hint=f"chmod ug-s {path}",
+        )
+
+
+def hash_file(file: Found) -> FileEntry:
+    """The file's entry. Raises ForgeError when it changed between the walk and the last byte."""
+    descriptor = os.open(file.full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        size, digest = hash_stream(stream)
+        after = os.fstat(descriptor)
+    before = file.info
+    same = (before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    if same != (after.st_ino, after.st_size, after.st_mtime_ns, after.st_ctime_ns) or (
+        size != before.st_size
+    ):
+        raise ForgeError(
+            "changed-while-read",
+            f"{file.full}: changed while it was hashed "
+            f"({size_text(before.st_size)} before, {size_text(after.st_size)} after)",
+            hint="wait until whatever writes it is done, then run the same command again",
+        )
+    return FileEntry(path=file.path, size=size, sha256=digest)

@@ -1,0 +1,276 @@
+"""Publishing: walk, sign, offer, upload, offer again, and look whether it is really there.
+
+The order is the one that never loses work: everything that can be refused without the network
+is refused before it, and everything that can be refused without bytes before a byte is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from signing.keys import PrivateKey, PublicKey
+from signing.names import ComponentName
+from signing.oms import sign_bundle, verify_bundle
+from signing.role_edits import add_project, add_release, add_signatures, check_version_free
+from signing.roles import Delegation
+from signing.updates import check_offer, check_same_files
+from signing.verify import verify_release
+
+from ..border import sound
+from ..context import Context
+from ..errors import ForgeError
+from ..files import write_private
+from ..output import count_text, size_text
+from ..remote.api import Api, member
+from ..remote.trust import ComponentState, View
+from ..remote.upload import Outgoing, Uploader
+from .pack import Packed, pack
+from .roles import rebasing
+from .signers import held, ids, own_key, publisher_keys, short, unlock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What came of it. ``receipt`` is the registry's word, empty for a dry run.
+
+    ``signed_by`` is None when nothing had to be signed.
+    """
+
+    packed: Packed
+    signed_by: PublicKey | None
+    receipt: dict[str, Any] = field(default_factory=dict)
+    new_project: bool = False
+    already: bool = False
+    uploaded: int = 0
+    uploaded_bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Session:
+    """One publish: what does not change when a role has to be signed again."""
+
+    context: Context
+    api: Api
+    packed: Packed
+    key: str | None
+    bundle: bytes = b""
+    signed_by: PublicKey | None = None
+    uploaded: int = 0
+    uploaded_bytes: int = 0
+
+    @property
+    def component(self) -> ComponentName:
+        return self.packed.manifest.component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signed:
+    """Roles ready to be offered."""
+
+    roles: dict[str, bytes]
+    organisation: bytes
+    new_project: bool
+
+
+def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -> Published:
+    """Publish ``folder``; with ``dry_run`` everything but sending.
+
+    Raises:
+        ForgeError, SigningError: as the table of error codes says; nothing is visible then.
+    """
+    packed = pack(folder, context.out)
+    for notice in packed.notices:
+        context.out.warn(notice)
+    manifest = packed.manifest
+    context.out.say(
+        f"{manifest.component} {manifest.version}: {count_text(len(manifest.files), 'file')}, "
+        f"{size_text(manifest.total_size)}, manifest sha256:{manifest.digest[:16]}…"
+    )
+    session = _Session(
+        context=context,
+        api=context.api() if dry_run else context.api_with_token(),
+        packed=packed,
+        key=key,
+    )
+    return rebasing(
+        context, str(manifest.component), lambda view: _attempt(session, view, dry_run=dry_run)
+    )
+
+
+def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
+    context, manifest = session.context, session.packed.manifest
+    state = view.component(session.component)
+    if state is None:
+        raise ForgeError(
+            "not-found",
+            f"organisation {session.component.org} is not registered in {view.url}",
+            hint=f"forge org create {session.component.org} --kind … --display-name …, "
+            "then the authority approves it",
+        )
+    there = state.releases.get(str(manifest.version))
+    if there is not None and there.manifest_sha256 == manifest.digest:
+        return Published(packed=session.packed, signed_by=None, already=True)
+    check_version_free(state.releases, manifest)
+    signed = _sign(session, state)
+    role = signed.roles[session.component.role]
+    # The registry will apply the same checks: what it must refuse is not sent at all.
+    offer = check_offer(
+        manifest.raw, session.bundle, role, state.project, signed.organisation, context.now
+    )
+    if dry_run:
+        return Published(
+            packed=session.packed, signed_by=offer.publisher, new_project=signed.new_project
+        )
+    receipt = _offer(session, signed)
+    _confirm(session)
+    return Published(
+        packed=session.packed,
+        signed_by=offer.publisher,
+        receipt=receipt,
+        new_project=signed.new_project,
+        uploaded=session.uploaded,
+        uploaded_bytes=session.uploaded_bytes,
+    )
+
+
+def _sign(session: _Session, state: ComponentState) -> _Signed:
+    context, component = session.context, session.component
+    organisation = state.organisation
+    roles: dict[str, bytes] = {}
+    if state.delegation is not None:
+        stored = publisher_keys(context, state.delegation, session.key)
+    else:
+        stored = [own_key(context, session.key)]
+        organisation = _add_project(session, state, stored[0].public)
+        roles[component.org] = organisation
+    keys = unlock(context, stored)
+    _sign_bundle(session, keys[0])
+    roles[component.role] = add_release(
+        state.project, session.packed.manifest, session.bundle, keys, context.now
+    )
+    return _Signed(roles=roles, organisation=organisation, new_project=state.delegation is None)
+
+
+def _sign_bundle(session: _Session, key: PrivateKey) -> None:
+    """Sign the files once; a rebased role keeps the same bundle."""
+    if session.bundle and session.signed_by == key.public:
+        return
+    manifest = session.packed.manifest
+    bundle = sign_bundle(manifest.files, str(manifest), key)
+    check_same_files(verify_bundle(bundle, [key.public]), manifest)
+    session.bundle = bundle
+    session.signed_by = key.public
+
+
+def _add_project(session: _Session, state: ComponentState, publisher: PublicKey) -> bytes:
+    """The organisation's role with the new project, signed by all that it needs.
+
+    Raises:
+        ForgeError: ``signature-missing``; the role was written to a file to carry.
+    """
+    context, component = session.context, session.component
+    needed = state.organisation_delegation
+    stored = held(context, needed)[: needed.threshold]
+    unsigned = add_project(state.organisation, component, [publisher], 1, [], context.now)
+    keys = unlock(context, stored)
+    role = add_signatures(unsigned, keys)
+    if len(stored) >= needed.threshold:
+        return role
+    path = Path(f"{component.org}-adds-{component.name}.json")
+    write_private(path, role, mode=0o644)
+    raise _missing_signature(path, component, publisher, needed, [key.public for key in stored])
+
+
+def _missing_signature(
+    path: Path,
+    component: ComponentName,
+    publisher: PublicKey,
+    needed: Delegation,
+    signed: list[PublicKey],
+) -> ForgeError:
+    others = [key for key in needed.keys if key not in signed]
+    return ForgeError(
+        "signature-missing",
+        f"{component} is new: organisation {component.org} must list your key "
+        f"{short(publisher)} first\n"
+        f"expected {needed.threshold} signature(s) by the organisation's keys, "
+        f"found {len(signed)}\nmissing  {ids(others)}",
+        hint=f"carry {path} to a holder of that key, who runs: forge org sign {path}\n"
+        "then publish again",
+        file=str(path),
+        missing_keys=[key.keyid for key in others],
+    )
+
+
+def _offer(session: _Session, signed: _Signed) -> dict[str, Any]:
+    """Offer, send what is missing, offer again; the receipt."""
+    body = {
+        "manifest": session.packed.manifest.raw.decode(),
+        "bundle": session.bundle.decode(),
+        "roles": {name: data.decode() for name, data in signed.roles.items()},
+    }
+    for _ in range(3):
+        answer = session.api.post("releases", body=body)
+        if member(answer, "state") == "published":
+            receipt: dict[str, Any] = member(answer, "receipt", dict)
+            return receipt
+        _upload(session, member(answer, "missing", list))
+    raise ForgeError(
+        "registry-malformed",
+        "the registry keeps asking for files that it has confirmed to hold",
+        hint="tell its operator; nothing was published",
+    )
+
+
+def _upload(session: _Session, missing: list[Any]) -> None:
+    outgoing = [_outgoing(session.packed, item) for item in missing]
+    total = sum(file.size for file in outgoing)
+    context = session.context
+    context.out.say(f"sending {count_text(len(outgoing), 'file')}, {size_text(total)}")
+    with context.out.progress("sending", total) as bar:
+        Uploader(
+            api=session.api,
+            component=str(session.component),
+            parallel=context.config.parallel,
+            progress=bar,
+        ).send(outgoing)
+    session.uploaded += len(outgoing)
+    session.uploaded_bytes += total
+
+
+def _outgoing(packed: Packed, item: Any) -> Outgoing:
+    digest = member(item, "sha256")
+    path = packed.path_of(digest)
+    if path is None:
+        # Never send what the signed manifest does not list, whatever the registry asks for.
+        raise ForgeError(
+            "registry-malformed", f"the registry asks for {digest}, which is not in this release"
+        )
+    size = packed.manifest.blobs()[digest]
+    return Outgoing(digest=digest, size=size, path=path, label=path.name)
+
+
+def _confirm(session: _Session) -> None:
+    """See the release as any client will: fetched, and verified from the pinned root."""
+    context, manifest = session.context, session.packed.manifest
+    view = context.fresh_view()
+    entry = view.require(manifest.component).releases.get(str(manifest.version))
+    if entry is None or entry.manifest_sha256 != manifest.digest:
+        raise ForgeError(
+            "registry-malformed",
+            f"the registry confirmed {manifest} but does not show it",
+            hint=f"try `forge verify {manifest}` in a moment; tell the operator if it stays so",
+        )
+    report = verify_release(
+        view.evidence(manifest.component, entry),
+        manifest.component,
+        manifest.version,
+        fingerprint=view.fingerprint,
+        now=context.now,
+        observed={file.path: file for file in manifest.files},
+        forge_toml=session.packed.files["forge.toml"].read_bytes(),
+    )
+    with sound(str(manifest)):
+        report.require()

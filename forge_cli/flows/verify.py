@@ -1,0 +1,238 @@
+"""Verifying: a release in the registry, an installed folder, or loose files with a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from signing.errors import MalformedError
+from signing.evidence import Evidence
+from signing.keys import PublicKey
+from signing.manifest import FileEntry, parse_manifest
+from signing.names import ComponentName, Requirement
+from signing.offline import verify_offline
+from signing.report import Report
+from signing.roles import IndexEntry
+from signing.verify import verify_release
+
+from ..border import sound
+from ..context import Context
+from ..errors import ForgeError, UsageError
+from ..lockfile import requirement_text
+from ..output import clean, count_text, size_text
+from ..remote.trust import View
+from ..resolve import Release, suitable
+from ..tree import observe
+from .installed import site_of_tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """The report, what it is about, and remarks that a person should read."""
+
+    subject: str
+    report: Report
+    remarks: tuple[str, ...] = ()
+
+
+def choose(view: View, requirement: Requirement) -> IndexEntry:
+    """The newest release that the requirement accepts, as a resolver would choose it.
+
+    Raises:
+        ForgeError: ``not-found``.
+    """
+    releases = view.require(requirement.component).releases
+    offered = [
+        Release(
+            component=requirement.component,
+            version=entry.version,
+            requires=entry.requires,
+            yanked=entry.yanked,
+        )
+        for entry in releases.values()
+    ]
+    found = suitable(offered, [requirement])
+    if not found and not str(requirement.specifier):
+        found = sorted(offered, key=lambda release: release.version, reverse=True)  # all yanked
+    if not found:
+        raise ForgeError(
+            "not-found",
+            f"{requirement_text(requirement)}: no such version",
+            hint="there are: " + ", ".join(reversed(releases)),
+        )
+    return releases[str(found[0].version)]
+
+
+def verify_registry(context: Context, requirement: Requirement, *, download: bool) -> Verified:
+    """Verify a release from the registry; its files too, unless neither cached nor wanted.
+
+    Files are fetched into the cache, where the next install finds them.
+    """
+    view, name = context.view, requirement.component
+    entry = choose(view, requirement)
+    evidence = view.evidence(name, entry)
+    report = _release_report(context, evidence, name, entry, None, None)
+    if report.ok and report.release is not None:
+        files = {file.sha256: file for file in report.release.files}
+        if download:
+            _download(context, view, report.release.files)
+        if all(context.cache.has(file.sha256, file.size) for file in files.values()):
+            observed = {file.path: file for file in report.release.files}
+            toml = report.release.by_path["forge.toml"]
+            data = context.cache.read(toml.sha256, toml.size)
+            report = _release_report(context, evidence, name, entry, observed, data)
+    remarks = []
+    if entry.yanked is not None:
+        remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    return Verified(subject=f"{name}=={entry.version}", report=report, remarks=tuple(remarks))
+
+
+def verify_installed(
+    context: Context, folder: Path, *, online: bool, fingerprint: str | None
+) -> Verified:
+    """Verify an installed component against the evidence beside it; no network unless asked."""
+    site, name = site_of_tree(folder)
+    record = site.record(name)
+    if record is None:
+        raise ForgeError(
+            "not-installed",
+            f"{site.record_path(name)}: the record beside the component cannot be read",
+            hint=f"install it again: forge install {name} --into {site.into}",
+        )
+    trusted = fingerprint or _trusted(context, record.fingerprint, record.registry)
+    with sound(str(site.record_path(name))):
+        evidence = Evidence.from_json(record.evidence)
+    remarks: list[str] = []
+    if online:
+        evidence, remarks = _refreshed(context, evidence, name)
+    else:
+        remarks.append(_age(context, evidence))
+    observed = observe(folder)
+    toml = folder / "forge.toml"
+    report = verify_release(
+        evidence,
+        name,
+        None,
+        fingerprint=trusted,
+        now=context.now,
+        observed=observed,
+        forge_toml=toml.read_bytes() if "forge.toml" in observed else None,
+    )
+    return Verified(subject=str(folder), report=report, remarks=tuple(remarks))
+
+
+def verify_loose(folder: Path, bundle: Path, key: Path, manifest: Path | None) -> Verified:
+    """Verify a folder with nothing but a bundle and a public key."""
+    public = PublicKey.from_pem(_read(key), str(key))
+    data = _read(bundle)
+    aside = {path.resolve() for path in (bundle, key, manifest) if path is not None}
+    observed = {
+        path: entry
+        for path, entry in observe(folder).items()
+        # `export-bundle` puts the proof beside the files' folder; tolerate it inside as well.
+        if (folder / path).resolve() not in aside
+    }
+    report = verify_offline(data, public, observed, _read(manifest) if manifest else None)
+    return Verified(
+        subject=str(folder),
+        report=report,
+        remarks=(f"the key is {public.keyid}; compare it with its owner over another channel",),
+    )
+
+
+def _release_report(
+    context: Context,
+    evidence: Evidence,
+    name: ComponentName,
+    entry: IndexEntry,
+    observed: dict[str, FileEntry] | None,
+    forge_toml: bytes | None,
+) -> Report:
+    return verify_release(
+        evidence,
+        name,
+        entry.version,
+        fingerprint=context.pin.fingerprint,
+        now=context.now,
+        observed=observed,
+        forge_toml=forge_toml,
+    )
+
+
+def _download(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
+    from ..remote.blobs import Downloader, Wanted
+
+    wanted = {
+        file.sha256: Wanted(digest=file.sha256, size=file.size, label=file.path)
+        for file in files
+        if not context.cache.has(file.sha256, file.size)
+    }
+    if not wanted:
+        return
+    total = sum(want.size for want in wanted.values())
+    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
+    with context.out.progress("fetching", total) as bar:
+        Downloader(
+            http=context.http,
+            url=view.url,
+            cache=context.cache,
+            parallel=context.config.parallel,
+            progress=bar,
+        ).fetch(list(wanted.values()))
+
+
+def _trusted(context: Context, fingerprint: str, registry: str) -> str:
+    """The fingerprint, if this person pinned it: what the folder says of itself proves nothing."""
+    if fingerprint in context.trust.pins().values():
+        return fingerprint
+    raise ForgeError(
+        "fingerprint-needed",
+        f"it was installed from {clean(registry)}, whose root is not trusted here",
+        hint=f"forge trust add {clean(registry)} --fingerprint …, or, without a network, "
+        "forge verify FOLDER --fingerprint sha256:…   (from the operator)",
+    )
+
+
+def _refreshed(
+    context: Context, evidence: Evidence, name: ComponentName
+) -> tuple[Evidence, list[str]]:
+    """The same release with today's metadata, and what has changed about it."""
+    try:
+        manifest = parse_manifest(evidence.manifest)
+    except MalformedError:
+        return evidence, []  # the report will say what is wrong with it
+    view = context.view
+    state = view.require(name)
+    entry = state.releases.get(str(manifest.version))
+    if entry is None:
+        raise ForgeError("not-found", f"the registry has no {manifest} any more")
+    remarks = ["asked the registry just now"]
+    if entry.yanked is not None:
+        remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
+    if newest is not None and newest > manifest.version:
+        remarks.append(f"a newer version is there: {newest}")
+    return view.evidence(name, entry), remarks
+
+
+def _age(context: Context, evidence: Evidence) -> str:
+    if evidence.refreshed_at is None:
+        return "no network used; it is not known when the registry was last asked"
+    age = max(context.now - evidence.refreshed_at, timedelta())
+    if age < timedelta(minutes=2):
+        text = "moments ago"
+    elif age < timedelta(hours=2):
+        text = f"{age.seconds // 60} minutes ago"
+    elif age < timedelta(days=2):
+        text = f"{age // timedelta(hours=1)} hours ago"
+    else:
+        text = f"{age.days} days ago"
+    return f"no network used; the registry was last asked {text} (--online asks it now)"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None

@@ -1,0 +1,1 @@
+"""Everything that speaks HTTP: the API client, trusted metadata, and blob transfer."""

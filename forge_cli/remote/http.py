@@ -1,0 +1,286 @@
+"""One HTTP client for everything: counted requests, patient retries, careful redirects.
+
+* An access token goes to the origin it was given for and to no other: redirects are followed
+  here, not in the library, and lose the ``Authorization`` header when the origin changes.
+* 429 and 503 are waited out as ``Retry-After`` says (RFC 9110 §10.2.3), lost connections with a
+  growing pause. Every request of ours may be repeated: reads by nature, writes because the
+  registry answers the same write again with the same answer.
+* Bodies arrive as they are stored (``Accept-Encoding: identity``): what is hashed is what was
+  sent, and no compressed answer can grow in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, SSLError
+from urllib3.response import BaseHTTPResponse
+
+from .. import __version__
+from ..errors import NetworkError
+
+BLOCK_BYTES: Final = 1 << 20
+_RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS: Final = 5
+_MAX_WAIT_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as it went out; tests assert budgets on these."""
+
+    method: str
+    url: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Http:
+    """Connections to whatever host; safe to share between threads.
+
+    ``sleep`` is how retries wait: tests pass their own, transfers one that wakes on Ctrl-C.
+    """
+
+    sleep: Callable[[float], object] = time.sleep
+    attempts: int = 5
+    timeout_seconds: float = 30.0
+    sent: list[Sent] = field(default_factory=list)
+    _pools: dict[str | None, urllib3.PoolManager] = field(default_factory=dict)
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        token: str | None = None,
+    ) -> Iterator[BaseHTTPResponse]:
+        """The answer with its body unread, after redirects and retries; closed afterwards.
+
+        Raises:
+            NetworkError: no answer, or still 429/503 when patience ended.
+        """
+        response = self._patiently(method, url, dict(headers or {}), body, token)
+        try:
+            yield response
+        except (HTTPError, OSError) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise
+            if not isinstance(error, HTTPError | ConnectionError | TimeoutError):
+                raise
+            raise lost(url, error) from error
+        finally:
+            _leave(response)
+
+    def _patiently(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        token: str | None,
+    ) -> BaseHTTPResponse:
+        for attempt in range(1, self.attempts + 1):
+            last = attempt == self.attempts
+            try:
+                response = self._follow(method, url, headers, body, token)
+            except (HTTPError, OSError) as error:
+                if last or not _may_pass(error):
+                    raise lost(url, error) from error
+                self.sleep(pause_seconds(attempt))
+                continue
+            if response.status not in _RETRY_STATUS or last:
+                return response
+            wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            _leave(response)
+            if wait is not None and wait > _MAX_WAIT_SECONDS:
+                raise NetworkError(
+                    f"{_host(url)} asks to wait {wait:.0f} seconds",
+                    hint="run the same command again later; it continues where it stopped",
+                    code="too-many-requests",
+                )
+            self.sleep(pause_seconds(attempt) if wait is None else wait)
+        raise AssertionError("unreachable")
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        token: str | None,
+    ) -> BaseHTTPResponse:
+        origin = _origin(url)
+        for _ in range(_MAX_REDIRECTS + 1):
+            own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"} | headers
+            # Only the origin that the token was given for ever sees it.
+            if token is not None and _origin(url) == origin:
+                own["Authorization"] = f"Bearer {token}"
+            response = self._send(method, url, own, body)
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or location is None:
+                return response
+            response.close()
+            target = urljoin(url, location)
+            _check_redirect(url, target, method)
+            url = target
+        raise NetworkError(f"{_host(url)}: more than {_MAX_REDIRECTS} redirects in a row")
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+    ) -> BaseHTTPResponse:
+        self.sent.append(Sent(method, url))
+        return self._pool(url).request(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            preload_content=False,
+            decode_content=False,
+            redirect=False,
+            retries=False,
+            timeout=urllib3.Timeout(connect=10.0, read=self.timeout_seconds),
+        )
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = _proxy_for(url)
+        pool = self._pools.get(proxy)
+        if pool is None:
+            pool = (
+                urllib3.PoolManager(maxsize=16)
+                if proxy is None
+                else urllib3.ProxyManager(proxy, maxsize=16)
+            )
+            self._pools[proxy] = pool
+        return pool
+
+
+def _leave(response: BaseHTTPResponse) -> None:
+    """Give the connection back if its answer was read; a short refusal is read for that."""
+    with suppress(HTTPError, OSError):
+        if response.status >= 400 and not response.closed:
+            response.read(1 << 16)
+    # With the body read to its end the connection is back in the pool already, and this does
+    # nothing; otherwise it is dropped, because the rest would stand before the next answer.
+    response.close()
+
+
+def read_limited(response: BaseHTTPResponse, limit: int) -> bytes:
+    """The body, reading at most ``limit`` + 1 bytes: a longer one is recognised, not swallowed."""
+    data = bytearray()
+    while len(data) <= limit:
+        block = response.read(min(BLOCK_BYTES, limit + 1 - len(data)))
+        if not block:
+            break
+        data += block
+    return bytes(data)
+
+
+def pause_seconds(attempt: int) -> float:
+    """How long to wait before attempt ``attempt`` + 1: 0.5, 1, 2, 4 … with some chance in it."""
+    return float(min(30.0, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.75, 1.25))  # noqa: S311
+
+
+def retry_after(text: str | None, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, as seconds or as a date; None without."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), 10**9))
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, (at.astimezone(UTC) - now).total_seconds())
+
+
+def lost(url: str, error: BaseException) -> NetworkError:
+    """What to say when no (whole) answer came from ``url``."""
+    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    host = _host(url)
+    if isinstance(cause, SSLError) or "certificate" in str(cause).lower():
+        return NetworkError(
+            f"{host}: the TLS connection was not accepted: {cause}",
+            hint="check the clock of this machine and the certificate authority in SSL_CERT_FILE",
+        )
+    text = str(cause)
+    name = type(cause).__name__
+    if "NameResolution" in name or "Name or service" in text or "nodename" in text:
+        return NetworkError(
+            f"{host}: no such host", hint="check the spelling, the network and the DNS server"
+        )
+    if "refused" in text.lower():
+        return NetworkError(
+            f"{host}: connection refused", hint="is the registry running? try `forge doctor`"
+        )
+    if "Timeout" in name or "timed out" in text:
+        return NetworkError(
+            f"{host}: no answer in time", hint="run the same command again; it continues"
+        )
+    return NetworkError(
+        f"{host}: the connection broke ({name})",
+        hint="run the same command again; what arrived whole is kept",
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, LocationParseError | urllib3.exceptions.LocationValueError):
+        return False
+    text = f"{error}".lower()
+    # A refused connection or an unknown host will not heal within seconds: say so at once.
+    return not any(word in text for word in ("refused", "certificate", "resolve", "not known"))
+
+
+def _check_redirect(url: str, target: str, method: str) -> None:
+    old, new = urlsplit(url), urlsplit(target)
+    if new.scheme not in ("http", "https") or not new.hostname:
+        raise NetworkError(f"{_host(url)} redirects to something that is not a web address")
+    if old.scheme == "https" and new.scheme == "http":
+        raise NetworkError(f"{_host(url)} redirects from https to http, which is refused")
+    if method not in ("GET", "HEAD", "PUT"):
+        raise NetworkError(
+            f"{_host(url)} redirects a {method} to {_host(target)}, which is refused",
+            hint="use the registry's own URL",
+        )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for ``url``; the usual lower- and upper-case names."""
+    parts = urlsplit(url)
+    env = os.environ
+    name = f"{parts.scheme}_proxy"
+    proxy = env.get(name) or env.get(name.upper() if parts.scheme == "https" else "")
+    proxy = proxy or env.get("all_proxy") or env.get("ALL_PROXY")
+    if not proxy:
+        return None
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+    return None if proxy_bypass_environment(parts.netloc) else proxy

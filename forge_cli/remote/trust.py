@@ -1,0 +1,316 @@
+"""Signed metadata from the registry, verified by TUF's own client, and kept as exact bytes.
+
+`tuf.ngclient.Updater` does the whole client workflow of the specification (§5): root chain,
+expiry, rollback, thresholds, delegations. It leaves the files it has just verified in a folder;
+`View` reads them there, under a lock, so that what becomes `Evidence` is byte for byte what was
+signed. The pinned root is the only thing that is trusted beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from tuf.api import exceptions as tuf_errors
+from tuf.ngclient import Updater, UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+
+from signing.errors import VerificationError
+from signing.evidence import Evidence
+from signing.manifest import FILE as MANIFEST_FILE
+from signing.names import ComponentName
+from signing.oms import FILE as BUNDLE_FILE
+from signing.roles import Delegation, IndexEntry, delegations_of, parse_targets, releases_of
+from signing.updates import check_shape
+
+from ..border import sound
+from ..cache import Cache
+from ..errors import ForgeError, NetworkError
+from ..files import locked
+from .http import BLOCK_BYTES, Http, read_limited
+
+# No organisation or project is called "-": such a path makes the Updater load a role without
+# walking into any below it.
+_NOBODY: Final = "-"
+
+
+class Fetcher(FetcherInterface):
+    """TUF's downloads through our HTTP client, so that they are counted, proxied and retried."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        return self._blocks(url)
+
+    def _blocks(self, url: str) -> Iterator[bytes]:
+        with self._http.open("GET", url) as response:
+            if response.status >= 400:
+                raise tuf_errors.DownloadHTTPError(f"{url}: {response.status}", response.status)
+            while block := response.read(min(BLOCK_BYTES, 1 << 16)):
+                yield block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentState:
+    """What is signed about one component. ``project`` is None before its first release."""
+
+    component: ComponentName
+    organisation: bytes
+    project: bytes | None
+    releases: dict[str, IndexEntry]
+    delegation: Delegation | None
+    organisation_delegation: Delegation
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """One consistent, verified view of the registry. Refreshed once, on first use."""
+
+    http: Http
+    url: str
+    fingerprint: str
+    root: bytes
+    state_dir: Path
+    cache: Cache
+    now: datetime
+    _updater: Updater | None = None
+    _snapshot: dict[str, Any] = field(default_factory=dict)
+    _components: dict[ComponentName, ComponentState | None] = field(default_factory=dict)
+    _roots: tuple[bytes, ...] = ()
+    _top: dict[str, bytes] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        """Fetch and verify the top-level metadata and the registrar's role.
+
+        Raises:
+            VerificationError: ``expired``, ``rollback``, ``threshold-not-met``, …
+            NetworkError: the registry could not be reached.
+        """
+        if self._updater is not None:
+            return
+        with self._guarded("the registry's metadata"):
+            updater = Updater(
+                str(self._metadata_dir),
+                f"{self.url}/tuf/",
+                fetcher=Fetcher(self.http),
+                config=UpdaterConfig(prefix_targets_with_hash=True),
+                bootstrap=self.root,
+            )
+            updater.refresh()
+            self._snapshot = _snapshot_meta(self._read("snapshot"))
+            self._top["targets"] = self._read("targets")
+            updater.get_targetinfo(f"{_NOBODY}/{_NOBODY}/{_NOBODY}/{_NOBODY}")
+            self._top["registrar"] = self._read("registrar")
+            self._roots = self._read_roots()
+        self._updater = updater
+
+    @property
+    def registrar(self) -> bytes:
+        self.refresh()
+        return self._top["registrar"]
+
+    @property
+    def targets(self) -> bytes:
+        self.refresh()
+        return self._top["targets"]
+
+    def organisations(self) -> dict[str, Delegation]:
+        """``{name: Delegation}`` of every registered organisation."""
+        with sound("the registrar's role"):
+            return delegations_of(self.registrar, "registrar")
+
+    def organisation_role(self, org: str) -> bytes | None:
+        """The organisation's role as signed; None when it is not registered here."""
+        self.refresh()
+        if org not in self.organisations() or f"{org}.json" not in self._snapshot:
+            return None
+        if org not in self._top:
+            self._load(f"{org}/{_NOBODY}/{_NOBODY}/{_NOBODY}", org)
+            # TUF itself lets an organisation delegate names that are not its own.
+            with sound(f"the role of {org}"):
+                check_shape(org, parse_targets(self._top[org], org).signed)
+        return self._top[org]
+
+    def component(self, name: ComponentName) -> ComponentState | None:
+        """What is signed about ``name``; None when its organisation is not registered."""
+        if name not in self._components:
+            self._components[name] = self._component(name)
+        return self._components[name]
+
+    def require(self, name: ComponentName) -> ComponentState:
+        """`component`, raising ForgeError ``not-found`` when there is nothing released."""
+        state = self.component(name)
+        if state is None or not state.releases:
+            what = "no such organisation" if state is None else "no such component"
+            raise ForgeError(
+                "not-found",
+                f"{name}: {what} in {self.url}",
+                hint=f"look for it: forge search {name.name}",
+            )
+        return state
+
+    def _component(self, name: ComponentName) -> ComponentState | None:
+        organisation = self.organisation_role(name.org)
+        if organisation is None:
+            return None
+        with sound(f"the role of {name.org}"):
+            delegation = delegations_of(organisation, name.org).get(name.role)
+        project = None
+        releases: dict[str, IndexEntry] = {}
+        if delegation is not None and f"{name.role}.json" in self._snapshot:
+            self._load(name.target("0", MANIFEST_FILE), name.role)
+            project = self._top[name.role]
+            with sound(f"the role of {name}"):
+                releases = releases_of(project, name)
+        return ComponentState(
+            component=name,
+            organisation=organisation,
+            project=project,
+            releases=releases,
+            delegation=delegation,
+            organisation_delegation=self.organisations()[name.org],
+        )
+
+    def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
+        """Everything that proves the release: roles from here, manifest and bundle fetched.
+
+        Manifest and bundle come from the cache when it has them. Nothing is judged here beyond
+        their digests: that is what `signing.verify` is for.
+        """
+        state = self.require(name)
+        if state.project is None:
+            raise AssertionError(f"{name} has releases but no role")
+        version = str(entry.version)
+        manifest = self._target(
+            name.target(version, MANIFEST_FILE), entry.manifest_sha256, entry.manifest_size
+        )
+        bundle = self._target(
+            name.target(version, BUNDLE_FILE), entry.bundle_sha256, entry.bundle_size
+        )
+        return Evidence(
+            roots=self._roots,
+            targets=self.targets,
+            registrar=self.registrar,
+            organisation=state.organisation,
+            project=state.project,
+            manifest=manifest,
+            bundle=bundle,
+            refreshed_at=self.now,
+        )
+
+    def _target(self, path: str, digest: str, size: int) -> bytes:
+        data = self.cache.read(digest, size)
+        if data is None:
+            data = fetch_target(self.http, self.url, path, digest, size)
+            self.cache.put(data)
+        return data
+
+    def _load(self, path: str, role: str) -> None:
+        self.refresh()
+        assert self._updater is not None
+        with self._guarded(f"the role {role}"):
+            self._updater.get_targetinfo(path)
+            self._top[role] = self._read(role)
+
+    @property
+    def _metadata_dir(self) -> Path:
+        return self.state_dir / "metadata"
+
+    def _read(self, role: str) -> bytes:
+        return (self._metadata_dir / f"{quote(role, '')}.json").read_bytes()
+
+    def _read_roots(self) -> tuple[bytes, ...]:
+        newest = json.loads(self._read("root"))["signed"]["version"]
+        history = self._metadata_dir / "root_history"
+        first = json.loads(self.root)["signed"]["version"]
+        return tuple(
+            (history / f"{version}.root.json").read_bytes() for version in range(first, newest + 1)
+        )
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """Alone in the metadata folder, with TUF's exceptions turned into ours."""
+        self._metadata_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The Updater is not made for two processes in one folder: one at a time.
+        with locked(self.state_dir / "lock"), tuf_said(what):
+            yield
+
+
+def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> bytes:
+    """A small target file (manifest or bundle), read up to its signed size and hashed."""
+    from signing.digests import sha256_hex
+
+    folder, _, name = path.rpartition("/")
+    address = f"{url}/tuf/targets/{folder}/{digest}.{name}"
+    with http.open("GET", address) as response:
+        if response.status >= 400:
+            raise not_served(address, response.status)
+        data = read_limited(response, size)
+    if len(data) != size:
+        found = f"more than {size}" if len(data) > size else str(len(data))
+        raise VerificationError("length-mismatch", path, f"{size} bytes", f"{found} bytes")
+    if (found := sha256_hex(data)) != digest:
+        raise VerificationError("digest-mismatch", path, f"sha256 {digest}", found)
+    return data
+
+
+def not_served(address: str, status: int) -> ForgeError:
+    """A signed file that the registry does not hand out."""
+    if status in (403, 451):
+        return ForgeError("blocked", f"{address}: the registry withholds it ({status})")
+    return NetworkError(
+        f"{address}: the registry answered {status} for a file that its metadata promises",
+        hint="try again in a moment, or another mirror",
+    )
+
+
+@contextmanager
+def tuf_said(what: str) -> Iterator[None]:
+    """TUF's exceptions as ours. The order matters: some are subclasses of others."""
+    try:
+        yield
+    except tuf_errors.DownloadLengthMismatchError as error:
+        raise VerificationError(
+            "length-mismatch", what, "no more bytes than were signed", error
+        ) from error
+    except tuf_errors.DownloadHTTPError as error:
+        raise not_served(what, error.status_code) from error
+    except tuf_errors.DownloadError as error:
+        cause = error.__cause__
+        raise cause if isinstance(cause, NetworkError) else NetworkError(str(error)) from error
+    except tuf_errors.ExpiredMetadataError as error:
+        raise VerificationError(
+            "expired",
+            what,
+            "metadata that has not expired",
+            error,
+            "the registry or a mirror may be frozen, or the clock here is wrong: forge doctor",
+        ) from error
+    except tuf_errors.BadVersionNumberError as error:
+        raise VerificationError(
+            "rollback",
+            what,
+            "a version no older than the one seen before",
+            error,
+            "the registry or a mirror offers an old state: do not use it, tell its operator",
+        ) from error
+    except tuf_errors.UnsignedMetadataError as error:
+        raise VerificationError(
+            "threshold-not-met", what, "enough signatures by the listed keys", error
+        ) from error
+    except tuf_errors.LengthOrHashMismatchError as error:
+        raise VerificationError("digest-mismatch", what, "the signed bytes", error) from error
+    except tuf_errors.RepositoryError as error:
+        raise VerificationError("chain-broken", what, "valid TUF metadata", error) from error
+
+
+def _snapshot_meta(data: bytes) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads(data)["signed"]["meta"]
+    return meta
