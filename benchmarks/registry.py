@@ -1,0 +1,114 @@
+"""A registry with one publisher, started for a benchmark and ended after it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+BIN = Path(sys.executable).parent
+
+
+class Registry:
+    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.environment = {
+            **os.environ,
+            "FORGE_HOME": str(place / "home"),
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def forge(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        return self._run("forge", *arguments, **options)
+
+    def _run(
+        self, program: str, *arguments: str, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            [str(BIN / program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environment,
+            **options,  # type: ignore[call-overload]
+        )
+        if result.returncode:
+            raise RuntimeError(f"{program} {' '.join(arguments)}: {result.stderr}")
+        return result
+
+    def __enter__(self) -> Registry:
+        data = str(self.place / "reg")
+        self._run("forge-server", "init", data, "--dev")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.server = subprocess.Popen(
+            [str(BIN / "forge-server"), "run", data, "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
+        )
+        try:
+            self._wait()
+            self._register(data)
+        except BaseException:
+            self.server.terminate()
+            raise
+        return self
+
+    def _wait(self) -> None:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{self.url}/api/v1/").close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise RuntimeError("the server did not start")
+
+    def _register(self, data: str) -> None:
+        token = self.place / "token"
+        token.write_text(self._run("forge-server", "user", "add", data, "sara").stdout)
+        fingerprint = Path(data, "root.fingerprint").read_text().strip()
+        self.forge("login", self.url, "--fingerprint", fingerprint, "--token-file", str(token))
+        self.forge("key", "new", "--insecure-unencrypted")
+        self.forge("org", "create", "bench", "--kind", "startup", "--display-name", "Bench")
+        self.forge("authority", "approve", "bench", "--authority", f"{data}-authority")
+
+    def component(self, name: str, version: str = "1.0.0") -> Path:
+        """A folder that publishes as it is; put files into it."""
+        folder = self.place / name
+        self.forge("init", str(folder), "--org", "bench", "--name", name, "--kind", "model")
+        self.set_version(folder, version)
+        return folder
+
+    def set_version(self, folder: Path, version: str) -> None:
+        lines = (folder / "forge.toml").read_text().splitlines()
+        changed = [f'version = "{version}"' if ln.startswith("version") else ln for ln in lines]
+        (folder / "forge.toml").write_text("\n".join(changed) + "\n")
+
+    def server_peak_mib(self) -> float:
+        """The highest resident memory of any of the server's processes so far, in MiB."""
+        children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text()
+        peaks = []
+        for pid in [str(self.server.pid), *children.split()]:
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    peaks.append(int(line.split()[1]) / 1024)
+        return max(peaks)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.server.terminate()
+        self.server.wait()
