@@ -1,0 +1,106 @@
+"""Writes the reference pages that the code itself knows best: commands, errors, exit codes.
+
+python docs/generate.py            # rewrite them
+python docs/generate.py --check    # exit 1 and name the pages that are out of date
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from forge_cli.errors import CODES, EXIT_CODES
+from forge_cli.main import cli as forge
+from forge_server.errors import TABLE
+from forge_server.manage import cli as forge_server
+
+REFERENCE = Path(__file__).parent / "reference"
+_NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
+
+
+def command_page(name: str, group: click.Command, intro: str) -> str:
+    parts = [f"# {name}", _NOTE, intro]
+    for path, text in _helps(name, group, None):
+        parts += [f"## {path}", f"```text\n{text}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _helps(
+    path: str, command: click.Command, parent: click.Context | None
+) -> Iterator[tuple[str, str]]:
+    """The help of ``command`` and of everything beneath it, as the terminal shows it."""
+    context = click.Context(
+        command,
+        info_name=path.rsplit(maxsplit=1)[-1],
+        parent=parent,
+        terminal_width=90,
+        max_content_width=90,
+    )
+    yield path, command.get_help(context).strip()
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None and not child.hidden:
+                yield from _helps(f"{path} {name}", child, context)
+
+
+def errors_page() -> str:
+    lines = ["# Errors and exit codes", "", _NOTE, ""]
+    lines += [
+        "Every refusal carries a stable `code`. The server sends it in a problem document",
+        "(RFC 9457, `application/problem+json`) with what happened, to what, what was expected and",
+        "what to do; the client prints it, with `--json` as the member `error`.",
+        "",
+        "## Exit codes of `forge`",
+        "",
+        "| exit code | meaning |",
+        "|---|---|",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
+        "",
+        "## Codes of the client",
+        "",
+        "| code | exit code | meaning |",
+        "|---|---|---|",
+        *(f"| `{code}` | {row.exit_code} | {row.help} |" for code, row in sorted(CODES.items())),
+        "",
+        "## Codes of the server",
+        "",
+        "| code | status | title | meaning, and what to do |",
+        "|---|---|---|---|",
+        *(
+            f"| `{code}` | {row.status} | {row.title} | {row.help} |"
+            for code, row in sorted(TABLE.items())
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def pages() -> dict[str, str]:
+    """``{file name: text}`` of every generated page."""
+    return {
+        "forge.md": command_page("forge", forge, "The client: publish, verify, install."),
+        "forge-server.md": command_page("forge-server", forge_server, "The registry itself."),
+        "errors.md": errors_page(),
+    }
+
+
+def main() -> int:
+    stale = []
+    for name, text in pages().items():
+        page = REFERENCE / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                page.write_text(text, encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        print(f"out of date: {', '.join(stale)}; run python docs/generate.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
