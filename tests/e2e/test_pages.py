@@ -1,0 +1,46 @@
+"""Every command in the documentation runs, and prints what the page says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import Shell, matches, steps_of
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(
+    page.relative_to(DOCS).as_posix()
+    for kind in ("tutorial", "howto")
+    for page in (DOCS / kind).glob("*.md")
+)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(name: str, tmp_path: Path) -> None:
+    steps = steps_of(DOCS / name)
+    assert steps, "a page of the tutorial or the how-to without a command"
+    with Shell(tmp_path) as shell:
+        for step in steps:
+            code, printed = shell.run(step)
+            where = f"{name}, line {step.line}: {step.command}"
+            assert matches(step.output, printed), f"{where}\n--- printed:\n{printed}"
+            failing = "exit" in step.command  # a page shows a failure as `…; echo "exit $?"`
+            assert code == 0 or failing, f"{where}: exit {code}\n{printed}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("a\nb", "a\nb\n", True),
+        ("a …\nb", "a anything\nb", True),
+        ("…", "many\nlines", True),
+        ("…", "", True),
+        ("…\nb", "b", True),
+        ("a …", "a b\nc", False),
+        ("a", "a\nb", False),
+        ("a", "", False),
+        ("", "unexpected", False),
+    ],
+)
+def test_matching(expected: str, printed: str, same: bool) -> None:
+    assert matches(expected, printed) is same

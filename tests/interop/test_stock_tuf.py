@@ -1,0 +1,80 @@
+"""The stock TUF client fetches a release from our static plane, and refuses what it must."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from builders import NAME, World, signed_release, tree
+from static_server import StaticServer
+
+from signing.keys import generate_key
+from signing.role_edits import add_release, sign_snapshot, sign_timestamp
+from signing.roles import role_version
+
+CLIENT = Path(__file__).with_name("stock_tuf_client.py")
+MANIFEST = NAME.target("1.0.0", "manifest.json")
+
+
+@pytest.fixture
+def world() -> World:
+    return World(now=datetime.now(UTC).replace(microsecond=0))
+
+
+def run_client(
+    world: World, url: str, target: str, tmp_path: Path
+) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "root.json").write_bytes(world.root)
+    arguments = [str(tmp_path / "root.json"), url, target, str(tmp_path / "out")]
+    return subprocess.run(
+        [sys.executable, "-I", str(CLIENT), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "release.sigstore.json"])
+def test_fetches_a_release(world: World, tmp_path: Path, file: str) -> None:
+    release = world.publish(tree())
+    with StaticServer(world.files()) as server:
+        result = run_client(world, server.url, NAME.target("1.0.0", file), tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = release.manifest.raw if file == "manifest.json" else release.bundle
+    assert (tmp_path / "out").read_bytes() == expected
+    if file == "manifest.json":
+        assert json.loads(result.stdout)["custom"] == {"kind": "model", "requires": {}}
+
+
+def test_refuses_a_role_signed_with_the_servers_keys(world: World, tmp_path: Path) -> None:
+    """A thief of every online key re-signs the project's role; nobody listed that key."""
+    world.publish(tree())
+    thief = generate_key("p256")
+    forged = signed_release({**tree(), "weights/model.safetensors": b"poison"}, thief)
+    world.releases[str(forged.manifest)] = forged
+    role = add_release(None, forged.manifest, forged.bundle, [thief], world.now)
+    world.set_role(NAME.role, role)
+    world.publish_metadata()
+    with StaticServer(world.files()) as server:
+        result = run_client(world, server.url, MANIFEST, tmp_path)
+    assert result.returncode != 0
+    assert "was signed by 0/1 keys" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_refuses_metadata_that_the_thief_of_no_key_wrote(world: World, tmp_path: Path) -> None:
+    world.publish(tree())
+    stranger = generate_key("ed25519")
+    versions = {role: role_version(data) for role, data in world.roles.items()}
+    snapshot = sign_snapshot(versions, 9, stranger, world.now)
+    files = world.files()
+    files["/tuf/9.snapshot.json"] = snapshot
+    files["/tuf/timestamp.json"] = sign_timestamp(snapshot, 9, stranger, world.now)
+    with StaticServer(files) as server:
+        result = run_client(world, server.url, MANIFEST, tmp_path)
+    assert result.returncode != 0
+    assert "timestamp was signed by 0/1 keys" in result.stderr

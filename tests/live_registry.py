@@ -1,0 +1,124 @@
+"""A real registry and a real client, as processes, driven as a user drives them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+BIN = Path(sys.executable).parent
+
+
+class LiveRegistry:
+    """`forge-server run` on a free loopback port over ``place/reg``, with a logged-in ``sara``.
+
+    ``existing`` takes up a folder that another `LiveRegistry` left.
+    """
+
+    def __init__(self, place: Path, *, existing: bool = False) -> None:
+        self.place = place
+        self.data = place / "reg"
+        self.authority = place / "reg-authority"
+        self.existing = existing
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
+        self.environment = {
+            **kept,
+            "FORGE_HOME": str(place / "home"),
+            "PATH": f"{BIN}{os.pathsep}{kept['PATH']}",
+            "NO_COLOR": "1",
+        }
+        self.environment.pop("VIRTUAL_ENV", None)
+
+    @property
+    def fingerprint(self) -> str:
+        return (self.data / "root.fingerprint").read_text().strip()
+
+    def forge_with(
+        self, environment: Mapping[str, str], *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`forge ARGUMENTS`, whatever its exit code."""
+        return self._run("forge", arguments, environment)
+
+    def forge(self, *arguments: str) -> str:
+        """What `forge ARGUMENTS` prints on stdout; it must succeed."""
+        return self._must("forge", *arguments)
+
+    def forge_server(self, *arguments: str) -> str:
+        return self._must("forge-server", *arguments)
+
+    def _must(self, program: str, *arguments: str) -> str:
+        result = self._run(program, arguments, self.environment)
+        assert result.returncode == 0, f"{program} {arguments}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def _run(
+        self, program: str, arguments: tuple[str, ...], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / program), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(environment),
+            cwd=self.place,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> LiveRegistry:
+        if not self.existing:
+            self.forge_server("init", str(self.data), "--dev")
+            self.token = self.forge_server("user", "add", str(self.data), "sara")
+            (self.place / "sara.token").write_text(self.token)
+        self.start()
+        arguments = ["--fingerprint", self.fingerprint, "--token-file", "sara.token"]
+        self.forge("login", self.url, *arguments)
+        if not self.existing:
+            self.forge("key", "new", "--insecure-unencrypted")
+        return self
+
+    def start(self) -> None:
+        """Starts the server and returns when it answers."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = self.place / "server.log"
+        with self.log.open("ab") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "forge-server"), "run", str(self.data), "--port", str(self.port)],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        while True:
+            assert self.server.poll() is None, self.log.read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                continue
+            return
+
+    def stop(self) -> None:
+        self.server.terminate()
+        self.server.wait()
+
+    def register(self, org: str, kind: str = "startup") -> None:
+        """Applies for ``org`` and has the development authority approve it."""
+        self.forge("org", "create", org, "--kind", kind, "--display-name", org.title())
+        self.forge("authority", "approve", org, "--authority", str(self.authority))
+
+    def new_component(self, org: str, name: str, kind: str = "model") -> Path:
+        folder = self.place / name
+        self.forge("init", str(folder), "--org", org, "--name", name, "--kind", kind)
+        return folder
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,185 @@
+"""Runs the commands of a documentation page, and compares what they print with the page.
+
+A fence marked ``console`` holds commands after ``$ `` (continued after ``> ``) and, beneath each,
+what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``console server``
+holds one command that keeps running in a second terminal. All commands of a page run in one shell
+in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
+running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
+``and release`` adds minds-lab/my-model 1.0.0, published.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+_FENCE = re.compile(
+    r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_END = "__end_of_command__"
+PAGE_PORT = "8080"
+
+
+_REGISTRY = f"""
+$ forge-server init reg --dev
+& forge-server run reg --port {PAGE_PORT}
+$ forge-server user add reg sara > sara.token
+$ FINGERPRINT=$(cat reg/root.fingerprint)
+$ forge login http://127.0.0.1:{PAGE_PORT} --token-file sara.token --fingerprint $FINGERPRINT
+$ forge key new --insecure-unencrypted
+$ forge org create minds-lab --kind startup --display-name "Minds Lab"
+$ forge authority approve minds-lab --authority reg-authority
+"""
+_RELEASE = """
+$ forge init my-model --org minds-lab --name my-model --kind model
+$ forge publish my-model
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A command of a page, and what the page says that it prints."""
+
+    command: str
+    output: str
+    line: int
+    keeps_running: bool
+
+
+def steps_of(page: Path) -> list[Step]:
+    """The commands of ``page``, in order."""
+    text = page.read_text(encoding="utf-8")
+    steps = list(_preparation(text))
+    for fence in _FENCE.finditer(text):
+        first_line = text.count("\n", 0, fence.start("body")) + 1
+        steps.extend(_steps_of_fence(fence["body"], first_line, bool(fence["server"])))
+    return steps
+
+
+def _preparation(text: str) -> Iterator[Step]:
+    lines = ""
+    if "<!-- prepared: registry" in text:
+        lines += _REGISTRY
+    if "<!-- prepared: registry and release -->" in text:
+        lines += _RELEASE
+    for line in lines.strip().splitlines():
+        yield Step(command=line[2:], output="…", line=0, keeps_running=line.startswith("&"))
+
+
+def _steps_of_fence(body: str, first_line: int, server: bool) -> Iterator[Step]:
+    command, output, at = "", [], first_line
+    for number, line in enumerate(body.splitlines(), start=first_line):
+        if line.startswith("$ "):
+            if command:
+                yield Step(command=command, output="\n".join(output), line=at, keeps_running=server)
+            command, output, at = line[2:], [], number
+        elif line.startswith("> ") and not output:
+            command += "\n" + line[2:]
+        else:
+            output.append(line)
+    if command:
+        yield Step(command=command, output="\n".join(output), line=at, keeps_running=server)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether ``printed`` is what the page shows.
+
+    ``…`` stands for anything within a line, and alone on a line for any number of lines.
+    """
+    pattern = "".join(_pattern(line) for line in _plain(expected).splitlines())
+    printed = _plain(printed)
+    return re.fullmatch(pattern, f"{printed}\n" if printed else "") is not None
+
+
+def _pattern(line: str) -> str:
+    if line.strip() == "…":
+        return r"(?:[^\n]*\n)*?"
+    return "[^\n]*?".join(re.escape(part) for part in line.split("…")) + "\n"
+
+
+def _plain(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+class Shell:
+    """One bash in ``folder`` with an own home, and the servers it left running."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = str(probe.getsockname()[1])
+        self.servers: list[subprocess.Popen[bytes]] = []
+        kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
+        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        self.environment = {**kept, "HOME": str(folder / ".home"), "LC_ALL": "C.UTF-8"}
+        (folder / ".home").mkdir()
+
+    def __enter__(self) -> Shell:
+        self._bash = subprocess.Popen(
+            ["bash", "--norc"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self
+
+    def run(self, step: Step) -> tuple[int, str]:
+        """The exit code and everything that the command printed, as the page would show it."""
+        command = step.command.replace(PAGE_PORT, self.port)
+        if step.keeps_running:
+            return 0, self._start(command).replace(self.port, PAGE_PORT)
+        assert self._bash.stdin is not None
+        assert self._bash.stdout is not None
+        # The newline first: a command's last line may lack one, and the marker stands alone.
+        self._bash.stdin.write(f"{command}\nprintf '\\n%s %s\\n' {_END} $?\n")
+        self._bash.stdin.flush()
+        lines = []
+        for line in self._bash.stdout:
+            if line.startswith(_END):
+                return int(line.split()[1]), "".join(lines).replace(self.port, PAGE_PORT)
+            lines.append(line)
+        raise AssertionError(f"the shell ended at line {step.line}: {''.join(lines)}")
+
+    def _start(self, command: str) -> str:
+        log = self.folder / ".home" / f"server-{len(self.servers)}.log"
+        with log.open("wb") as out:
+            self.servers.append(
+                subprocess.Popen(
+                    shlex.split(command),
+                    cwd=self.folder,
+                    env=self.environment,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        while self.servers[-1].poll() is None:
+            try:  # an answer, not just a connection: then it has said what it says at the start
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/").close()
+            except OSError:
+                continue
+            break
+        return log.read_text()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._bash:  # closes the pipes and waits
+            pass
+        for server in self.servers:
+            server.terminate()
+            server.wait()

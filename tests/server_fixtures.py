@@ -1,0 +1,407 @@
+"""A registry to test against: builders of valid things, a client, a real server process.
+
+Everything is valid by default; a test spoils the one thing it is about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from flask.testing import FlaskClient
+
+from forge_server.app import create_app
+from forge_server.domain.scopes import ACTIONS, Scope
+from forge_server.operate.initialise import initialise
+from forge_server.services.callers import OPERATOR
+from forge_server.settings import DataFolder
+from forge_server.wiring import Registry, open_registry
+from signing.applications import sign_application
+from signing.component import parse_forge_toml
+from signing.keys import PrivateKey, generate_key, load_private_key
+from signing.manifest import FileEntry, Manifest, build_manifest
+from signing.names import ComponentName
+from signing.oms import sign_bundle
+from signing.role_edits import add_organisation, add_project, add_release, new_role
+from signing.roles import OrgProfile
+
+ORG = "minds-lab"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Clock:
+    """Real time, moved by `ahead`."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return now() + self.ahead
+
+
+def forge_toml(
+    name: str = "my-model",
+    version: str = "1.0.0",
+    org: str = ORG,
+    kind: str = "model",
+    summary: str = "A model",
+    requires: str = "",
+) -> bytes:
+    text = (
+        f'[component]\norg = "{org}"\nname = "{name}"\nversion = "{version}"\nkind = "{kind}"\n'
+        f'summary = {json.dumps(summary, ensure_ascii=False)}\nlicense = "Apache-2.0"\n'
+    )
+    return (text + requires).encode()
+
+
+def entry(path: str, data: bytes) -> FileEntry:
+    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclass
+class Built:
+    """A release ready to be offered."""
+
+    files: dict[str, bytes]
+    manifest: Manifest
+    bundle: bytes
+    roles: dict[str, bytes]
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "manifest": self.manifest.raw.decode(),
+            "bundle": self.bundle.decode(),
+            "roles": {name: data.decode() for name, data in self.roles.items()},
+        }
+
+    def blobs(self) -> dict[str, bytes]:
+        return {hashlib.sha256(data).hexdigest(): data for data in self.files.values()}
+
+
+@dataclass
+class World:
+    """A registry in a folder, its development authority, and people with keys."""
+
+    root: Path
+    clock: Clock = field(default_factory=Clock)
+    keys: dict[str, PrivateKey] = field(default_factory=dict)
+    _registry: Registry | None = None
+
+    @property
+    def registry(self) -> Registry:
+        if self._registry is None:
+            self._registry = open_registry(DataFolder(self.root), clock=self.clock)
+        return self._registry
+
+    def close(self) -> None:
+        if self._registry is not None:
+            self._registry.database.dispose()
+            self._registry = None
+
+    def reopen(self) -> Registry:
+        """As after a restart."""
+        self.close()
+        return self.registry
+
+    def key(self, name: str) -> PrivateKey:
+        return self.keys.setdefault(name, generate_key("p256"))
+
+    def authority_key(self, role: str) -> PrivateKey:
+        folder = self.root.with_name(f"{self.root.name}-authority")
+        return load_private_key((folder / f"{role}.pem").read_bytes())
+
+    def user(self, name: str = "sara") -> str:
+        """Adds a user; returns the token."""
+        return self.registry.accounts.add_user(
+            OPERATOR, name, token_name="test", expires_in_days=30
+        )
+
+    def token(
+        self,
+        user: str,
+        actions: tuple[str, ...] = ACTIONS,
+        organisation: str | None = None,
+        component: str | None = None,
+        days: int = 30,
+    ) -> str:
+        return self.registry.accounts.new_token_for(
+            OPERATOR,
+            user,
+            name="scoped",
+            expires_in_days=days,
+            scope=Scope(actions=frozenset(actions), organisation=organisation, component=component),
+        )
+
+    def application(self, org: str = ORG, display_name: str = "Minds Lab") -> dict[str, str]:
+        key = self.key(org)
+        application = sign_application(org, "startup", display_name, [key], 1, self.clock())
+        role = new_role([key], self.clock(), "organisation")
+        return {"application": application.decode(), "role": role.decode()}
+
+    def approval(self, org: str = ORG, display_name: str = "Minds Lab") -> dict[str, str]:
+        """The registrar's next role with the organisation in it."""
+        return {
+            "registrar": add_organisation(
+                self.registry.roles.current("registrar"),
+                org,
+                OrgProfile(kind="startup", display_name=display_name),
+                [self.key(org).public],
+                1,
+                [self.authority_key("registrar")],
+                self.clock(),
+            ).decode()
+        }
+
+    def organisation(self, token: str, org: str = ORG) -> None:
+        """Applies and approves."""
+        client = Client(create_app(self.registry).test_client(), token)
+        client.post("/api/v1/applications", self.application(org), expect=201)
+        client.post("/api/v1/roles", {"roles": self.approval(org)}, expect=200)
+
+    def current(self, role: str) -> bytes | None:
+        with contextlib.suppress(Exception):
+            return self.registry.roles.current(role)
+        return None
+
+    def release(
+        self,
+        name: str = "my-model",
+        version: str = "1.0.0",
+        org: str = ORG,
+        files: dict[str, bytes] | None = None,
+        key: PrivateKey | None = None,
+        toml: bytes | None = None,
+        summary: str = "A model",
+    ) -> Built:
+        """A release signed on top of the roles as they are now."""
+        key = key or self.key(org)
+        toml = toml or forge_toml(name, version, org, summary=summary)
+        content = {"forge.toml": toml, **({"weights.bin": b"w" * 1000} if files is None else files)}
+        manifest = build_manifest(
+            parse_forge_toml(toml), [entry(path, data) for path, data in content.items()]
+        )
+        return self.signed(manifest, content, key)
+
+    def signed(self, manifest: Manifest, content: dict[str, bytes], key: PrivateKey) -> Built:
+        component = manifest.component
+        bundle = sign_bundle(manifest.files, str(manifest), key)
+        current = self.current(component.role)
+        roles = {component.role: add_release(current, manifest, bundle, [key], self.clock())}
+        org_role = self.current(component.org)
+        if current is None and org_role is not None and not _delegates(org_role, component):
+            roles[component.org] = add_project(
+                org_role, component, [key.public], 1, [self.key(component.org)], self.clock()
+            )
+        return Built(content, manifest, bundle, roles)
+
+
+def _delegates(org_role: bytes, component: ComponentName) -> bool:
+    return f'"{component.role}"'.encode() in org_role
+
+
+@dataclass
+class Client:
+    """Flask's test client with a token and JSON."""
+
+    flask: FlaskClient
+    token: str | None = None
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        expect: int | None = None,
+        code: str | None = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        length: int | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Any:
+        """The JSON answer (or the bytes where it is not JSON). ``length`` is what the request
+        says of its body, where that is not true."""
+        all_headers = dict(headers or {})
+        if self.token is not None:
+            all_headers.setdefault("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            data = json.dumps(body).encode()
+            all_headers.setdefault("Content-Type", "application/json")
+        environ = {} if length is None else {"CONTENT_LENGTH": str(length)}
+        response = self.flask.open(
+            path,
+            method=method,
+            data=data,
+            headers=all_headers,
+            environ_overrides=environ,
+            query_string=query,
+        )
+        value = response.get_json(silent=True) if "json" in response.content_type else response.data
+        response.close()
+        if code is not None:
+            SEEN_CODES.add(code)
+            assert isinstance(value, dict), (response.status_code, value)
+            assert value["code"] == code, (response.status_code, value)
+        if expect is not None:
+            assert response.status_code == expect, (response.status_code, value)
+        return value
+
+    def get(self, path: str, **options: Any) -> Any:
+        return self.call("GET", path, **options)
+
+    def text(self, path: str) -> bytes:
+        """The bytes of an answer, whatever they are."""
+        with self.flask.get(path) as response:
+            assert response.status_code == 200
+            return response.data
+
+    def post(self, path: str, body: object, **options: Any) -> Any:
+        return self.call("POST", path, body, **options)
+
+    def put_blobs(self, built: Built) -> None:
+        component = built.manifest.component
+        for digest, data in built.blobs().items():
+            self.call("PUT", f"/api/v1/blobs/{digest}?component={component}", data=data)
+
+    def publish(self, built: Built, expect: int | None = 201) -> Any:
+        self.put_blobs(built)
+        return self.post("/api/v1/releases", built.body(), expect=expect)
+
+
+# Every code that some test provoked on purpose; compared with the table in one test.
+SEEN_CODES: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def _fresh_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: a registry without users, copied for each test."""
+    root = tmp_path_factory.mktemp("registry") / "reg"
+    initialise(root, dev=True)
+    return root
+
+
+@pytest.fixture
+def world(_fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
+    """A fresh registry with its development authority."""
+    yield from _copied(_fresh_registry, tmp_path)
+
+
+def _copied(source: Path, folder: Path) -> Iterator[World]:
+    copied = World(copy_registry(source, folder))
+    yield copied
+    copied.close()
+
+
+def copy_registry(source: Path, folder: Path) -> Path:
+    """A copy of a registry and its authority that nobody has open."""
+    for name in (source.name, f"{source.name}-authority"):
+        shutil.copytree(source.with_name(name), folder / name)
+    return folder / source.name
+
+
+@pytest.fixture
+def client(world: World) -> Client:
+    """A stranger's client."""
+    return Client(create_app(world.registry).test_client())
+
+
+@pytest.fixture
+def sara(world: World, client: Client) -> Client:
+    """The owner of the approved organisation minds-lab."""
+    token = world.user("sara")
+    world.organisation(token)
+    return Client(client.flask, token)
+
+
+@dataclass
+class LiveServer:
+    """A `forge-server run` of its own process."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str]
+    reader: threading.Thread
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(30)
+        self.reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+def start_server(root: Path, *options: str, program: list[str] | None = None) -> LiveServer:
+    """Starts a server on a free port and waits until it says that it can answer."""
+    command = program or [sys.executable, "-m", "forge_server.manage"]
+    environment = dict(os.environ, PYTHONUNBUFFERED="1")
+    process = subprocess.Popen(
+        [*command, "run", str(root), "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if " on http" in line:
+            url = line.split(" on ")[-1].strip().rstrip("/")
+            reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
+            reader.start()
+            return LiveServer(process, url, lines, reader)
+    raise AssertionError(f"the server did not start: {''.join(lines)}")
+
+
+@dataclass
+class Live:
+    """A running server, its world, and a client for real HTTP."""
+
+    world: World
+    server: LiveServer
+    token: str
+    http: urllib3.PoolManager = field(
+        default_factory=lambda: urllib3.PoolManager(maxsize=64, retries=False, timeout=60)
+    )
+
+    def request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return self.http.request(method, self.server.url + path, headers=headers, **options)
+
+    def publish(self, built: Built) -> urllib3.BaseHTTPResponse:
+        for digest, data in built.blobs().items():
+            path = f"/api/v1/blobs/{digest}?component={built.manifest.component}"
+            assert self.request("PUT", path, body=data).status in (200, 201)
+        return self.request("POST", "/api/v1/releases", json=built.body())
+
+
+@pytest.fixture(scope="module")
+def live(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for a module; tests use different components."""
+    world = World(copy_registry(_fresh_registry, tmp_path_factory.mktemp("live")))
+    token = world.user("sara")
+    world.organisation(token)
+    world.close()
+    server = start_server(world.root)
+    yield Live(world, server, token)
+    server.stop()
+    world.close()

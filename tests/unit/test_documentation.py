@@ -1,0 +1,72 @@
+"""The documentation keeps up with the code: generated pages, links, every error and command."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*.md")])
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that the headings of ``page`` can be reached by."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, fragment = target.partition("#")
+        linked = page if not name else (page.parent / name)
+        assert linked.exists(), f"{target} leads nowhere"
+        assert not fragment or fragment in anchors(linked), f"{target}: no such heading"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or f"({name})" in index, f"{name} is not in docs/index.md"
+
+
+def test_every_route_is_documented() -> None:
+    from forge_server.api import v1
+    from forge_server.static_plane import routes
+
+    app = Flask("routes")
+    app.register_blueprint(v1.blueprint())
+    app.register_blueprint(routes.blueprint())
+    page = (ROOT / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z]+ [^`]+)` \|", page, re.MULTILINE))
+    served = set()
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == "static":
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", rule.rule)
+        methods = (rule.methods or set()) - {"OPTIONS"}
+        if "GET" in methods:
+            methods -= {"HEAD"}
+        served |= {f"{method} {path}" for method in methods}
+    assert served == documented
