@@ -1,0 +1,60 @@
+"""Neither side holds a file in memory: a file of twice the limit goes through within the limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from live_registry import BIN, LiveRegistry
+
+MIB = 1 << 20
+LIMIT_MIB = 200
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="reads peaks of other processes from /proc"
+)
+
+
+def peak_of_server(pid: int) -> float:
+    """The highest resident memory of the server's processes so far, in MiB."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return max(
+        int(line.split()[1]) / 1024
+        for one in (str(pid), *children)
+        for line in Path(f"/proc/{one}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
+
+
+def peak_of_client(registry: LiveRegistry, *arguments: str) -> float:
+    """The highest resident memory of `forge ARGUMENTS`, which must succeed, in MiB."""
+    process = subprocess.Popen(
+        [str(BIN / "forge"), *arguments],
+        env=registry.environment,
+        cwd=registry.place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
+
+
+def test_a_file_larger_than_the_limit_stays_out_of_memory(tmp_path: Path) -> None:
+    with LiveRegistry(tmp_path) as registry:
+        registry.register("minds-lab")
+        folder = registry.new_component("minds-lab", "sparse")
+        with (folder / "weights.bin").open("wb") as file:
+            file.truncate(2 * LIMIT_MIB * MIB)
+        published = peak_of_client(registry, "publish", str(folder))
+        installed = peak_of_client(registry, "install", "minds-lab/sparse", "--into", "out")
+        server = peak_of_server(registry.server.pid)
+        size = (tmp_path / "out/forge_components/minds-lab/sparse/weights.bin").stat().st_size
+    assert size == 2 * LIMIT_MIB * MIB
+    assert published < LIMIT_MIB
+    assert installed < LIMIT_MIB
+    assert server < LIMIT_MIB
