@@ -1,8 +1,8 @@
 """Every write of a publish refused, and every write done but reported as failed.
 
-A step is a system call of `storage.durable` that changes the disk, or a commit of the database. At step N it fails, once.
-The answer may be an error; it must be an honest one. The same server then goes on, and after a
-restart nothing is half-published and the same publish goes through.
+A step is a system call of `storage.durable` that changes the disk, or a commit of the database.
+At step N it fails, once. The answer may be an error; it must be an honest one. The same server
+then goes on, and after a restart nothing is half-published and the same publish goes through.
 """
 
 from __future__ import annotations

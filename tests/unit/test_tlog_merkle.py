@@ -1,0 +1,190 @@
+"""Merkle trees against RFC 6962 read literally, and every proof of every small tree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signing.errors import VerificationError
+from signing.tlog.merkle import (
+    EMPTY_ROOT,
+    Node,
+    check_consistency,
+    check_inclusion,
+    leaf_hash,
+    prove_consistency,
+    prove_inclusion,
+    root_of,
+)
+
+# RFC 6962's test data, as Certificate Transparency's own implementations use it.
+ENTRIES = [
+    bytes.fromhex(text)
+    for text in (
+        "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    )
+]  # fmt: skip
+ROOTS = [
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+LARGEST = 300
+
+
+def literally(entries: Sequence[bytes]) -> bytes:
+    """MTH of RFC 6962 §2.1, word for word."""
+    if not entries:
+        return hashlib.sha256(b"").digest()
+    if len(entries) == 1:
+        return hashlib.sha256(b"\x00" + entries[0]).digest()
+    k = 1
+    while k * 2 < len(entries):
+        k *= 2
+    return hashlib.sha256(b"\x01" + literally(entries[:k]) + literally(entries[k:])).digest()
+
+
+def path(m: int, entries: Sequence[bytes]) -> list[bytes]:
+    """PATH of RFC 6962 §2.1.1, word for word."""
+    if len(entries) == 1:
+        return []
+    k = 1
+    while k * 2 < len(entries):
+        k *= 2
+    if m < k:
+        return [*path(m, entries[:k]), literally(entries[k:])]
+    return [*path(m - k, entries[k:]), literally(entries[:k])]
+
+
+def subproof(m: int, entries: Sequence[bytes], known: bool) -> list[bytes]:
+    """SUBPROOF of RFC 6962 §2.1.2, word for word."""
+    if m == len(entries):
+        return [] if known else [literally(entries)]
+    k = 1
+    while k * 2 < len(entries):
+        k *= 2
+    if m <= k:
+        return [*subproof(m, entries[:k], known), literally(entries[k:])]
+    return [*subproof(m - k, entries[k:], False), literally(entries[:k])]
+
+
+class Memory:
+    """The nodes of a tree over ``entries``, computed when asked for and kept."""
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self.entries = entries
+        self.nodes: dict[Node, bytes] = {}
+
+    def __call__(self, nodes: Iterable[Node]) -> Mapping[Node, bytes]:
+        return {node: self.node(node) for node in nodes}
+
+    def node(self, node: Node) -> bytes:
+        if node not in self.nodes:
+            low, high = node.number << node.level, (node.number + 1) << node.level
+            assert high <= len(self.entries), "a node that is not complete was asked for"
+            self.nodes[node] = literally(self.entries[low:high])
+        return self.nodes[node]
+
+
+MANY = [b"entry %d" % number for number in range(LARGEST + 1)]
+TREE = Memory(MANY)
+
+
+def test_reference_values() -> None:
+    for size, root in enumerate(ROOTS):
+        assert root_of(size, Memory(ENTRIES)).hex() == root
+
+
+def test_the_empty_tree() -> None:
+    assert root_of(0, TREE) == EMPTY_ROOT
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 64, 65, 255, 256, 257, LARGEST])
+def test_roots_and_paths_are_those_of_the_specification(size: int) -> None:
+    entries = MANY[:size]
+    assert root_of(size, TREE) == literally(entries)
+    for index in {0, size // 3, size // 2, size - 1}:
+        assert prove_inclusion(index, size, TREE) == path(index, entries)
+    for old in {1, size // 3 or 1, size // 2 or 1, size - 1 or 1, size}:
+        assert prove_consistency(old, size, TREE) == subproof(old, entries, True)
+
+
+def test_every_inclusion_proof_up_to_300_holds() -> None:
+    for size in range(1, LARGEST + 1):
+        root = root_of(size, TREE)
+        for index in range(size):
+            proof = prove_inclusion(index, size, TREE)
+            check_inclusion(leaf_hash(MANY[index]), index, size, proof, root, "x")
+
+
+def test_every_consistency_proof_up_to_300_holds() -> None:
+    roots = [root_of(size, TREE) for size in range(LARGEST + 1)]
+    for new in range(LARGEST + 1):
+        for old in range(new + 1):
+            proof = prove_consistency(old, new, TREE)
+            check_consistency(old, new, roots[old], roots[new], proof, "x")
+
+
+@given(data=st.data(), size=st.integers(2, LARGEST))
+def test_a_changed_inclusion_proof_never_holds(data: st.DataObject, size: int) -> None:
+    index = data.draw(st.integers(0, size - 1))
+    proof = prove_inclusion(index, size, TREE)
+    root = root_of(size, TREE)
+    leaf = leaf_hash(MANY[index])
+    place = data.draw(st.integers(0, len(proof) - 1))
+    flipped = bytes([proof[place][0] ^ 1]) + proof[place][1:]
+    wrong = [
+        (leaf, index, size, [*proof[:place], flipped, *proof[place + 1 :]]),
+        (leaf, index, size, proof[:-1]),
+        (leaf, index, size, [*proof, proof[0]]),
+        (leaf_hash(b"another"), index, size, proof),
+        (leaf, size, size, proof),
+        (leaf, -1, size, proof),
+        (leaf, data.draw(st.integers(0, size - 1).filter(lambda n: n != index)), size, proof),
+    ]
+    for bad_leaf, bad_index, bad_size, bad in wrong:
+        with pytest.raises(VerificationError) as caught:
+            check_inclusion(bad_leaf, bad_index, bad_size, bad, root, "x")
+        assert caught.value.code == "not-in-log"
+
+
+@given(data=st.data(), new=st.integers(2, LARGEST))
+def test_a_changed_history_is_never_consistent(data: st.DataObject, new: int) -> None:
+    old = data.draw(st.integers(1, new - 1))
+    proof = prove_consistency(old, new, TREE)
+    old_root, new_root = root_of(old, TREE), root_of(new, TREE)
+    other = hashlib.sha256(b"other").digest()
+    wrong = [
+        (old, new, other, new_root, proof),
+        (old, new, old_root, other, proof),
+        (old, new, old_root, new_root, proof[1:]),
+        (old, new, old_root, new_root, [*proof, other]),
+        (old, new, old_root, new_root, [other, *proof[1:]]),
+        (old, new, old_root, new_root, [*proof[:-1], other]),
+        (new, old, new_root, old_root, proof),
+        (old, old, old_root, other, []),
+        (0, new, other, new_root, []),
+        (-1, new, old_root, new_root, proof),
+    ]
+    for bad_old, bad_new, first, second, bad in wrong:
+        with pytest.raises(VerificationError) as caught:
+            check_consistency(bad_old, bad_new, first, second, bad, "x")
+        assert caught.value.code == "log-inconsistent"
+
+
+def test_an_impossible_proof_is_not_made() -> None:
+    with pytest.raises(ValueError, match="not in a tree"):
+        prove_inclusion(3, 3, TREE)
+    with pytest.raises(ValueError, match="prefix"):
+        prove_consistency(4, 3, TREE)
