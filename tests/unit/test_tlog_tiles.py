@@ -56,7 +56,8 @@ def test_paths(tile: Tile, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "tile/64/000", "tile/00/000", "tile/0/0", "tile/0/0000", "tile/0/x000/001", "tile/0/000.p/256",
+        "tile/64/000", "tile/00/000", "tile/0/0", "tile/0/0000",
+        "tile/0/x000/001", "tile/0/000.p/256",
         "tile/0/000.p/0", "tile/0/000.p/07", "tile/0/001/002", "tile/0/x001", "tile/-1/000",
         "tile/entry/000", "tile/0/000/", "/tile/0/000", "tile/0/../000", "tile/0/000.p/", "",
         "tile/0/000.p/-1", "tile/0/٠٠٠",
