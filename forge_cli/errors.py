@@ -75,6 +75,18 @@ CODES: Final[Mapping[str, Meaning]] = {
         VERIFICATION, "The registry's root is not the one that was pinned."
     ),
     "registry-malformed": Meaning(VERIFICATION, "The registry serves something that is not valid."),
+    "not-in-log": Meaning(
+        VERIFICATION, "The public log does not hold what the registry announces."
+    ),
+    "log-fork": Meaning(
+        VERIFICATION, "The log showed two histories. Both signed checkpoints were kept as evidence."
+    ),
+    "log-inconsistent": Meaning(VERIFICATION, "Files of the log do not belong to its checkpoint."),
+    "log-unknown": Meaning(VERIFICATION, "A log that the authority does not name."),
+    "no-fork": Meaning(VERIFICATION, "The evidence does not show that a log contradicts itself."),
+    "witnesses-missing": Meaning(
+        VERIFICATION, "Fewer witnesses cosigned the log than this client requires."
+    ),
     "lock-mismatch": Meaning(VERIFICATION, "The registry offers other content than the lock pins."),
     "not-logged-in": Meaning(PERMISSION, "This needs an access token: `forge login`."),
     "key-passphrase-needed": Meaning(PERMISSION, "The key is encrypted and no passphrase came."),

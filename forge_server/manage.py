@@ -74,11 +74,16 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @_FOLDER
 @click.option("--dev", is_flag=True, help="Also make a development authority in DIR-authority.")
-def init(folder: Path, dev: bool) -> None:
+@click.option(
+    "--log-origin",
+    metavar="NAME",
+    help="The public log's name for ever, for instance registry.example/log (default: made up).",
+)
+def init(folder: Path, dev: bool, log_origin: str | None) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
-    made = initialise(folder, dev=dev)
+    made = initialise(folder, dev=dev, log_origin=log_origin)
     click.echo(f"registry   {folder}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")

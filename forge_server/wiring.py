@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 
 from signing.authority import check_online_keys
 from signing.errors import SigningError
-from signing.keys import load_private_key
+from signing.keys import PrivateKey, load_private_key
+from signing.tlog.note import NoteKey
 from storage import LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
 from .errors import RegistryError
 from .services.accounts import Accounts
-from .services.audit import Audit, Clock
+from .services.audit import Audit
 from .services.catalogue import Catalogue
+from .services.clock import Clock
 from .services.locks import FolderLock
+from .services.log import TransparencyLog
+from .services.log_files import LogFiles, why_rewound
 from .services.organisations import Organisations
 from .services.publication import OnlineKeys, Publication
 from .services.releases import Releases
@@ -65,6 +69,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     blobs = LocalBlobStore(folder.blobs)
     audit = Audit(database, clock)
     keys = read_online_keys(folder)
+    log = TransparencyLog(*read_log_key(folder), clock)
+    log.attach(database.writing)
     publication = Publication(
         database=database,
         tree=tree,
@@ -72,7 +78,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         keys=keys,
         clock=clock,
         lock=FolderLock(folder.locks / "publish.lock"),
-        read_only=_why_read_only(database, keys),
+        log=LogFiles(database, tree, clock, None),
+        read_only=_why_read_only(database, tree, keys),
     )
     return Registry(
         folder=folder,
@@ -111,6 +118,25 @@ def read_online_keys(folder: DataFolder) -> OnlineKeys:
     return OnlineKeys(snapshot, timestamp)
 
 
+def read_log_key(folder: DataFolder) -> tuple[str, PrivateKey]:
+    """The log's name and private key.
+
+    The name stands in ``log.vkey`` beside the key: whoever changed it would begin another log.
+    """
+    try:
+        key = load_private_key((folder.keys / "log.pem").read_bytes())
+        public = NoteKey.parse((folder.keys / "log.vkey").read_text("utf-8").strip(), "log.vkey")
+    except OSError as error:
+        raise RegistryError(
+            "keys-missing",
+            f"{folder.keys}: expected log.pem and log.vkey, found neither or no permission "
+            f"({error.strerror})",
+        ) from error
+    if public.public != key.public:
+        raise RegistryError("keys-missing", f"{folder.keys}: log.vkey does not belong to log.pem")
+    return public.name, key
+
+
 def read_fingerprint(folder: DataFolder) -> str | None:
     """The root's fingerprint; None before an authority is adopted."""
     try:
@@ -119,7 +145,7 @@ def read_fingerprint(folder: DataFolder) -> str | None:
         return None
 
 
-def _why_read_only(database: Database, keys: OnlineKeys) -> str | None:
+def _why_read_only(database: Database, tree: LocalPublishedTree, keys: OnlineKeys) -> str | None:
     with database.read() as session:
         root = current_role(session, "root")
     if root is None:
@@ -128,4 +154,4 @@ def _why_read_only(database: Database, keys: OnlineKeys) -> str | None:
         check_online_keys(root, keys.snapshot.public, keys.timestamp.public)
     except SigningError as error:
         return f"its online keys are not those that the root lists ({error.message})"
-    return None
+    return why_rewound(database, tree)

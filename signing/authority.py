@@ -17,6 +17,7 @@ from .errors import MalformedError, VerificationError
 from .keys import PrivateKey, PublicKey, generate_key
 from .role_edits import delegate, new_role, sign_role
 from .roles import EXPIRY, check_signed_by, parse_root, verify_against
+from .tlog.policy import FIELD, LogPolicy, describe
 
 ROOT_FILE = "1.root.json"
 FIRST_FILES = (ROOT_FILE, "1.targets.json", "1.registrar.json")
@@ -32,8 +33,11 @@ class Authority:
     metadata: dict[str, bytes]
 
 
-def new_authority(now: datetime, snapshot: PublicKey, timestamp: PublicKey) -> Authority:
-    """A fresh 1-of-1 authority that names the two given keys for the server's roles."""
+def new_authority(
+    now: datetime, snapshot: PublicKey, timestamp: PublicKey, log: LogPolicy | None = None
+) -> Authority:
+    """A fresh 1-of-1 authority that names the two given keys for the server's roles, and its
+    public log with the witnesses."""
     keys = {role: generate_key("ed25519") for role in ("root", "targets", "registrar")}
     online = {"snapshot": snapshot, "timestamp": timestamp}
     root = Root(version=1, expires=_expiry(now, "root"), consistent_snapshot=True)
@@ -43,7 +47,8 @@ def new_authority(now: datetime, snapshot: PublicKey, timestamp: PublicKey) -> A
         root.add_key(public.tuf, role)
     signed_root: Metadata[Root] = Metadata(root)
     signed_root.sign(keys["root"].tuf_signer)
-    targets = Targets(version=1, expires=_expiry(now, "targets"))
+    extra = {} if log is None else {FIELD: {"log": describe(log)}}
+    targets = Targets(version=1, expires=_expiry(now, "targets"), unrecognized_fields=extra)
     delegate(targets, "registrar", [keys["registrar"].public], 1)
     return Authority(
         root_key=keys["root"],

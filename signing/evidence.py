@@ -23,8 +23,9 @@ class Evidence:
     """The chain from the pinned root down to one release.
 
     ``roots`` begins with the pinned root, each further one following by one version.
-    ``refreshed_at`` is when the registry last vouched that all this was current: what this
-    machine noted itself, not something anybody signed.
+    ``log_proof`` shows that the project's role stands in the public log (c2sp.org/tlog-proof);
+    None where the registry keeps no log. ``refreshed_at`` is when the registry last vouched that
+    all this was current: what this machine noted itself, not something anybody signed.
     """
 
     roots: tuple[bytes, ...]
@@ -35,12 +36,15 @@ class Evidence:
     manifest: bytes
     bundle: bytes
     refreshed_at: datetime | None
+    log_proof: bytes | None = None
 
     def to_json(self) -> bytes:
         """The evidence as one JSON file; `from_json` reads it back to the same bytes."""
         value: dict[str, object] = {name: getattr(self, name).decode() for name in _TEXTS}
         value["schema"] = 1
         value["roots"] = [root.decode() for root in self.roots]
+        if self.log_proof is not None:
+            value["log_proof"] = self.log_proof.decode()
         if self.refreshed_at is not None:
             value["refreshed_at"] = self.refreshed_at.astimezone(UTC).strftime(_INSTANT)
         return canonical_json(value)
@@ -53,14 +57,16 @@ class Evidence:
             MalformedError: another form.
         """
         fields = Fields.of(parse_json(data, _WHERE, max_bytes=MAX_EVIDENCE_BYTES), _WHERE)
-        fields.only(("schema", "roots", *_TEXTS), optional=["refreshed_at"])
+        fields.only(("schema", "roots", *_TEXTS), optional=["refreshed_at", "log_proof"])
         if fields.integer("schema") != 1:
             raise MalformedError(f"{_WHERE}: schema", "1", fields.integer("schema"))
         roots = fields.texts("roots", max_items=1000)
         if not roots:
             raise MalformedError(f"{_WHERE}: roots", "a root", "none")
         texts = {name: fields.text(name, max_chars=MAX_EVIDENCE_BYTES).encode() for name in _TEXTS}
+        proof = fields.optional_text("log_proof", max_chars=MAX_EVIDENCE_BYTES)
         return cls(
+            log_proof=None if proof is None else proof.encode(),
             roots=tuple(root.encode() for root in roots),
             refreshed_at=_instant(fields.optional_text("refreshed_at")),
             **texts,

@@ -219,10 +219,14 @@ def sign_snapshot(
     return _sign(signed, key)
 
 
-def sign_timestamp(snapshot: bytes, version: int, key: PrivateKey, now: datetime) -> bytes:
-    """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6)."""
+def sign_timestamp(
+    snapshot: bytes, version: int, key: PrivateKey, now: datetime, log_index: int | None = None
+) -> bytes:
+    """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6), and the number
+    of its leaf in the public log, so that a client can ask for the proof at once."""
     number = parse_signed(snapshot, "snapshot", "snapshot").signed.version
-    meta = MetaFile(number, len(snapshot), {"sha256": sha256_hex(snapshot)})
+    extra = {} if log_index is None else {"log_index": log_index}
+    meta = MetaFile(number, len(snapshot), {"sha256": sha256_hex(snapshot)}, extra)
     signed = Timestamp(version=version, expires=_expiry(now, "timestamp"), snapshot_meta=meta)
     return _sign(signed, key)
 

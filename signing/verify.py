@@ -30,6 +30,10 @@ from .roles import (
     parse_root,
     verify_against,
 )
+from .tlog.checkpoint import SignedCheckpoint
+from .tlog.entries import role_entry
+from .tlog.policy import Witnesses, policy_of
+from .tlog.proof import check_proof, parse_proof
 from .updates import check_files, check_index_entry, check_same_files, check_shape
 
 _SKEW = timedelta(minutes=5)
@@ -46,6 +50,7 @@ class _Procedure:
     now: datetime
     observed: Mapping[str, FileEntry] | None
     forge_toml: bytes | None
+    witnesses: Witnesses | None
     roles: dict[str, Targets] = field(default_factory=dict)
     expiries: dict[str, datetime] = field(default_factory=dict)
     publishers: Delegation | None = None
@@ -67,13 +72,15 @@ def verify_release(
     now: datetime,
     observed: Mapping[str, FileEntry] | None,
     forge_toml: bytes | None,
+    witnesses: Witnesses | None = None,
 ) -> Report:
     """Goes through every check for release ``version`` (None: whichever the manifest says).
 
     ``fingerprint`` is the pinned one of the first root. ``observed`` maps each path that was
     found to its size and digest, None when the files are not at hand. ``forge_toml`` is the
     file's bytes, None likewise. Expiry is judged at the moment of ``evidence.refreshed_at``,
-    when the registry was last asked, or at ``now`` where that is None.
+    when the registry was last asked, or at ``now`` where that is None. ``witnesses`` are those that
+    the client chose itself, in place of the ones that the authority names.
 
     Never raises for bad evidence: the failure is in the report.
     """
@@ -85,6 +92,7 @@ def verify_release(
         now=now,
         observed=observed,
         forge_toml=forge_toml,
+        witnesses=witnesses,
     )
     checks = run_steps(_STEPS, procedure)
     return Report(checks=checks, release=procedure.manifest)
@@ -247,7 +255,35 @@ def _check_observed(p: _Procedure) -> str:
 
 
 def _check_history(p: _Procedure) -> str:
-    raise NotAtHand("this registry keeps no transparency log and no signed reviews yet")
+    policy = policy_of(p.evidence.targets, p.witnesses)
+    if policy is None:
+        raise NotAtHand("the authority names no public log for this registry")
+    subject = f"role {p.name.role} in the log {policy.origin}"
+    if p.evidence.log_proof is None:
+        raise VerificationError(
+            "not-in-log",
+            subject,
+            "a proof that the public log holds it",
+            "none",
+            "fetch the release again: forge verify, or forge install",
+        )
+    leaf = role_entry(p.name.role, p.roles[p.name.role].version, p.evidence.project)
+    proof = parse_proof(p.evidence.log_proof, "log proof")
+    signed = check_proof(proof, leaf.to_bytes(), policy.keys, policy.witnesses, subject)
+    policy.require_quorum(signed)
+    return f"leaf {proof.index} of {signed.checkpoint.size} in {policy.origin}{_seen_by(signed)}"
+
+
+def _seen_by(signed: SignedCheckpoint) -> str:
+    if not signed.witnesses:
+        return "; no witness"
+    return "; witnesses " + ", ".join(
+        f"{name} ({at:%Y-%m-%d %H:%M} UTC)" for name, at in sorted(signed.witnesses.items())
+    )
+
+
+def _check_reviews(p: _Procedure) -> str:
+    raise NotAtHand("this registry keeps no signed reviews yet")
 
 
 _STEPS: tuple[Step[_Procedure], ...] = (
@@ -300,9 +336,15 @@ _STEPS: tuple[Step[_Procedure], ...] = (
         "that they stay so: verify again after copying",
     ),
     Step(
-        "history and reviews",
+        "history",
         _check_history,
+        "the public log holds this index, where the organisation and everybody else can see it",
+        "that somebody looked; without witnesses, that others are shown the same log",
+    ),
+    Step(
+        "reviews",
+        _check_reviews,
         "nothing",
-        "that everybody is shown the same history, or that a reviewer approved the release",
+        "that a reviewer approved the release",
     ),
 )

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from log_builders import Log
 from securesystemslib.formats import encode_canonical
 
 from signing import oms
@@ -113,10 +115,14 @@ class World:
     timestamp_version: int = 0
     snapshot: bytes = b""
     timestamp: bytes = b""
+    log: Log | None = None  # the public log, where this registry keeps one
 
     def __post_init__(self) -> None:
         self.authority = new_authority(
-            self.now, self.snapshot_key.public, self.timestamp_key.public
+            self.now,
+            self.snapshot_key.public,
+            self.timestamp_key.public,
+            None if self.log is None else self.log.policy,
         )
         first = self.authority.metadata
         self.history.update(first)
@@ -182,9 +188,16 @@ class World:
         self.timestamp_version += 1
         versions = {role: role_version(data) for role, data in self.roles.items()}
         self.snapshot = sign_snapshot(versions, self.snapshot_version, self.snapshot_key, self.now)
+        number = None
+        if self.log is not None:
+            for role, data in {"root": self.root, **self.roles}.items():
+                self.log.add_role(role, role_version_of(data), data)
+            number = self.log.add_role("snapshot", self.snapshot_version, self.snapshot)
         self.timestamp = sign_timestamp(
-            self.snapshot, self.timestamp_version, self.timestamp_key, self.now
+            self.snapshot, self.timestamp_version, self.timestamp_key, self.now, number
         )
+        if self.log is not None:
+            self.log.add_role("timestamp", self.timestamp_version, self.timestamp)
         self.history[f"{self.snapshot_version}.snapshot.json"] = self.snapshot
 
     def files(self) -> dict[str, bytes]:
@@ -193,7 +206,7 @@ class World:
         served["/tuf/timestamp.json"] = self.timestamp
         for release in self.releases.values():
             served.update(static_files(release))
-        return served
+        return served | ({} if self.log is None else self.log.files(self.now))
 
     def evidence(
         self, release: Release, refreshed_at: datetime | None = None, **changed: object
@@ -209,6 +222,14 @@ class World:
             "bundle": release.bundle,
             "refreshed_at": refreshed_at,
         }
+        if self.log is not None:
+            project = self.roles[name.role]
+            with suppress(ValueError, KeyError, TypeError):  # bytes that are no role at all
+                # What an insider signs is in the log as well: only the signatures can refuse it.
+                changed_role = bytes(changed.get("project", project))  # type: ignore[call-overload]
+                self.log.add_role(name.role, role_version_of(changed_role), changed_role)
+                project = changed_role
+            values["log_proof"] = self.log.proof(name.role, project, self.now)
         return Evidence(**{**values, **changed})  # type: ignore[arg-type]
 
     def verify(self, release: Release, *, evidence: Evidence | None = None, **changed: object):  # type: ignore[no-untyped-def]
@@ -227,6 +248,11 @@ class World:
             version,  # type: ignore[arg-type]
             **{**options, **changed},  # type: ignore[arg-type]
         )
+
+
+def role_version_of(data: bytes) -> int:
+    """The version of any role, the root included."""
+    return int(json.loads(data)["signed"]["version"])
 
 
 def static_files(release: Release) -> dict[str, bytes]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from signing.keys import PrivateKey, generate_key
 from signing.tlog.checkpoint import Checkpoint, cosign, log_key, sign_checkpoint, witness_key
-from signing.tlog.merkle import Node, ReadNodes, leaf_hash, node_hash, root_of
+from signing.tlog.entries import role_entry
+from signing.tlog.merkle import Node, ReadNodes, leaf_hash, node_hash, prove_inclusion, root_of
 from signing.tlog.note import NoteKey, merge_signatures
-from signing.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, nodes_from, pack_entries, tiles_for
+from signing.tlog.policy import LogPolicy, with_witnesses
+from signing.tlog.proof import LogProof
+from signing.tlog.tiles import (
+    ENTRIES,
+    HEIGHT,
+    WIDTH,
+    Tile,
+    nodes_from,
+    pack_entries,
+    tiles_for,
+    tiles_of,
+)
 
 
 class TileTree:
@@ -48,6 +61,55 @@ def _tile_root(hashes: Sequence[bytes]) -> bytes:
     for _ in range(HEIGHT):
         hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
     return hashes[0]
+
+
+class Log:
+    """A registry's public log: entries by role, and whatever a server would give of it."""
+
+    def __init__(self, witnesses: Sequence[NamedKey] = (), quorum: int | None = None) -> None:
+        self.key = NamedKey("forge.example/log")
+        self.witnesses = list(witnesses)
+        self.quorum = quorum
+        self.tree = TileTree([])
+        self.numbers: dict[tuple[str, int], int] = {}
+
+    @property
+    def policy(self) -> LogPolicy:
+        keys = [each.as_witness for each in self.witnesses]
+        return with_witnesses(LogPolicy(keys=(self.key.as_log,)), keys, self.quorum)
+
+    @property
+    def size(self) -> int:
+        return len(self.tree.entries)
+
+    def add(self, *entries: bytes) -> None:
+        self.tree = TileTree([*self.tree.entries, *entries])
+
+    def add_role(self, role: str, version: int, data: bytes) -> int:
+        """The number of the role's leaf, which is added unless it is there."""
+        leaf = role_entry(role, version, data).to_bytes()
+        if leaf not in self.tree.entries:
+            self.add(leaf)
+        number = self.tree.entries.index(leaf)
+        return self.numbers.setdefault((role, version), number)
+
+    def checkpoint(self, at: datetime, size: int | None = None) -> bytes:
+        size = self.size if size is None else size
+        return checkpoint_of(self.key, size, self.tree.root(size), self.witnesses, at)
+
+    def proof(self, role: str, data: bytes, at: datetime) -> bytes:
+        leaf = role_entry(role, json.loads(data)["signed"]["version"], data).to_bytes()
+        number, size = self.tree.entries.index(leaf), self.size
+        hashes = tuple(prove_inclusion(number, size, self.tree.reader(size)))
+        return LogProof(index=number, hashes=hashes, checkpoint=self.checkpoint(at)).to_bytes()
+
+    def files(self, at: datetime) -> dict[str, bytes]:
+        """``{URL path: bytes}`` of the log as it is now."""
+        served = {f"/log/{tile.path}": self.tree.tile(tile) for tile in tiles_of(self.size)}
+        for (role, version), number in self.numbers.items():
+            served[f"/log/leaf/{version}.{role}"] = f"{number}\n".encode()
+        served["/log/checkpoint"] = self.checkpoint(at)
+        return served
 
 
 class NamedKey:

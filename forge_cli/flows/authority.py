@@ -13,6 +13,8 @@ from signing.keys import PrivateKey, PublicKey
 from signing.names import parse_org_name
 from signing.role_edits import add_organisation
 from signing.roles import OrgProfile, delegations_of
+from signing.tlog.note import NoteKey
+from signing.tlog.policy import LogPolicy
 from signing.updates import check_role_update
 
 from ..context import Context
@@ -111,11 +113,15 @@ def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | 
     if folder.exists() and any(folder.iterdir()):
         raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
     where = str(online_keys)
-    fields = Fields.of(parse_json(_read(online_keys), where), where).only(ONLINE_ROLES)
-    public = [
+    fields = Fields.of(parse_json(_read(online_keys), where), where)
+    fields.only(ONLINE_ROLES, optional=("log",))
+    snapshot, timestamp = (
         PublicKey.from_pem(fields.text(role).encode(), fields.path(role)) for role in ONLINE_ROLES
-    ]
-    made = new_authority(context.now, *public)
+    )
+    log = None
+    if "log" in fields.value:
+        log = LogPolicy(keys=(NoteKey.parse(fields.text("log"), fields.path("log")),))
+    made = new_authority(context.now, snapshot, timestamp, log)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in KEYS:

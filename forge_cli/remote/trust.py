@@ -26,7 +26,16 @@ from signing.evidence import Evidence
 from signing.manifest import FILE as MANIFEST_FILE
 from signing.names import ComponentName
 from signing.oms import FILE as BUNDLE_FILE
-from signing.roles import Delegation, IndexEntry, delegations_of, parse_targets, releases_of
+from signing.roles import (
+    Delegation,
+    IndexEntry,
+    delegations_of,
+    parse_targets,
+    releases_of,
+    role_version,
+)
+from signing.tlog.entries import role_entry
+from signing.tlog.policy import Witnesses, policy_of
 from signing.updates import check_shape
 
 from ..border import sound
@@ -34,6 +43,7 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError
 from ..files import locked
 from .http import BLOCK_BYTES, Http, read_limited
+from .log import LogView
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.
@@ -65,6 +75,7 @@ class ComponentState:
     organisation: bytes
     project: bytes | None
     releases: dict[str, IndexEntry]
+    log_proof: bytes | None
     delegation: Delegation | None
     organisation_delegation: Delegation
 
@@ -80,6 +91,8 @@ class View:
     state_dir: Path
     cache: Cache
     now: datetime
+    witnesses: Witnesses | None = None
+    _log: LogView | None = None
     _updater: Updater | None = None
     _snapshot: dict[str, Any] = field(default_factory=dict)
     _components: dict[ComponentName, ComponentState | None] = field(default_factory=dict)
@@ -109,7 +122,30 @@ class View:
             updater.get_targetinfo(f"{_NOBODY}/{_NOBODY}/{_NOBODY}/{_NOBODY}")
             self._top["registrar"] = self._read("registrar")
             self._roots = self._read_roots()
+            self._log = self._open_log()
         self._updater = updater
+
+    def _open_log(self) -> LogView | None:
+        """The public log, continued from what was seen before, and holding this very snapshot: a
+        view that was made for one victim would have to be shown to everybody."""
+        with sound("the targets role"):
+            policy = policy_of(self._top["targets"], self.witnesses)
+        if policy is None:
+            return None
+        log = LogView(http=self.http, url=self.url, policy=policy, state=self.state_dir)
+        log.refresh()
+        announced = json.loads(self._read("timestamp"))["signed"]["meta"]["snapshot.json"]
+        number = announced.get("log_index")
+        snapshot = role_entry("snapshot", announced["version"], self._read("snapshot"))
+        known = number if isinstance(number, int) and number >= 0 else None
+        log.prove("snapshot", announced["version"], snapshot, known)
+        return log
+
+    @property
+    def log(self) -> LogView | None:
+        """The public log, checked; None where the authority names none."""
+        self.refresh()
+        return self._log
 
     @property
     def registrar(self) -> bytes:
@@ -162,21 +198,31 @@ class View:
             return None
         with sound(f"the role of {name.org}"):
             delegation = delegations_of(organisation, name.org).get(name.role)
-        project = None
+        project = proof = None
         releases: dict[str, IndexEntry] = {}
         if delegation is not None and f"{name.role}.json" in self._snapshot:
             self._load(name.target("0", MANIFEST_FILE), name.role)
             project = self._top[name.role]
             with sound(f"the role of {name}"):
                 releases = releases_of(project, name)
+            proof = self._proof(name.role, project)
         return ComponentState(
             component=name,
             organisation=organisation,
             project=project,
             releases=releases,
+            log_proof=proof,
             delegation=delegation,
             organisation_delegation=self.organisations()[name.org],
         )
+
+    def _proof(self, role: str, data: bytes) -> bytes | None:
+        """That the public log holds these bytes of ``role``; None where there is no log."""
+        if self._log is None:
+            return None
+        with self._guarded(f"the log's proof of {role}"):
+            version = role_version(data, role)
+            return self._log.prove(role, version, role_entry(role, version, data))
 
     def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
         """Everything that proves the release: roles from here, manifest and bundle fetched.
@@ -203,6 +249,7 @@ class View:
             manifest=manifest,
             bundle=bundle,
             refreshed_at=self.now,
+            log_proof=state.log_proof,
         )
 
     def _target(self, path: str, digest: str, size: int) -> bytes:

@@ -115,8 +115,41 @@ class MetadataVersion(Base):
     role: Mapped[str] = mapped_column(String(81))
     version: Mapped[int]
     data: Mapped[bytes] = mapped_column(LargeBinary)
+    log_index: Mapped[int | None] = mapped_column(BigInteger)  # None: older than the log
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
+
+
+class LogEntry(Base):
+    """A leaf of the public log, numbered from 0."""
+
+    __tablename__ = "log_entries"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    entry: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LogHash(Base):
+    """What a tile holds: hash ``number`` of tile level ``level``."""
+
+    __tablename__ = "log_hashes"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class LogCheckpoint(Base):
+    """A signed tree head; of each size there can only be one. ``cosigned`` is the note with the
+    witnesses' signatures; ``published_at`` is None until it is in the published tree."""
+
+    __tablename__ = "log_checkpoints"
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    note: Mapped[bytes] = mapped_column(LargeBinary)
+    cosigned: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    published_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
 class Role(Base):

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from signing.authority import Authority, fingerprint, new_authority
 from signing.keys import PrivateKey, generate_key
+from signing.tlog.checkpoint import log_key
+from signing.tlog.note import NoteKey
+from signing.tlog.policy import LogPolicy
 
 from ..db.migrate import migrate
 from ..errors import RegistryError
@@ -49,11 +52,15 @@ class Initialised:
     authority: Path | None
 
 
-def initialise(root: Path, *, dev: bool) -> Initialised:
+def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initialised:
     """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it.
+
+    ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
+    never be changed. None makes one up.
 
     Raises:
         RegistryError: one of the folders is there and not empty (``folder-not-empty``).
+        MalformedError: a log's name with spaces or plus in it.
     """
     root = Path(os.path.abspath(root))
     authority_folder = root.with_name(f"{root.name}-authority") if dev else None
@@ -63,10 +70,12 @@ def initialise(root: Path, *, dev: bool) -> Initialised:
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
     with _staging(root) as staged, _staging(authority_folder or root) as staged_authority:
-        keys = _make_data_folder(DataFolder(staged))
+        keys, log = _make_data_folder(DataFolder(staged), log_origin)
         mark = None
         if dev:
-            made = new_authority(now, keys["snapshot"].public, keys["timestamp"].public)
+            made = new_authority(
+                now, keys["snapshot"].public, keys["timestamp"].public, LogPolicy(keys=(log,))
+            )
             mark = _make_authority(staged_authority, made, now)
             adopt(DataFolder(staged), staged_authority / "metadata")
         if authority_folder is not None:
@@ -102,20 +111,25 @@ def _staging(final: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_data_folder(folder: DataFolder) -> dict[str, PrivateKey]:
+def _make_data_folder(
+    folder: DataFolder, origin: str | None
+) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
     folder.settings.write_text(TEMPLATE, encoding="utf-8")
-    keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp")}
+    keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))
-    public = {role: key.public.pem.decode() for role, key in keys.items()}
+    log = log_key(origin or f"localhost/forge-{os.urandom(6).hex()}", keys["log"])
+    (folder.keys / "log.vkey").write_text(f"{log.vkey}\n", encoding="utf-8")
+    public = {role: keys[role].public.pem.decode() for role in ("snapshot", "timestamp")}
+    public["log"] = log.vkey
     folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
     migrate(folder.database)
     os.chmod(folder.database, 0o600)
-    return keys
+    return keys, log
 
 
 def _make_authority(folder: Path, made: Authority, now: datetime) -> str:

@@ -16,8 +16,9 @@ from ..db.models import Member, Token, User
 from ..domain.scopes import ACTIONS, Scope
 from ..domain.tokens import is_well_formed, new_token, token_digest
 from ..errors import RegistryError
-from .audit import Audit, Clock
+from .audit import Audit
 from .callers import Caller, Identity
+from .clock import Clock
 
 MAX_TOKEN_DAYS = 366
 _LAST_USED_STEP = timedelta(minutes=10)  # one write per token and step, not per request

@@ -1,12 +1,13 @@
 """The audit log: every change and every refusal is an event.
 
-A change writes its event in its own transaction, so neither exists without the other. A refusal
+A change writes its event in its own transaction, so neither exists without the other; what the
+world may hold the registry to becomes a leaf of the public log there as well. A refusal
 writes one by itself; where that fails, the request fails as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,11 +19,11 @@ from ..db.models import Event
 from ..domain.tokens import redact
 from ..errors import RegistryError
 from .callers import Caller
+from .clock import Clock
+from .log import append_act
 
 DONE = "done"
 _MAX_SUBJECT = 300
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,10 @@ class Audit:
         self, session: Session, caller: Caller, action: str, subject: str | None, **detail: object
     ) -> None:
         """Adds the event of a change to the transaction that makes the change."""
-        session.add(self._event(caller, action, subject, DONE, detail))
+        event = self._event(caller, action, subject, DONE, detail)
+        session.add(event)
         session.flush()
+        append_act(session, action, subject, detail.get("manifest_sha256"), event.at)
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError

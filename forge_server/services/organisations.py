@@ -23,8 +23,9 @@ from ..db.engine import Database
 from ..db.models import Component, Member, Organisation, User
 from ..domain.members import parse_member_role
 from ..errors import RegistryError
-from .audit import Audit, Clock
+from .audit import Audit
 from .callers import Caller, Identity
+from .clock import Clock
 from .publication import Publication
 from .rights import member_role, require_member, require_organisation
 from .rolebook import require_role

@@ -3,10 +3,10 @@
 The database is the truth, the published tree is written from it. One transaction holds a
 change, the roles that carry it, and the snapshot and timestamp that announce it. After the
 commit, under a lock between all processes, whatever is not in the tree yet is written in an
-order that never refers to something that is not there: target files, roles, snapshot, and
-``timestamp.json`` last. Only then are the rows marked as published. A crash in between leaves
-rows that are not marked; the next start, or the next change, writes them again, which changes
-nothing where it was done already.
+order that never refers to something that is not there: target files, roles, snapshot, the log's
+tiles and checkpoint, and ``timestamp.json`` last. Only then are the rows marked as published. A
+crash in between leaves rows that are not marked; the next start, or the next change, writes them
+again, which changes nothing where it was done already.
 
 Two snapshots of one version cannot differ, because a version comes into being in the
 transaction that holds the write lock, and its bytes are kept before anybody sees them.
@@ -29,8 +29,9 @@ from storage import BlobStore, PublishedTree
 from ..db.engine import Database
 from ..db.models import Component, MetadataVersion, Release
 from ..errors import RegistryError
-from .audit import Clock
+from .clock import Clock
 from .locks import FolderLock
+from .log_files import LogFiles
 from .rolebook import add_role, current_row, head_version, head_versions
 
 TIMESTAMP_AGE = timedelta(hours=1)
@@ -58,6 +59,7 @@ class _Todo:
     releases: Sequence[int]
     targets: Sequence[TargetFile]
     roles: Sequence[tuple[int, str, int, bytes]]  # (row id, role, version, bytes), by id
+    leaves: Sequence[tuple[str, int, int | None]]  # (role, version, number in the log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Publication:
     keys: OnlineKeys
     clock: Clock
     lock: FolderLock
+    log: LogFiles
     read_only: str | None = None
 
     def require_writable(self) -> None:
@@ -86,15 +89,16 @@ class Publication:
         now = self.clock()
         version = head_version(session, "snapshot") + 1
         data = sign_snapshot(head_versions(session), version, self.keys.snapshot, now)
-        add_role(session, "snapshot", version, data, now)
-        self._stamp(session, data)
+        row = add_role(session, "snapshot", version, data, now)
+        self._stamp(session, row)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
         return version
 
-    def _stamp(self, session: Session, snapshot: bytes) -> None:
+    def _stamp(self, session: Session, snapshot: MetadataVersion) -> None:
         now = self.clock()
         version = head_version(session, "timestamp") + 1
-        data = sign_timestamp(snapshot, version, self.keys.timestamp, now)
+        key = self.keys.timestamp
+        data = sign_timestamp(snapshot.data, version, key, now, snapshot.log_index)
         add_role(session, "timestamp", version, data, now)
         _forget(session, "timestamp", version - 1)
 
@@ -116,6 +120,7 @@ class Publication:
             for _, role, version, data in todo.roles:
                 if role != "timestamp":
                     self.tree.put_once(f"{version}.{role}.json", data)
+            self.log.write(todo.leaves)
             if stamps:
                 self.tree.swap("timestamp.json", stamps[-1][3])
             self._mark(todo)
@@ -125,7 +130,9 @@ class Publication:
         """Whether something is committed that is not in the published tree yet."""
         with self.database.read() as session:
             waiting = select(MetadataVersion.id).where(MetadataVersion.published_at.is_(None))
-            return session.scalar(waiting.limit(1)) is not None
+            if session.scalar(waiting.limit(1)) is not None:
+                return True
+        return self.log.is_behind()
 
     def refresh(self) -> bool:
         """Signs the timestamp again when it is older than an hour, and the snapshot when half
@@ -139,7 +146,7 @@ class Publication:
                 elif timestamp_old:
                     row = current_row(session, "snapshot")
                     assert row is not None
-                    self._stamp(session, row.data)
+                    self._stamp(session, row)
         return self.materialise() > 0
 
     def _is_stale(self) -> bool:
@@ -168,17 +175,19 @@ class Publication:
                     MetadataVersion.role,
                     MetadataVersion.version,
                     MetadataVersion.data,
+                    MetadataVersion.log_index,
                 )
                 .where(MetadataVersion.published_at.is_(None))
                 .order_by(MetadataVersion.id)
-            )
+            ).all()
             releases = session.execute(
                 select(Release, Component)
                 .join(Component, Release.component_id == Component.id)
                 .where(Release.stored_at.is_(None))
             ).all()
             return _Todo(
-                roles=[(id_, role, version, data) for id_, role, version, data in roles],
+                roles=[(id_, role, version, data) for id_, role, version, data, _ in roles],
+                leaves=[(role, version, number) for _, role, version, _, number in roles],
                 releases=[release.id for release, _ in releases],
                 targets=[
                     target

@@ -29,8 +29,9 @@ from storage.hashing import Readable
 from ..db.engine import Database
 from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
-from .audit import Audit, Clock
+from .audit import Audit
 from .callers import Caller, Identity
+from .clock import Clock
 from .components import refresh_component
 from .publication import Publication, target_path
 from .rights import require_member

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from ..db.models import MetadataVersion, Role
 from ..errors import RegistryError
+from .log import append_role
 
 # What a snapshot does not list: the root stands above it, the other two are made by it.
 NOT_IN_SNAPSHOT = ("root", "snapshot", "timestamp")
@@ -57,8 +58,10 @@ def head_versions(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
-def add_role(session: Session, name: str, version: int, data: bytes, now: datetime) -> None:
-    """Makes ``data`` the current version of role ``name``.
+def add_role(
+    session: Session, name: str, version: int, data: bytes, now: datetime
+) -> MetadataVersion:
+    """Makes ``data`` the current version of role ``name``, and a leaf of the public log.
 
     Raises:
         RegistryError: someone else was faster (``role-version``, with ``current_version``).
@@ -68,7 +71,8 @@ def add_role(session: Session, name: str, version: int, data: bytes, now: dateti
     # The root's first version is 1, and every role follows by one: a gap is a lost update.
     if version != have + 1:
         raise role_version_conflict(name, version, have)
-    row = MetadataVersion(role=name, version=version, data=data, created_at=now)
+    index = append_role(session, name, version, data)
+    row = MetadataVersion(role=name, version=version, data=data, log_index=index, created_at=now)
     session.add(row)
     session.flush()
     if head is None:
@@ -77,6 +81,7 @@ def add_role(session: Session, name: str, version: int, data: bytes, now: dateti
         head.version = version
         head.metadata_id = row.id
     session.flush()
+    return row
 
 
 def role_version_conflict(name: str, version: int, current: int) -> RegistryError:

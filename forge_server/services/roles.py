@@ -20,8 +20,9 @@ from signing.updates import check_role_update
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release
 from ..errors import RegistryError
-from .audit import Audit, Clock
+from .audit import Audit
 from .callers import Caller
+from .clock import Clock
 from .components import refresh_component
 from .organisations import approve
 from .publication import Publication

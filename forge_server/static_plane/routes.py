@@ -1,4 +1,4 @@
-"""``/tuf/…`` and ``/blobs/<sha256>``."""
+"""``/tuf/…``, ``/log/…`` and ``/blobs/<sha256>``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _TARGET = re.compile(r"targets/.+/(?P<sha256>[0-9a-f]{64})\.[^/]+")
 
 
 def blueprint() -> Blueprint:
-    """A fresh blueprint with the two planes."""
+    """A fresh blueprint with the static planes."""
     plane = Blueprint("static_plane", __name__)
     plane.get("/tuf/<path:path>")(metadata)
+    plane.get("/log/<path:path>")(log_file)
     plane.get("/blobs/<digest>")(blob)
     return plane
 
@@ -48,7 +49,27 @@ def metadata(path: str) -> Response:
     return _send_handle(handle, size, etag, cache)
 
 
-def _send_handle(handle: int, size: int, etag: str, cache: str) -> Response:
+def log_file(path: str) -> Response:
+    """A file of the public log (c2sp.org/tlog-tiles): only the checkpoint ever changes."""
+    try:
+        file = registry().tree.open(f"log/{path}")
+    except (PathNotFoundError, InvalidArgumentError):
+        raise RegistryError("not-found", "no file of the log has this address") from None
+    with file:
+        tile = path.startswith("tile/")
+        newest = path == "checkpoint"
+        etag = sha256_hex(file.read()) if newest else path
+        size = os.fstat(file.fileno()).st_size
+        handle = os.dup(file.fileno())
+    return _send_handle(
+        handle, size, etag, REVALIDATE if newest else IMMUTABLE,
+        "application/octet-stream" if tile else "text/plain; charset=utf-8",
+    )  # fmt: skip
+
+
+def _send_handle(
+    handle: int, size: int, etag: str, cache: str, content_type: str = "application/json"
+) -> Response:
     opened: list[BinaryIO] = []
 
     def open_at(start: int) -> BinaryIO:
@@ -59,7 +80,7 @@ def _send_handle(handle: int, size: int, etag: str, cache: str) -> Response:
     try:
         return send(
             FileAnswer(
-                size=size, etag=etag, cache_control=cache, content_type="application/json",
+                size=size, etag=etag, cache_control=cache, content_type=content_type,
                 open=open_at,
             )
         )  # fmt: skip

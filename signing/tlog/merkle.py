@@ -178,7 +178,9 @@ def check_consistency(
     elif old == new:
         found_old = found_new = old_root
     else:
-        found_old, found_new = _both_roots(old, old_root, ranges, proof)
+        # Where the proof does not begin with the old tree's last part, the old root itself does.
+        whole = proof if ranges[0][1] == old else [old_root, *proof]
+        found_old, found_new = prefix_roots(old, new, whole)
     for expected, found in ((old_root, found_old), (new_root, found_new)):
         if expected != found:
             raise VerificationError(
@@ -186,16 +188,25 @@ def check_consistency(
             )
 
 
-def _both_roots(
-    old: int, old_root: bytes, ranges: Sequence[Range], proof: Sequence[bytes]
-) -> tuple[bytes, bytes]:
-    """The two roots that the proof leads to. What lies left of ``old`` belongs to both trees,
-    what lies right of it to the new one alone."""
-    parts = list(zip(ranges, proof, strict=True))
-    # Where the lowest range ends with the old tree it is part of the proof; where it begins
-    # after it, the old root itself is the start.
-    before = after = parts.pop(0)[1] if parts[0][0][1] == old else old_root
-    for (low, _), part in parts:
+def prefix_ranges(old: int, new: int) -> list[Range]:
+    """`consistency_ranges` with the old tree's hash always among them: from these alone both roots
+    can be computed, so that they show what the first ``old`` leaves of the new tree are."""
+    ranges = consistency_ranges(old, new)
+    return ranges if ranges and ranges[0][1] == old else [(0, old), *ranges]
+
+
+def prove_prefix(old: int, new: int, read: ReadNodes) -> list[bytes]:
+    """The hashes of `prefix_ranges` (0 < ``old`` < ``new``)."""
+    return hashes_of(prefix_ranges(old, new), read)
+
+
+def prefix_roots(old: int, new: int, proof: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of the first ``old`` and of all ``new`` leaves that ``proof`` leads to.
+
+    What lies left of ``old`` belongs to both trees, what lies right of it to the new one alone.
+    """
+    before = after = proof[0]
+    for (low, _), part in zip(prefix_ranges(old, new)[1:], proof[1:], strict=True):
         if low < old:
             before, after = node_hash(part, before), node_hash(part, after)
         else:

@@ -48,14 +48,23 @@ class LogPolicy:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """The witnesses that a client chose itself; ``quorum`` None stands for more than half."""
+
+    keys: tuple[NoteKey, ...]
+    quorum: int | None = None
+
+
 def default_quorum(witnesses: int) -> int:
     """More than half: 2 of 3. Any two majorities share a witness, which will not cosign two
     histories."""
     return witnesses // 2 + 1 if witnesses else 0
 
 
-def policy_of(targets: bytes) -> LogPolicy | None:
-    """What the authority says in its targets role; None where it names no log.
+def policy_of(targets: bytes, own: Witnesses | None = None) -> LogPolicy | None:
+    """What the authority says in its targets role; None where it names no log. The client's
+    ``own`` witnesses, where it has any, take the place of the authority's.
 
     Raises:
         MalformedError: it says it in a form that is not understood.
@@ -64,7 +73,10 @@ def policy_of(targets: bytes) -> LogPolicy | None:
     if extra is None:
         return None
     fields = Fields.of(extra, f"targets: {FIELD}")
-    return parse_policy(fields.object("log")) if "log" in fields.value else None
+    if "log" not in fields.value:
+        return None
+    policy = parse_policy(fields.object("log"))
+    return policy if own is None else with_witnesses(policy, own.keys, own.quorum)
 
 
 def parse_policy(fields: Fields) -> LogPolicy:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from builders import Release, forge_toml, signed_release, static_files
 from live_registry import LiveRegistry
+from log_builders import Log, NamedKey
 from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey, generate_key, load_private_key
@@ -30,6 +31,7 @@ from signing.role_edits import (
     sign_timestamp,
 )
 from signing.roles import OrgProfile, parse_root, parse_targets, role_version
+from signing.tlog.tiles import ENTRIES, parse_entries, tile_in
 
 NAME = ComponentName.parse("minds-lab/model")
 
@@ -48,7 +50,8 @@ class Loot:
         for path in (registry.data / "public").rglob("*"):
             if path.is_file():
                 relative = path.relative_to(registry.data / "public").as_posix()
-                self.served[f"/tuf/{relative}"] = path.read_bytes()
+                plane = "" if relative.startswith("log/") else "tuf/"
+                self.served[f"/{plane}{relative}"] = path.read_bytes()
         for path in (registry.data / "blobs").rglob("*"):
             if path.is_file() and len(path.name) == 64:
                 self.served[f"/blobs/{path.name}"] = path.read_bytes()
@@ -56,6 +59,18 @@ class Loot:
             role: self.current(role) for role in ("targets", "registrar", NAME.org, NAME.role)
         }
         self.version = 1000
+        self.take_log(registry)
+
+    def take_log(self, registry: LiveRegistry) -> None:
+        """The log as it is, and its key: the thief can append whatever there is to append."""
+        origin = (registry.data / "keys" / "log.vkey").read_text().partition("+")[0]
+        self.log = Log()
+        self.log.key = NamedKey(origin)
+        self.log.key.key = load_private_key((registry.data / "keys" / "log.pem").read_bytes())
+        size = int(self.served["/log/checkpoint"].split(b"\n")[1])  # type: ignore[union-attr]
+        tile = tile_in(ENTRIES, 0, size)
+        entries = parse_entries(self.served[f"/log/{tile.path}"], tile)  # type: ignore[arg-type]
+        self.log.add(*entries)
 
     def current(self, role: str) -> bytes:
         """The newest version of a role among the files."""
@@ -86,9 +101,13 @@ class Loot:
         versions = {role: role_version(data) for role, data in self.roles.items()}
         snapshot = sign_snapshot(versions, self.version, self.snapshot, self.now)
         self.served[f"/tuf/{self.version}.snapshot.json"] = snapshot
+        for role, data in self.roles.items():
+            self.log.add_role(role, role_version(data), data)
+        number = self.log.add_role("snapshot", self.version, snapshot)
         self.served["/tuf/timestamp.json"] = sign_timestamp(
-            snapshot, self.version, self.timestamp, self.now
+            snapshot, self.version, self.timestamp, self.now, number
         )
+        self.served.update(self.log.files(self.now))
 
     def poisoned(self, version: str, key: PrivateKey) -> Release:
         files = {"forge.toml": forge_toml(NAME, version), "weights.bin": b"poison"}

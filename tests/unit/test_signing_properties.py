@@ -15,6 +15,7 @@ import pytest
 from builders import NAME, NOW, World, entries, manifest_of, signed_by, tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from log_builders import Log
 
 from signing.applications import sign_application, verify_application
 from signing.authority import fingerprint, parse_fingerprint
@@ -34,7 +35,7 @@ from signing.verify import verify_release
 RELAXED = settings(
     deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-WORLD = World()
+WORLD = World(log=Log())
 RELEASE = WORLD.publish(tree(requires={"a/b": ">=1"}))
 EVIDENCE = WORLD.evidence(RELEASE, refreshed_at=NOW)
 ROLES = WORLD.roles

@@ -23,6 +23,7 @@ from builders import (
     signed_release,
     tree,
 )
+from log_builders import Log, NamedKey
 
 from signing import oms
 from signing.authority import fingerprint
@@ -33,10 +34,12 @@ from signing.manifest import FileEntry
 from signing.names import ComponentName, parse_version
 from signing.report import Check, Report
 from signing.role_edits import add_project, add_release, new_role, set_yanked
+from signing.roles import role_version
+from signing.tlog.policy import Witnesses
 from signing.verify import verify_release
 
 Change = Callable[[dict[str, Any]], object]
-WORLD = World()
+WORLD = World(log=Log())
 RELEASE = WORLD.publish(tree(requires={"a/b": ">=1"}))
 NEWER = WORLD.publish(tree(version="1.1.0"))
 ELSEWHERE = WORLD.publish(tree(ComponentName.parse("other-lab/tool")))
@@ -55,14 +58,25 @@ TITLES = (
     "signature",
     "description",
     "files",
-    "history and reviews",
+    "history",
+    "reviews",
 )
-ROOT, ORGANISATION, PUBLISHERS, FRESHNESS, INDEX, SIGNATURE, DESCRIPTION, FILES, HISTORY = TITLES
+ROOT, ORGANISATION, PUBLISHERS, FRESHNESS, INDEX, SIGNATURE, DESCRIPTION, FILES = TITLES[:8]
+HISTORY, REVIEWS = TITLES[8:]
 
 
 def verify(**changed: Any) -> Report:
     """The report on `RELEASE`; ``changed`` replaces evidence by name, or an option."""
-    names = ("roots", "targets", "registrar", "organisation", "project", "manifest", "bundle")
+    names = (
+        "roots",
+        "targets",
+        "registrar",
+        "organisation",
+        "project",
+        "manifest",
+        "bundle",
+        "log_proof",
+    )
     replaced = {key: changed.pop(key) for key in (*names, "refreshed_at") if key in changed}
     return WORLD.verify(RELEASE, evidence=WORLD.evidence(RELEASE, **replaced), **changed)  # type: ignore[no-any-return]
 
@@ -85,8 +99,8 @@ def assert_fails_at(report: Report, title: str, code: str) -> Check:
 def test_a_sound_release_passes_every_check() -> None:
     report = verify()
     assert tuple(check.title for check in report.checks) == TITLES
-    assert [check.number for check in report.checks] == list(range(1, 10))
-    assert [check.status for check in report.checks] == ["passed"] * 8 + ["not-checked"]
+    assert [check.number for check in report.checks] == list(range(1, 11))
+    assert [check.status for check in report.checks] == ["passed"] * 9 + ["not-checked"]
     assert report.ok
     assert report.first_failure is None
     assert report.require() == RELEASE.manifest
@@ -275,7 +289,48 @@ def described_otherwise(change: Change) -> Callable[[], dict[str, Any]]:
 
 MALLEABLE = changed_json(RELEASE.bundle, lambda b: b["verificationMaterial"].pop("tlogEntries"))
 
+
+def log_proof(change: Callable[[bytes], bytes] = bytes) -> dict[str, bytes]:
+    """The genuine proof, changed."""
+    proof = WORLD.evidence(RELEASE).log_proof
+    assert proof is not None
+    return {"log_proof": change(proof)}
+
+
+def proof_of_another_role() -> dict[str, bytes]:
+    assert WORLD.log is not None
+    return {"log_proof": WORLD.log.proof(NAME.org, WORLD.roles[NAME.org], NOW)}
+
+
+def proof_in_another_log() -> dict[str, bytes]:
+    log = Log()
+    log.add_role(NAME.role, role_version(WORLD.roles[NAME.role]), WORLD.roles[NAME.role])
+    return {"log_proof": log.proof(NAME.role, WORLD.roles[NAME.role], NOW)}
+
+
+def unlogged() -> dict[str, bytes]:
+    """A release index that everybody signed who must, and that is not in the log."""
+    project = changed_role(ROLES[NAME.role], [PUBLISHER], lambda r: r.update(version=7))
+    return {"project": project, **log_proof()}
+
+
 ATTACKS: dict[str, Attack] = {
+    # history
+    "no-proof": Attack(HISTORY, "not-in-log", lambda: {"log_proof": None}),
+    "role-that-is-not-in-the-log": Attack(HISTORY, "not-in-log", unlogged),
+    "proof-of-another-role": Attack(HISTORY, "not-in-log", proof_of_another_role),
+    "proof-in-another-log": Attack(HISTORY, "threshold-not-met", proof_in_another_log),
+    "proof-under-another-name": Attack(
+        HISTORY,
+        "log-unknown",
+        lambda: log_proof(lambda data: data.replace(b"forge.example", b"gorge.example")),
+    ),
+    "no-witness": Attack(
+        HISTORY,
+        "witnesses-missing",
+        lambda: {"witnesses": Witnesses(keys=(NamedKey("w.example").as_witness,))},
+    ),
+    "no-proof-at-all": Attack(HISTORY, "malformed", lambda: {"log_proof": b"x"}),
     # root of trust
     "no-root": Attack(ROOT, "chain-broken", lambda: {"roots": ()}),
     "another-registry": Attack(ROOT, "chain-broken", lambda: {"roots": (OTHER_WORLD.root,)}),
@@ -832,7 +887,7 @@ def test_a_report_without_a_release_cannot_be_required() -> None:
 
 def test_nothing_is_reached_behind_a_failure() -> None:
     report = verify(targets=b"x")
-    assert [check.status for check in report.checks] == ["failed"] + ["not-checked"] * 8
+    assert [check.status for check in report.checks] == ["failed"] + ["not-checked"] * 9
     assert all("not reached" in check.detail for check in report.checks[1:])
     assert report.release is None
 
