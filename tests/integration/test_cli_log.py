@@ -159,12 +159,9 @@ def too_few_witnesses(world: World) -> dict[str, Answer]:
 
 
 def one_witness_three_times(world: World) -> dict[str, Answer]:
-    log = log_of(world)
-    head, tail = (
-        (log.__setattr__("witnesses", WITNESSES[:1]) or checkpoint(world)).rsplit(b"\n", 2)[0],
-        checkpoint(world).rstrip(b"\n").rsplit(b"\n", 1)[1],
-    )
-    return {CHECKPOINT: head + b"\n" + (tail + b"\n") * 3}
+    log_of(world).witnesses = WITNESSES[:1]
+    *lines, cosignature = checkpoint(world).decode().splitlines(keepends=True)
+    return {CHECKPOINT: "".join([*lines, *[cosignature] * 3]).encode()}
 
 
 def stranger_as_witness(world: World) -> dict[str, Answer]:
