@@ -122,6 +122,9 @@ TABLE: Mapping[str, Row] = {
     # The server's own condition
     "read-only": _row(503, "Read-only", "The registry cannot sign at the moment, so it takes no "
         "changes; reading and installing work. Its operator knows why."),
+    "witnesses-missing": _row(503, "Not witnessed yet", "The change is accepted and recorded, and "
+        "becomes visible when enough witnesses have cosigned the public log. The same command "
+        "again says whether it has."),
     "busy": _row(503, "Busy", "The registry could not do this now. Try again a little later."),
     "storage-failed": _row(503, "Storage failed", "The place for files did not work. Try again "
         "later; if it lasts, the operator must look."),

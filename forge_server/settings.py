@@ -20,7 +20,8 @@ class Settings:
     """What an operator may set; each default is what a fresh registry runs with.
 
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
-    ``idle_seconds`` is how long a client may neither send nor take a byte.
+    ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
+    is a verifier key, a space and the witness's URL.
     """
 
     name: str = "National Software Forge"
@@ -36,6 +37,8 @@ class Settings:
     max_json_bytes: int = 2**20
     max_failures_per_minute: int = 30
     max_pending_applications: int = 20
+    witnesses: tuple[str, ...] = ()
+    witness_timeout_seconds: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,11 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
     for key, item in value.items():
         if key not in known:
             raise _bad(path, f"one of {', '.join(sorted(known))}", f"the key {key!r}")
+        if known[key] == "tuple[str, ...]":
+            if not isinstance(item, list) or not all(isinstance(each, str) for each in item):
+                raise _bad(path, f"{key} = a list of strings", type(item).__name__)
+            value = {**value, key: tuple(item)}
+            continue
         expected = str if known[key] in (str, "str") else int
         if not isinstance(item, expected) or isinstance(item, bool):
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
@@ -131,4 +139,8 @@ TEMPLATE = """\
 # max_json_bytes = 1_048_576
 # max_failures_per_minute = 30   # refused attempts by one address before it has to wait
 # max_pending_applications = 20  # by one user
+# witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
+# witnesses = [                  # whom to ask to cosign the public log: verifier key and address
+#     "witness.example/w1+1a2b3c4d+BASE64 https://witness.example/w1",
+# ]
 """

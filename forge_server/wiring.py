@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.authority import check_online_keys
-from signing.errors import SigningError
+from signing.errors import MalformedError, SigningError
 from signing.keys import PrivateKey, load_private_key
 from signing.tlog.note import NoteKey
+from signing.tlog.policy import policy_of
 from storage import LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
@@ -27,6 +28,7 @@ from .services.releases import Releases
 from .services.rolebook import current_role
 from .services.roles import Roles
 from .services.throttle import Throttle
+from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, read_settings
 
 
@@ -78,8 +80,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         keys=keys,
         clock=clock,
         lock=FolderLock(folder.locks / "publish.lock"),
-        log=LogFiles(database, tree, clock, None),
-        read_only=_why_read_only(database, tree, keys),
+        log=LogFiles(database, tree, clock, _witnesses(folder, settings, database).cosign),
+        read_only=_why_read_only(database, tree, keys, log),
     )
     return Registry(
         folder=folder,
@@ -137,6 +139,19 @@ def read_log_key(folder: DataFolder) -> tuple[str, PrivateKey]:
     return public.name, key
 
 
+def _witnesses(folder: DataFolder, settings: Settings, database: Database) -> Witnesses:
+    try:
+        return Witnesses(
+            database,
+            [parse_witness(text, f"witnesses[{at}]") for at, text in enumerate(settings.witnesses)],
+            settings.witness_timeout_seconds,
+        )
+    except MalformedError as error:
+        raise RegistryError(
+            "settings-malformed", f"{folder.settings}: {error.message}", "correct the file"
+        ) from None
+
+
 def read_fingerprint(folder: DataFolder) -> str | None:
     """The root's fingerprint; None before an authority is adopted."""
     try:
@@ -145,13 +160,22 @@ def read_fingerprint(folder: DataFolder) -> str | None:
         return None
 
 
-def _why_read_only(database: Database, tree: LocalPublishedTree, keys: OnlineKeys) -> str | None:
+def _why_read_only(
+    database: Database, tree: LocalPublishedTree, keys: OnlineKeys, log: TransparencyLog
+) -> str | None:
     with database.read() as session:
         root = current_role(session, "root")
+        targets = current_role(session, "targets")
     if root is None:
         return "no authority has been adopted yet"
     try:
         check_online_keys(root, keys.snapshot.public, keys.timestamp.public)
     except SigningError as error:
         return f"its online keys are not those that the root lists ({error.message})"
+    policy = None if targets is None else policy_of(targets)
+    if policy is not None and log.verifier not in policy.keys:
+        return (
+            f"its log key {log.verifier.vkey} is not among those that the targets role names "
+            f"({', '.join(key.vkey for key in policy.keys)})"
+        )
     return why_rewound(database, tree)

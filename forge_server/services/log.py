@@ -21,9 +21,10 @@ from sqlalchemy import event, func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from signing.keys import PrivateKey
-from signing.tlog.checkpoint import Checkpoint, sign_checkpoint
+from signing.tlog.checkpoint import Checkpoint, log_key, sign_checkpoint
 from signing.tlog.entries import Entry, role_entry
 from signing.tlog.merkle import Node, ReadNodes, leaf_hash, node_hash, root_of
+from signing.tlog.note import NoteKey
 from signing.tlog.tiles import ENTRIES, WIDTH, Tile, nodes_from, pack_entries, tiles_for
 
 from ..db.models import LogCheckpoint, LogEntry, LogHash
@@ -55,6 +56,11 @@ class TransparencyLog:
     origin: str
     key: PrivateKey
     clock: Clock
+
+    @property
+    def verifier(self) -> NoteKey:
+        """The log's public side."""
+        return log_key(self.origin, self.key)
 
     def attach(self, writing: sessionmaker[Session]) -> None:
         """From now on a commit of ``writing`` signs a checkpoint when leaves were appended."""
