@@ -33,6 +33,7 @@ class Places:
     keys: Path
     trust: Path
     cache: Path
+    receipts: Path
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Places:
@@ -50,6 +51,7 @@ class Places:
             keys=data / "keys",
             trust=data / "trust",
             cache=cache,
+            receipts=data / "receipts",
         )
 
 

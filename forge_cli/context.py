@@ -137,6 +137,7 @@ class Context:
             state_dir=pin.state_dir,
             cache=self.cache,
             now=self.now,
+            witnesses=self.trust.witnesses(pin.fingerprint),
         )
 
     @cached_property

@@ -61,6 +61,13 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
     (
+        "The public log",
+        (
+            Entry("log", "Look at the public log and check it.", "log"),
+            Entry("monitor", "Watch the log for what an organisation did not sign.", "monitor"),
+        ),
+    ),
+    (
         "This machine",
         (
             Entry("doctor", "Check this machine and the registry.", "doctor"),

@@ -4,17 +4,22 @@ pins.toml                 what was compared over another channel
 <fingerprint>/            state of the registry with that root, shared by its mirrors
     1.root.json           the pinned root
     metadata/             what TUF's client has seen so far (rollback protection)
+    log/                  the last checkpoint of the public log, proofs, evidence of forks
+    witnesses.json        the witnesses this person chose, where not the authority's count
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .config import dump_strings, read_strings
 from .errors import ForgeError
 from .files import write_private
+
+if TYPE_CHECKING:
+    from signing.tlog.policy import Witnesses
 
 MAX_ROOT_BYTES: Final = 512_000
 
@@ -70,6 +75,38 @@ class TrustStore:
         write_private(pin.state_dir / "1.root.json", root)
         write_private(self._root / "pins.toml", dump_strings(self.pins() | {url: fingerprint}))
         return pin
+
+    def witnesses(self, fingerprint: str) -> Witnesses | None:
+        """The witnesses this person chose for the registry with that root; None where the
+        authority's choice counts."""
+        from signing.encoding import Fields, parse_json
+        from signing.tlog.note import COSIGNATURE
+        from signing.tlog.policy import Witnesses, parse_keys
+
+        path = self._state(fingerprint) / "witnesses.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        fields = Fields.of(parse_json(data, path.name), path.name)
+        fields.only(("witnesses",), optional=("quorum",))
+        return Witnesses(
+            keys=parse_keys(fields.texts("witnesses"), COSIGNATURE, fields.path("witnesses")),
+            quorum=fields.integer("quorum") if "quorum" in fields.value else None,
+        )
+
+    def set_witnesses(self, fingerprint: str, witnesses: Witnesses | None) -> None:
+        """Keeps the choice; None goes back to the authority's."""
+        from signing.encoding import canonical_json
+
+        path = self._state(fingerprint) / "witnesses.json"
+        if witnesses is None:
+            path.unlink(missing_ok=True)
+            return
+        value: dict[str, object] = {"witnesses": [key.vkey for key in witnesses.keys]}
+        if witnesses.quorum is not None:
+            value["quorum"] = witnesses.quorum
+        write_private(path, canonical_json(value))
 
     def remove(self, url: str) -> bool:
         """Forget the pin of ``url``; True when there was one. Rollback state is kept."""

@@ -37,6 +37,7 @@ def command(context: Context, requirement: str) -> None:
             now=context.now,
             observed=None,
             forge_toml=None,
+            witnesses=view.witnesses,
         ).require()
     profile = state.organisation_delegation.profile
     meta: dict[str, Any] = manifest.metadata

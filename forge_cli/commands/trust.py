@@ -6,7 +6,7 @@ import click
 
 from ..config import normalise_url
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, UsageError
 from ._command import forge_command
 
 
@@ -70,6 +70,54 @@ def show(context: Context, url: str | None) -> None:
         out.answer(f"  {name:10} {role['threshold']} of {len(role['keyids'])}: {ids}")
 
 
+@forge_command("witnesses", registry=False)
+@click.argument("url", required=False)
+@click.option(
+    "--witness", "vkeys", multiple=True, metavar="VKEY", help="Require this witness; repeat it."
+)
+@click.option("--quorum", type=click.IntRange(0), help="How many of them (more than half).")
+@click.option("--reset", is_flag=True, help="Go back to the witnesses that the authority names.")
+def witnesses(
+    context: Context, url: str | None, vkeys: tuple[str, ...], quorum: int | None, reset: bool
+) -> None:
+    """Show or choose the witnesses of the registry's public log.
+
+    The authority names witnesses, and they count unless others are chosen here: an authority that
+    chooses every witness could also choose what they say.
+    """
+    from signing.tlog.note import COSIGNATURE
+    from signing.tlog.policy import Witnesses, default_quorum, parse_keys
+
+    pin = context.trust.require(normalise_url(url) if url else context.url)
+    if reset and vkeys:
+        raise UsageError("--reset and --witness contradict each other")
+    if reset:
+        context.trust.set_witnesses(pin.fingerprint, None)
+    elif vkeys:
+        keys = parse_keys(vkeys, COSIGNATURE, "--witness")
+        needed = default_quorum(len(keys)) if quorum is None else quorum
+        if needed > len(keys):
+            raise UsageError(f"--quorum {needed}: only {len(keys)} witnesses are named")
+        context.trust.set_witnesses(pin.fingerprint, Witnesses(keys=keys, quorum=needed))
+    elif quorum is not None:
+        raise UsageError("--quorum needs --witness: the authority's quorum is the authority's")
+    chosen = context.trust.witnesses(pin.fingerprint)
+    out = context.out
+    out.result(
+        {
+            "registry": pin.url,
+            "own": chosen is not None,
+            "witnesses": [key.vkey for key in chosen.keys] if chosen else [],
+            "quorum": chosen.quorum if chosen else None,
+        }
+    )
+    if chosen is None:
+        out.answer("the witnesses that the registry's authority names")
+        return
+    out.answer(f"{chosen.quorum} of {len(chosen.keys)}")
+    out.table([[key.vkey] for key in chosen.keys], indent="  ")
+
+
 @forge_command("remove", registry=False)
 @click.argument("url")
 def remove(context: Context, url: str) -> None:
@@ -81,5 +129,5 @@ def remove(context: Context, url: str) -> None:
     context.out.done(f"{url} is no longer trusted")
 
 
-for _each in (add, list_, show, remove):
+for _each in (add, list_, show, witnesses, remove):
     command.add_command(_each)

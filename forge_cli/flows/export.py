@@ -61,6 +61,7 @@ def export_bundle(context: Context, requirement: Requirement, into: Path) -> Exp
                 now=context.now,
                 observed=files if observed else None,
                 forge_toml=context.cache.read(toml.sha256, toml.size) if toml else None,
+                witnesses=view.witnesses,
             ).require()
 
     manifest = report(observed=False)

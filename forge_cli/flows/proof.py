@@ -91,6 +91,7 @@ class Prover:
                 now=self._context.now,
                 observed=observed,
                 forge_toml=toml,
+                witnesses=self._context.trust.witnesses(self.pin.fingerprint),
             ).require()
 
     def _fetched(self, locked: LockedComponent) -> Proof:

@@ -263,14 +263,20 @@ def _confirm(session: _Session) -> None:
             f"the registry confirmed {manifest} but does not show it",
             hint=f"try `forge verify {manifest}` in a moment; tell the operator if it stays so",
         )
+    evidence = view.evidence(manifest.component, entry)
     report = verify_release(
-        view.evidence(manifest.component, entry),
+        evidence,
         manifest.component,
         manifest.version,
         fingerprint=view.fingerprint,
         now=context.now,
         observed={file.path: file for file in manifest.files},
         forge_toml=session.packed.files["forge.toml"].read_bytes(),
+        witnesses=view.witnesses,
     )
     with sound(str(manifest)):
         report.require()
+    # The receipt: whatever becomes of the registry, it proves what was published, and when.
+    component = manifest.component
+    receipt = context.places.receipts / component.org / component.name
+    write_private(receipt / f"{manifest.version}.json", evidence.to_json())

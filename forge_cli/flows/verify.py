@@ -118,6 +118,7 @@ def verify_installed(
         now=context.now,
         observed=observed,
         forge_toml=toml.read_bytes() if "forge.toml" in observed else None,
+        witnesses=context.trust.witnesses(trusted),
     )
     return Verified(subject=str(folder), report=report, remarks=tuple(remarks))
 
@@ -157,6 +158,7 @@ def _release_report(
         now=context.now,
         observed=observed,
         forge_toml=forge_toml,
+        witnesses=context.view.witnesses,
     )
 
 

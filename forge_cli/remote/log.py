@@ -7,7 +7,7 @@ shows two histories is not a fault but an attack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -197,6 +197,27 @@ class LogView:
         tile = tile_in(ENTRIES, number, self.checkpoint.size)
         limit = tile.width * (MAX_ENTRY_BYTES + 2)
         return parse_entries(self._fetch(tile.path, limit), tile)
+
+    def require_bundle(self, number: int, leaves: Sequence[bytes]) -> None:
+        """Establishes that ``leaves`` are those of bundle ``number`` of this very log.
+
+        Raises:
+            VerificationError: ``not-in-log``.
+        """
+        size, first = self.checkpoint.size, number * WIDTH
+        proof = prove_inclusion(first, size, self._read)
+        root = self.checkpoint.root
+        check_inclusion(leaf_hash(leaves[0]), first, size, proof, root, f"leaf {first}")
+        # The path of its first leaf is computed from every hash of the tile: all are the log's.
+        tile = self.tile(tile_in(0, number, size))
+        for at, leaf in enumerate(leaves):
+            if leaf_hash(leaf) != tile[at * 32 : (at + 1) * 32]:
+                raise VerificationError(
+                    "not-in-log",
+                    f"leaf {number * WIDTH + at}",
+                    tile[at * 32 : (at + 1) * 32].hex(),
+                    leaf_hash(leaf).hex(),
+                )
 
     def _read(self, nodes: Iterable[Node]) -> Mapping[Node, bytes]:
         wanted = list(nodes)
