@@ -49,6 +49,7 @@ class Registry:
     releases: Releases
     catalogue: Catalogue
     publication: Publication
+    log: TransparencyLog
     throttle: Throttle
     clock: Clock
 
@@ -99,6 +100,7 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         releases=Releases(database, audit, publication, blobs, clock),
         catalogue=Catalogue(database),
         publication=publication,
+        log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
     )

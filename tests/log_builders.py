@@ -9,17 +9,17 @@ from datetime import datetime
 from signing.keys import PrivateKey, generate_key
 from signing.tlog.checkpoint import Checkpoint, cosign, log_key, sign_checkpoint, witness_key
 from signing.tlog.entries import role_entry
-from signing.tlog.merkle import Node, ReadNodes, leaf_hash, node_hash, prove_inclusion, root_of
+from signing.tlog.merkle import Node, ReadNodes, leaf_hash, prove_inclusion, root_of
 from signing.tlog.note import NoteKey, merge_signatures
 from signing.tlog.policy import LogPolicy, with_witnesses
 from signing.tlog.proof import LogProof
 from signing.tlog.tiles import (
     ENTRIES,
-    HEIGHT,
     WIDTH,
     Tile,
     nodes_from,
     pack_entries,
+    tile_root,
     tiles_for,
     tiles_of,
 )
@@ -35,7 +35,7 @@ class TileTree:
             below = self._levels[-1]
             self._levels.append(
                 [
-                    _tile_root(below[at : at + WIDTH])
+                    tile_root(below[at : at + WIDTH])
                     for at in range(0, len(below) - WIDTH + 1, WIDTH)
                 ]
             )
@@ -55,12 +55,6 @@ class TileTree:
 
     def root(self, size: int) -> bytes:
         return root_of(size, self.reader(size))
-
-
-def _tile_root(hashes: Sequence[bytes]) -> bytes:
-    for _ in range(HEIGHT):
-        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
 
 
 class Log:

@@ -2,7 +2,8 @@
 
 What is looked for: a release without its blobs, a role or release that is committed but not
 published, a published file that differs from the database, an index in a signed role that
-differs from the catalogue, a snapshot that does not list the current roles.
+differs from the catalogue, a snapshot that does not list the current roles, a public log that is
+not whole.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..db.models import Component, MetadataVersion, Release, ReleaseFile, Role
 from ..services.publication import target_files
 from ..services.rolebook import current_row, head_versions
 from ..wiring import Registry
+from .check_log import check_log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
             *_check_releases(registry, session),
             *_check_index(session),
             *_check_blobs(registry, session, deep=deep),
+            *check_log(registry, session, deep=deep),
         ]
         releases = session.scalar(select(func.count()).select_from(Release)) or 0
         roles = session.scalar(select(func.count()).select_from(Role)) or 0

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from signing.keys import PrivateKey
 from signing.tlog.checkpoint import Checkpoint, log_key, sign_checkpoint
 from signing.tlog.entries import Entry, role_entry
-from signing.tlog.merkle import Node, ReadNodes, leaf_hash, node_hash, root_of
+from signing.tlog.merkle import HASH_BYTES, Node, ReadNodes, leaf_hash, root_of
 from signing.tlog.note import NoteKey
-from signing.tlog.tiles import ENTRIES, WIDTH, Tile, nodes_from, pack_entries, tiles_for
+from signing.tlog.tiles import ENTRIES, WIDTH, Tile, nodes_from, pack_entries, tile_root, tiles_for
 
 from ..db.models import LogCheckpoint, LogEntry, LogHash
 from .clock import Clock
@@ -108,15 +108,9 @@ def _add_hash(session: Session, level: int, number: int, value: bytes) -> None:
     session.execute(insert(LogHash).values(level=level, number=number, hash=value))
     if (number + 1) % WIDTH == 0:  # the tile is full: its root goes to the level above
         tile = Tile(level, number // WIDTH)
-        root = _tile_root(read_tile(session, tile))
+        data = read_tile(session, tile)
+        root = tile_root([data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)])
         _add_hash(session, level + 1, tile.number, root)
-
-
-def _tile_root(data: bytes) -> bytes:
-    hashes = [data[at : at + 32] for at in range(0, len(data), 32)]
-    while len(hashes) > 1:
-        hashes = [node_hash(*hashes[at : at + 2]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
 
 
 def log_size(session: Session) -> int:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 
+from signing.errors import MalformedError
+from signing.tlog.checkpoint import parse_checkpoint
 from signing.tlog.note import parse_note
 from signing.tlog.tiles import tiles_since
 from storage import PathNotFoundError, PublishedTree
@@ -93,15 +95,17 @@ def why_rewound(database: Database, tree: PublishedTree) -> str | None:
     world has seen.
     """
     try:
-        published = parse_note(tree.read(CHECKPOINT), CHECKPOINT).text
+        published = parse_checkpoint(parse_note(tree.read(CHECKPOINT), CHECKPOINT).text)
     except PathNotFoundError:
         return None
-    size = int(published.split("\n")[1])
+    except MalformedError as error:
+        return f"the published {error.message}"
     with database.read() as session:
-        own = session.scalar(select(LogCheckpoint.note).where(LogCheckpoint.size == size))
-    if own is None or parse_note(own).text != published:
+        row = session.get(LogCheckpoint, published.size)
+        own = None if row is None else row.note
+    if own is None or not own.startswith(published.text.encode()):
         return (
-            f"its database does not hold the published checkpoint of {size} entries: it is older "
-            "than what the world has seen; restore its newest copy"
+            f"its database does not hold the published checkpoint of {published.size} entries: it "
+            "is older than what the world has seen; restore its newest copy"
         )
     return None

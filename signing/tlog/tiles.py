@@ -98,6 +98,13 @@ def tile_of(node: Node, size: int) -> Tile:
     return tile_in(level, (node.number << inside) // WIDTH, size)
 
 
+def tile_root(hashes: Sequence[bytes]) -> bytes:
+    """The hash over a power of two of hashes; of a full tile's, a hash of the level above."""
+    while len(hashes) > 1:
+        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
+    return hashes[0]
+
+
 def node_in(data: bytes, tile: Tile, node: Node) -> bytes:
     """The hash of ``node``, computed from the bytes of its tile."""
     inside = node.level - HEIGHT * tile.level
@@ -106,9 +113,7 @@ def node_in(data: bytes, tile: Tile, node: Node) -> bytes:
         data[place * HASH_BYTES : (place + 1) * HASH_BYTES]
         for place in range(first, first + (1 << inside))
     ]
-    while len(hashes) > 1:
-        hashes = [node_hash(*hashes[at : at + 2]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
+    return tile_root(hashes)
 
 
 def nodes_from(nodes: Iterable[Node], size: int, tiles: Mapping[Tile, bytes]) -> dict[Node, bytes]:

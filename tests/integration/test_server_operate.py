@@ -11,9 +11,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -30,14 +31,23 @@ from server_fixtures import (
     start_server,
     world,
 )
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, delete, update
+from sqlalchemy.orm import Session
 
 from forge_server.db.migrate import current_revision, migrate, newest_revision
-from forge_server.db.models import Base, MetadataVersion, Release
+from forge_server.db.models import (
+    Base,
+    LogCheckpoint,
+    LogEntry,
+    LogHash,
+    MetadataVersion,
+    Release,
+)
 from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
 from forge_server.operate.serve import prepare
+from forge_server.services.log import log_size
 from forge_server.settings import DataFolder
 from signing.authority import new_authority
 from signing.keys import PublicKey, generate_key
@@ -212,9 +222,61 @@ class TestCheck:
         with published.registry.database.write() as session:
             session.execute(update(MetadataVersion).values(published_at=None))
             session.execute(update(Release).values(stored_at=None))
+            session.execute(update(LogCheckpoint).values(published_at=None))
         shutil.rmtree(published.root / "public")
         assert "committed but not published" in self.problems(published)
         run("check", published.root, "--finish", "--deep")
+
+    LOG_DAMAGE: ClassVar[dict[str, Callable[[Session], Any]]] = {
+        "leaf 3 of the log is another": lambda s: s.execute(
+            update(LogEntry).where(LogEntry.number == 3).values(entry=b"{}")
+        ),
+        "hashes of level 0 are not": lambda s: s.execute(
+            update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
+        ),
+        "was signed for another tree": lambda s: s.execute(
+            update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
+        ),
+        "expected a checkpoint of all": lambda s: s.execute(
+            delete(LogCheckpoint).where(LogCheckpoint.size == log_size(s))
+        ),
+        "checkpoint 5: checkpoint: expected a text": lambda s: s.execute(
+            update(LogCheckpoint).values(note=b"x")
+        ),
+        "log: no checkpoint": lambda s: s.execute(delete(LogCheckpoint)),
+        "log: committed but not published": lambda s: s.execute(
+            update(LogCheckpoint).values(published_at=None)
+        ),
+        "log: hash 4 of level 0 does not follow": lambda s: s.execute(
+            delete(LogHash).where(LogHash.number == 3)
+        ),
+    }
+
+    @pytest.mark.parametrize("problem", LOG_DAMAGE)
+    def test_a_damaged_log_is_found(self, published: World, problem: str) -> None:
+        with published.registry.database.write() as session:
+            self.LOG_DAMAGE[problem](session)
+        assert problem in self.problems(published, "--deep")
+
+    @pytest.mark.parametrize(
+        "name", ["checkpoint", "tile/0/000.p/*", "tile/entries/000.p/*", "leaf/1.registrar"]
+    )
+    @pytest.mark.parametrize("damage", ["missing", "other bytes"])
+    def test_damaged_files_of_the_log_are_found(
+        self, published: World, name: str, damage: str
+    ) -> None:
+        path = max(
+            (published.root / "public" / "log").glob(name),
+            key=lambda path: int(path.name) if path.name.isdigit() else 0,
+        )
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.chmod(0o644)
+            path.write_bytes(b"x")
+        assert f"log/{path.relative_to(published.root / 'public' / 'log')}" in self.problems(
+            published, "--deep"
+        )
 
     def test_unused_blobs_are_only_a_note(self, world: World, sara: Client) -> None:
         sara.put_blobs(world.release())
