@@ -229,8 +229,10 @@ class WitnessFolder:
         try:
             key = load_private_key(pem, ask(pem))
         except KeyUnusableError as error:
+            needed = error.code == "key-passphrase-needed"
+            hint = "run it on a terminal, or pass the passphrase with --passphrase-fd N"
             raise KeyUnusableError(
-                error.code, f"{self.key_file}: {error.message}", error.hint
+                error.code, f"{self.key_file}: {error.message}", hint if needed else error.hint
             ) from None
         if key.public != self.own.public:
             raise UnusableError(

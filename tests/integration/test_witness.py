@@ -22,7 +22,7 @@ from witness_fixtures import (
     reopened,
 )
 
-from forge_server.witness.errors import UnusableError
+from forge_server.witness.errors import Refused, UnusableError
 from forge_server.witness.memory import WitnessFolder
 from forge_server.witness.service import Witness
 from signing.errors import SigningError
@@ -300,11 +300,18 @@ class TestForks:
         for junk in range(5):
             body = render_add_checkpoint(20, [bytes([junk]) * 32], log.checkpoint(30))
             assert ask(client, body)[0] == 422
+        other = parse_note(checkpoint_of(NamedKey("x"), 30, TREE.root(30))).signatures
+        padded = merge_signatures(parse_note(log.checkpoint(30)), other).to_bytes()
+        assert ask(client, render_add_checkpoint(20, [], padded))[0] == 422
         (path,) = evidence(witness)
         assert path.name.startswith("unproven-")
         for size in range(31, 151):
             assert ask(client, render_add_checkpoint(20, [], log.checkpoint(size)))[0] == 422
         assert len(evidence(witness)) == 100
+        padded = merge_signatures(parse_note(log.checkpoint(200)), other).to_bytes()
+        evidence(witness)[0].unlink()
+        assert ask(client, render_add_checkpoint(20, [], padded))[0] == 422
+        assert not [path for path in evidence(witness) if "\u2014 x " in path.read_text()]
         # Such a heap keeps no fork from being written down.
         assert ask(client, GrowingLog(log.key, FORK).ask(20, 20))[0] == 422
         assert len(evidence(witness)) == 101
@@ -464,6 +471,16 @@ class TestLostMemory:
         with pytest.raises(UnusableError):
             reopened(witness.folder.root)
 
+    def test_a_memory_that_was_tampered_with_stops_the_witness(
+        self, witness: Witness, client: FlaskClient, log: GrowingLog
+    ) -> None:
+        grown(client, log, 20)
+        checkpoint = witness.folder.root / "logs" / log.hash / "checkpoint"
+        changed = checkpoint.read_bytes().replace(b"\n20\n", b"\n10\n")
+        checkpoint.chmod(0o644)
+        checkpoint.write_bytes(changed)
+        assert ask(client, log.ask(10, 40))[0] == 503
+
     def test_an_old_copy_is_noticed_by_our_own_cosignature(
         self, witness: Witness, client: FlaskClient, log: GrowingLog
     ) -> None:
@@ -505,12 +522,15 @@ class TestLostMemory:
         grown(client, log, 20)
         known = witness.folder.log(LOG_NAME)
         assert known is not None
-        stranger = NamedKey(NAME)
+        stranger, own = NamedKey(NAME), NamedKey(NAME)
+        own.key = witness.key
+        elsewhere, at = NamedKey(LOG_NAME), datetime.now(UTC)
         for raw in (
             log.checkpoint(40),
+            checkpoint_of(elsewhere, 40, TREE.root(40), [own], at),
             checkpoint_of(log.key, 40, TREE.root(40), [stranger], datetime.now(UTC)),
         ):
-            with pytest.raises(SigningError):
+            with pytest.raises((SigningError, Refused)):
                 known.recover(raw)
         assert size_seen(witness, log) == 20
 
