@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -161,6 +162,33 @@ def test_a_running_witness(folder: str) -> None:
         live.process.terminate()
         assert live.process.wait() == 0
     assert "Traceback" not in live.log.read_text()
+
+
+def test_the_service_file_starts_what_there_is(folder: str) -> None:
+    """Its command line, with the folder of this test, starts a witness."""
+    unit = Path(__file__).parents[2] / "deploy" / "forge-witness.service"
+    (line,) = (
+        line.removeprefix("ExecStart=")
+        for line in unit.read_text().splitlines()
+        if line.startswith("ExecStart=")
+    )
+    path = Path(folder).with_name("p")
+    made = with_passphrase(b"a long one", "init", str(path), "--name", NAME)
+    assert made.returncode == 0, made.stderr
+    path.with_name("passphrase").write_text("a long one\n")
+    replaced = {
+        "/opt/forge/bin/forge-witness": str(BIN / "forge-witness"),
+        "/var/lib/forge-witness/witness": str(path),
+        "%d": str(path.parent),
+        "8090": "0",
+    }
+    for old, new in replaced.items():
+        assert old in line
+        line = line.replace(old, new)
+    with subprocess.Popen(shlex.split(line), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"{NAME}+")
+        process.terminate()
 
 
 def test_a_port_that_is_taken(folder: str) -> None:
