@@ -63,7 +63,7 @@ def _text(status: int, message: str) -> Response:
 
 def _refuse(error: Exception) -> Response:
     if isinstance(error, Refused):
-        LOGGER.warning("refused %s: %s: %s", error.status, request.remote_addr, error.message)
+        LOGGER.info("refused %s: %s: %s", error.status, request.remote_addr, error.message)
         if error.size is not None:
             return _answer(error.status, render_size(error.size), SIZE_TYPE)
         return _text(error.status, error.message)

@@ -71,6 +71,7 @@ class Witness:
             raise
         own = cosign(asked.note.text, self.folder.own.name, self.key, self.clock())
         log.remember(Note(text=asked.note.text, signatures=(*signatures, own)))
+        LOGGER.info("cosigned %s size %d", asked.head.origin, asked.head.size)
         return own.line.encode()
 
     def _accuse(

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,10 @@ def test_nothing_is_said_when_the_disk_fails(
 
 
 def post(port: int, body: bytes) -> tuple[int, bytes]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/add-checkpoint", data=body)
-    try:
-        with urllib.request.urlopen(request) as answer:
+    with closing(HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("POST", "/add-checkpoint", body)
+        with connection.getresponse() as answer:
             return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
 
 
 def test_kill_a_real_process_under_load(tmp_path: Path) -> None:
@@ -178,6 +175,32 @@ def test_kill_a_real_process_under_load(tmp_path: Path) -> None:
     assert "Traceback" not in live.log.read_text()
 
 
+def test_two_processes_on_one_folder_cosign_one_history(tmp_path: Path) -> None:
+    """As while one takes over from the other; each is asked for another history at once."""
+    root = tmp_path / "w"
+    logs = [GrowingLog(NamedKey(f"log{number}.example")) for number in range(20)]
+    make_witness(root, *logs)
+    with LiveWitness(root) as one, LiveWitness(root) as other:
+        for log in logs:
+            answers: list[int] = []
+            start = threading.Barrier(4)
+
+            def ask(port: int, body: bytes, start: threading.Barrier = start) -> None:
+                start.wait()
+                answers.append(post(port, body)[0])  # noqa: B023
+
+            threads = [
+                threading.Thread(target=ask, args=(live.port, asked.ask(0, 20)))
+                for live in (one, other)
+                for asked in (log, GrowingLog(log.key, FORK))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sorted(answers) == [200, 409, 409, 409]
+
+
 def push(port: int, log: GrowingLog, old: int, told: list[int]) -> None:
     chance = random.Random(old)
     try:
@@ -190,5 +213,5 @@ def push(port: int, log: GrowingLog, old: int, told: list[int]) -> None:
             else:
                 assert status == 409
                 old = max(old, int(body))
-    except (OSError, ValueError):
+    except (OSError, HTTPException):
         return  # killed in the middle of an answer
