@@ -17,6 +17,11 @@ from .errors import Refused, UnusableError
 from .service import Witness
 
 _IDLE_SECONDS = 30
+_EXPECTED = {
+    404: "expected POST /add-checkpoint or GET /<SHA-256 in hex of a log's origin>/checkpoint",
+    405: "expected POST for /add-checkpoint and GET for everything else",
+    413: f"expected a request of at most {MAX_REQUEST_BYTES} bytes",
+}
 
 
 def create_app(witness: Witness) -> Flask:
@@ -68,7 +73,8 @@ def _refuse(error: Exception) -> Response:
             return _answer(error.status, render_size(error.size), SIZE_TYPE)
         return _text(error.status, error.message)
     if isinstance(error, HTTPException):
-        response = _text(error.code or 500, error.description or error.name)
+        status = error.code or 500
+        response = _text(status, _EXPECTED.get(status, error.description or error.name))
         if methods := getattr(error, "valid_methods", None):
             response.headers["Allow"] = ", ".join(sorted(methods))
         return response

@@ -86,12 +86,14 @@ class LogMemory:
             os.close(descriptor)
 
     def seen(self) -> Seen | None:
-        """What was cosigned last; None when nothing ever was. Call it under `locked`: what is
-        read here is on disk then.
+        """What was cosigned last; None when nothing ever was. On disk once this returns, so that
+        it may be shown to others. Under `locked`.
 
         Raises:
             UnusableError: it is lost, damaged, or known to be too old.
         """
+        # Whoever renamed the file may have died, or failed, before its name was on disk.
+        fsync_dir(self.root)
         hint = (
             "get the last checkpoint with this witness's cosignature, from the log or from anyone "
             f"who installed from it, and run: forge-witness recover {self.root.parents[1]} FILE"

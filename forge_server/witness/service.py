@@ -110,7 +110,7 @@ class Witness:
         if log is None:
             return None
         # Under the lock: one that is being written is not on disk yet, and whoever saw it would
-        # know of a cosignature that a power cut takes from us.
+        # know of a cosignature that a power cut makes us forget.
         with log.locked():
             seen = log.seen()
         return seen.raw if seen else None

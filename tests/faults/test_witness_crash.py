@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import stat
 import sys
 import threading
 import time
@@ -134,6 +135,35 @@ def test_nothing_is_said_when_the_disk_fails(
     size = seen_size(witness, log)
     assert size in (20, 40)
     assert witness.add_checkpoint(log.ask(size, 50))
+
+
+def test_nothing_is_shown_that_is_not_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name and the disk has not yet: whoever was shown it would know of a
+    cosignature that a power cut makes the witness forget."""
+    log = GrowingLog(NamedKey("forge.example/log"))
+    witness = make_witness(tmp_path / "w", log)
+    witness.add_checkpoint(log.ask(0, 20))
+    with monkeypatch.context() as broken:
+        original = durable.fsync
+
+        def no_folders(fd: int) -> None:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise OSError(5, "Input/output error")
+            original(fd)
+
+        # It fails after the rename, as a disk may.
+        broken.setattr("forge_server.witness.memory.fsync_dir", lambda _: None)
+        broken.setattr(durable, "fsync", no_folders)
+        with pytest.raises(OSError, match="Input/output"):
+            witness.add_checkpoint(log.ask(20, 40))
+        broken.setattr("forge_server.witness.memory.fsync_dir", durable.fsync_dir)
+        with pytest.raises(OSError, match="Input/output"):
+            witness.latest(log.hash)
+    shown = witness.latest(log.hash)
+    assert shown is not None
+    assert b"\n40\n" in shown
 
 
 def post(port: int, body: bytes) -> tuple[int, bytes]:

@@ -351,11 +351,20 @@ class TestMonitoring:
 
 class TestTheBorder:
     def test_405_for_other_methods(self, client: FlaskClient, log: GrowingLog) -> None:
-        assert client.get("/add-checkpoint").status_code == 405
+        answer = client.get("/add-checkpoint")
+        assert answer.status_code == 405
+        assert "expected POST" in answer.text
         assert client.put(f"/{log.hash}/checkpoint").status_code == 405
 
+    def test_404_elsewhere_says_what_there_is(self, client: FlaskClient) -> None:
+        answer = client.get("/sign-subtree")
+        assert answer.status_code == 404
+        assert "/add-checkpoint" in answer.text
+
     def test_413_for_what_is_longer_than_any_request(self, client: FlaskClient) -> None:
-        assert ask(client, bytes(MAX_REQUEST_BYTES + 1))[0] == 413
+        status, text = ask(client, bytes(MAX_REQUEST_BYTES + 1))
+        assert status == 413
+        assert str(MAX_REQUEST_BYTES) in text
 
     def test_no_inner_fault_is_shown(
         self,
