@@ -52,9 +52,9 @@ class GrowingLog:
         return render_add_checkpoint(old, proof, checkpoint or self.checkpoint(size))
 
 
-def make_witness(root: Path, *logs: GrowingLog) -> Witness:
+def make_witness(root: Path, *logs: GrowingLog, name: str = NAME) -> Witness:
     """A witness in the new folder ``root`` that knows ``logs``."""
-    own = NamedKey(NAME)
+    own = NamedKey(name)
     folder = WitnessFolder.create(root, own.name, own.key, own.key.to_pem(None))
     for log in logs:
         folder.add_log(log.key.as_log.vkey)

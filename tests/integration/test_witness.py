@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from log_builders import NamedKey, checkpoint_of
+from log_builders import NamedKey, TileTree, checkpoint_of
 from witness_fixtures import (
     FORK,
     NAME,
@@ -25,10 +27,11 @@ from witness_fixtures import (
 from forge_server.witness.errors import Refused, UnusableError
 from forge_server.witness.memory import WitnessFolder
 from forge_server.witness.service import Witness
-from signing.errors import SigningError
+from signing.errors import SigningError, VerificationError
 from signing.tlog.checkpoint import check_cosignature, open_checkpoint, sign_checkpoint
 from signing.tlog.merkle import EMPTY_ROOT, prove_consistency
 from signing.tlog.note import Note, merge_signatures, parse_note
+from signing.tlog.policy import LogPolicy, with_witnesses
 from signing.tlog.witnessing import (
     MAX_REQUEST_BYTES,
     SIZE_TYPE,
@@ -322,6 +325,37 @@ class TestForks:
         grown(client, log, 20)
         assert ask(client, GrowingLog(NamedKey(LOG_NAME), FORK).ask(20, 20))[0] == 403
         assert evidence(witness) == []
+
+
+@pytest.mark.parametrize("first", list(itertools.product((TREE, FORK), repeat=3)))
+def test_two_histories_never_both_reach_two_of_three(
+    tmp_path: Path, first: tuple[TileTree, ...]
+) -> None:
+    """A log may ask each witness for either history first; afterwards it asks all for both."""
+    key = NamedKey(LOG_NAME)
+    witnesses = [make_witness(tmp_path / f"w{n}", GrowingLog(key), name=f"w{n}") for n in range(3)]
+    policy = with_witnesses(
+        LogPolicy(keys=(key.as_log,)), [each.folder.own for each in witnesses], quorum=None
+    )
+    assert policy.quorum == 2
+    notes = {id(tree): parse_note(GrowingLog(key, tree).checkpoint(20)) for tree in (TREE, FORK)}
+    orders = [(tree, *(other for other in (TREE, FORK) if other is not tree)) for tree in first]
+    for witness, order in zip(witnesses, orders, strict=True):
+        for tree in order:
+            for old in (0, 20):
+                answer = client_of(witness).post(
+                    "/add-checkpoint", data=GrowingLog(key, tree).ask(old, 20)
+                )
+                if answer.status_code == 200:
+                    added = parse_cosignatures(answer.data)
+                    notes[id(tree)] = merge_signatures(notes[id(tree)], added)
+    believed = []
+    for note in notes.values():
+        with suppress(VerificationError):
+            policy.require_quorum(open_checkpoint(note.to_bytes(), policy.keys, policy.witnesses))
+            believed.append(note)
+    assert len(believed) == 1
+    assert all(evidence(witness) for witness in witnesses), "each of them was shown both"
 
 
 def checkpoint_request(old: int, checkpoint: bytes) -> bytes:
