@@ -16,6 +16,7 @@ from forge_cli.errors import CODES, EXIT_CODES
 from forge_cli.main import cli as forge
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
+from forge_server.witness.main import cli as forge_witness
 
 REFERENCE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
@@ -84,6 +85,7 @@ def pages() -> dict[str, str]:
     return {
         "forge.md": command_page("forge", forge, "The client: publish, verify, install."),
         "forge-server.md": command_page("forge-server", forge_server, "The registry itself."),
+        "forge-witness.md": command_page("forge-witness", forge_witness, "A witness of logs."),
         "errors.md": errors_page(),
     }
 

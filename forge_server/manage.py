@@ -126,7 +126,8 @@ def adopt(folder: Path, metadata: Path) -> None:
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes (default: 1).")
 def run(folder: Path, host: str | None, port: int | None, workers: int | None) -> None:
     """Serve the registry in DIR until Ctrl-C."""
-    from .operate.serve import listen, prepare, serve, url_of
+    from .operate.listening import listen, url_of
+    from .operate.serve import prepare, serve
     from .settings import DataFolder, read_settings
     from .wiring import read_fingerprint
 

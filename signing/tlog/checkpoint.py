@@ -61,17 +61,31 @@ def parse_checkpoint(text: str, where: str = "checkpoint") -> Checkpoint:
     Extension lines are refused: no witness makes a statement about them, so that two views could
     differ in them and still be cosigned.
     """
+    checkpoint = parse_tree_head(text, where)
+    if text != checkpoint.text:
+        found = f"{text.count(chr(10))} lines"
+        raise MalformedError(where, "three lines: origin, size, root", found)
+    if not is_name(checkpoint.origin):
+        raise MalformedError(f"{where}: origin", "a name without spaces or plus", checkpoint.origin)
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise MalformedError(f"{where}: root", "the hash of the empty tree", checkpoint.root.hex())
+    return checkpoint
+
+
+def parse_tree_head(text: str, where: str = "checkpoint") -> Checkpoint:
+    """Reads the first three lines of a checkpoint as a witness does: whatever tlog-checkpoint
+    allows, extension lines among it. The root of an empty tree is not checked.
+
+    Raises:
+        MalformedError: whatever the text is otherwise.
+    """
     lines = text.split("\n")
-    if len(lines) != 4 or lines[3]:
-        raise MalformedError(where, "three lines: origin, size, root", f"{len(lines) - 1} lines")
-    if not is_name(lines[0]):
-        raise MalformedError(f"{where}: origin", "a name without spaces or plus", lines[0])
+    if len(lines) < 4 or lines.pop() or not all(lines):
+        raise MalformedError(where, "lines with origin, size and root, none empty", text)
     size = parse_size(lines[1], f"{where}: size")
     root = decode_base64(lines[2], f"{where}: root")
     if len(root) != HASH_BYTES:
         raise MalformedError(f"{where}: root", f"{HASH_BYTES} bytes", len(root))
-    if size == 0 and root != EMPTY_ROOT:
-        raise MalformedError(f"{where}: root", "the hash of the empty tree", root.hex())
     return Checkpoint(origin=lines[0], size=size, root=root)
 
 

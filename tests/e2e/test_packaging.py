@@ -54,7 +54,7 @@ def test_console_scripts(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     scripts = configparser.ConfigParser()
     scripts.read_string(wheel.read(name).decode())
-    assert set(scripts["console_scripts"]) == {"forge", "forge-server"}
+    assert set(scripts["console_scripts"]) == {"forge", "forge-server", "forge-witness"}
 
 
 def test_constraints_pin_everything_by_digest() -> None:

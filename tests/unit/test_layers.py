@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,40 @@ def test_signing_has_no_clock_and_opens_no_files(path: Path) -> None:
                 assert node.func.attr not in CLOCKS, place
             else:
                 assert _called(node) not in ("open", "input", "print", "exec", "eval"), place
+
+
+# What the witness shares with the registry: how to listen, to log and to show text.
+WITNESS_SHARES = frozenset(
+    ("domain.text", "errors", "logs", "operate.listening", "static_plane.files", "__version__")
+)
+
+
+@pytest.mark.parametrize(
+    "path", modules("forge_server/witness"), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_the_witness_is_no_part_of_the_registry(path: Path) -> None:
+    for name, level, line in imports(parsed(path)):
+        place = f"{path.name}:{line} imports {name}"
+        assert level < 2 or within(name, WITNESS_SHARES), place
+        assert level or name.partition(".")[0] not in ("sqlalchemy", "alembic"), place
+
+
+def test_a_running_witness_has_not_loaded_the_registry() -> None:
+    """Not even by way of what it shares."""
+    program = (
+        "import sys\n"
+        "import forge_server.witness.app, forge_server.witness.main\n"
+        "import forge_server.operate.listening, forge_server.logs\n"
+        "print(*sorted(sys.modules))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    for package in ("sqlalchemy", "alembic", "tuf.ngclient"):
+        assert package not in loaded
+    parts = ("api", "app", "db", "manage", "services", "settings", "web", "wiring")
+    refused = frozenset(f"forge_server.{part}" for part in parts)
+    assert not [name for name in loaded if within(name, refused)]
 
 
 def test_boto3_is_imported_only_when_it_is_needed() -> None:
