@@ -8,8 +8,7 @@ from typing import Any
 
 from signing.applications import Application, verify_application
 from signing.authority import fingerprint, new_authority
-from signing.encoding import Fields, parse_json
-from signing.keys import PrivateKey, PublicKey
+from signing.keys import PrivateKey
 from signing.names import parse_org_name
 from signing.role_edits import add_organisation
 from signing.roles import OrgProfile, delegations_of
@@ -20,11 +19,11 @@ from ..errors import ForgeError, UsageError
 from ..files import create_private
 from ..remote.api import member
 from ..remote.trust import View
+from .ceremony_files import read_online_keys
 from .roles import rebasing, send_roles
 from .signers import ids, short
 
 KEYS = ("root", "targets", "registrar")
-ONLINE_ROLES = ("snapshot", "timestamp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +109,7 @@ def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | 
     """
     if folder.exists() and any(folder.iterdir()):
         raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
-    where = str(online_keys)
-    fields = Fields.of(parse_json(_read(online_keys), where), where).only(ONLINE_ROLES)
-    public = [
-        PublicKey.from_pem(fields.text(role).encode(), fields.path(role)) for role in ONLINE_ROLES
-    ]
-    made = new_authority(context.now, *public)
+    made = new_authority(context.now, **read_online_keys(online_keys))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in KEYS:
@@ -146,10 +140,3 @@ def show(context: Context, folder: Path) -> list[dict[str, Any]]:
     if not rows:
         raise ForgeError("not-found", f"{folder}: no authority keys ({', '.join(KEYS)}.pem)")
     return rows
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
