@@ -6,9 +6,6 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from signing.authority import check_online_keys
-from signing.errors import SigningError
-from signing.keys import load_private_key
 from storage import LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
@@ -17,10 +14,10 @@ from .services.accounts import Accounts
 from .services.audit import Audit, Clock
 from .services.catalogue import Catalogue
 from .services.locks import FolderLock
+from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
-from .services.publication import OnlineKeys, Publication
+from .services.publication import Publication
 from .services.releases import Releases
-from .services.rolebook import current_role
 from .services.roles import Roles
 from .services.throttle import Throttle
 from .settings import DataFolder, Settings, read_settings
@@ -64,7 +61,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     tree = LocalPublishedTree(folder.public)
     blobs = LocalBlobStore(folder.blobs)
     audit = Audit(database, clock)
-    keys = read_online_keys(folder)
+    keys = KeyRing(folder.keys)
+    _require_keys(keys)
     publication = Publication(
         database=database,
         tree=tree,
@@ -72,7 +70,6 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         keys=keys,
         clock=clock,
         lock=FolderLock(folder.locks / "publish.lock"),
-        read_only=_why_read_only(database, keys),
     )
     return Registry(
         folder=folder,
@@ -95,20 +92,19 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     )
 
 
-def read_online_keys(folder: DataFolder) -> OnlineKeys:
-    """The server's two private keys."""
+def _require_keys(keys: KeyRing) -> None:
+    """Says what cannot be read now, and not at the first publish."""
     try:
-        snapshot, timestamp = (
-            load_private_key((folder.keys / f"{role}.pem").read_bytes())
-            for role in ("snapshot", "timestamp")
-        )
+        missing = [role for role in ONLINE_ROLES if not keys.files(role)]
+        why = ""
     except OSError as error:
+        missing, why = list(ONLINE_ROLES), f" ({error.strerror})"
+    if missing:
         raise RegistryError(
             "keys-missing",
-            f"{folder.keys}: expected snapshot.pem and timestamp.pem, found neither or "
-            f"no permission ({error.strerror})",
-        ) from error
-    return OnlineKeys(snapshot, timestamp)
+            f"{keys.folder}: expected snapshot.pem and timestamp.pem, found no "
+            f"{' or '.join(missing)} key{why}",
+        )
 
 
 def read_fingerprint(folder: DataFolder) -> str | None:
@@ -117,15 +113,3 @@ def read_fingerprint(folder: DataFolder) -> str | None:
         return folder.fingerprint.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
-
-
-def _why_read_only(database: Database, keys: OnlineKeys) -> str | None:
-    with database.read() as session:
-        root = current_role(session, "root")
-    if root is None:
-        return "no authority has been adopted yet"
-    try:
-        check_online_keys(root, keys.snapshot.public, keys.timestamp.public)
-    except SigningError as error:
-        return f"its online keys are not those that the root lists ({error.message})"
-    return None

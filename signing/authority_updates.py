@@ -58,6 +58,16 @@ def verify_root_chain(roots: Sequence[bytes], expected: str | None = None) -> Ro
     return current
 
 
+def verify_next_root(data: bytes, current: bytes) -> Root:
+    """The root ``data``, after establishing that it follows ``current``; expiry does not matter.
+
+    Raises:
+        VerificationError: ``threshold-not-met``.
+        ConflictError: not the next version (``role-version``).
+    """
+    return _verify_next(data, parse_root(current).signed)
+
+
 def _verify_next(data: bytes, current: Root) -> Root:
     new = parse_root(data)
     check_version("root", new.signed.version, current.version + 1)
@@ -74,7 +84,7 @@ def check_root_update(new: bytes, current: bytes, now: datetime) -> Root:
             long, or in a form that clients do not follow.
         ConflictError: not the next version (``role-version``).
     """
-    root = _verify_next(new, parse_root(current).signed)
+    root = verify_next_root(new, current)
     check_root_form(root)
     check_expiry("root", root.expires, now)
     return root
