@@ -97,6 +97,8 @@ def rotate(
     """
     from ..flows import ceremony as flow
 
+    if len({"snapshot", "timestamp"} & set(roles)) == 1:
+        context.out.warn("after a theft replace snapshot and timestamp together")
     edit = flow.Edit(add=add, remove=remove, threshold=threshold, online_keys=online_keys)
     _planned(context, flow.rotate(context, folder, out, roles, edit, dev=dev), out)
 
