@@ -20,7 +20,6 @@ from .roles import (
     parse_root,
     parse_targets,
     verify_against,
-    verify_role,
 )
 from .updates import check_expiry, check_next, check_version
 
@@ -133,24 +132,36 @@ def check_next_targets(signed: Targets, current: bytes | None, now: datetime) ->
         raise VerificationError("chain-broken", "role targets", "a registrar", "none")
 
 
-def check_reachable(root: Root, targets: bytes, registrar: bytes) -> None:
+def verify_below(root: Root, targets: bytes, registrar: bytes) -> None:
     """Establishes that ``targets`` and ``registrar`` verify from ``root`` downwards.
+
+    Raises:
+        VerificationError: ``threshold-not-met`` or ``chain-broken``.
+    """
+    delegator = verify_against(root, "targets", targets).signed
+    verify_against(delegator, "registrar", registrar)
+
+
+def check_reachable(root: Root, targets: bytes, registrar: bytes) -> None:
+    """`verify_below` for roles that stay as they are while what is above them changes.
 
     Raises:
         VerificationError: ``left-behind``, naming the role that must be signed anew.
     """
-    for role, data, above in (("targets", targets, root), ("registrar", registrar, None)):
-        try:
-            if above is not None:
-                verify_against(above, role, data)
-            else:
-                verify_role(targets, role, data)
-        except VerificationError as error:
-            version = parse_targets(data, role).signed.version
-            raise VerificationError(
-                "left-behind",
-                f"role {role}",
-                f"a version {version + 1}, signed by its new keys, that comes along",
-                f"version {version}: {error.expected}, {error.found}",
-                "plan both in one ceremony and send them together",
-            ) from None
+    check_not_left_behind(root, "targets", targets)
+    check_not_left_behind(parse_targets(targets, "targets").signed, "registrar", registrar)
+
+
+def check_not_left_behind(above: Root | Targets, role: str, data: bytes) -> None:
+    """Establishes that ``role``, which stays as it is, verifies under the new role above it."""
+    try:
+        verify_against(above, role, data)
+    except VerificationError as error:
+        version = parse_targets(data, role).signed.version
+        raise VerificationError(
+            "left-behind",
+            f"role {role}",
+            f"a version {version + 1}, signed by its new keys, that comes along",
+            f"version {version}: {error.expected}, {error.found}",
+            "plan both in one ceremony and send them together",
+        ) from None

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from tuf.api.metadata import Role, Root, Targets
 
-from .authority_updates import check_reachable, verify_root_chain
+from .authority_updates import verify_below, verify_root_chain
 from .ceremony import Ceremony, Change, payload_of
 from .ceremony_rules import check_ceremony, check_quorum
 from .errors import ConflictError, VerificationError
@@ -47,7 +47,7 @@ class Chain:
             VerificationError: a broken chain, or not from the root with ``fingerprint``.
         """
         root = verify_root_chain(self.roots, fingerprint)
-        check_reachable(root, self.targets, self.registrar)
+        verify_below(root, self.targets, self.registrar)
         return root
 
     def key_set(self, role: str) -> KeySet:

@@ -15,14 +15,16 @@ from tuf.api.metadata import Root, Targets
 
 from .authority_updates import (
     check_next_targets,
+    check_not_left_behind,
     check_reachable,
     check_root_form,
+    verify_below,
     verify_root_chain,
 )
 from .ceremony import Ceremony, Change
 from .errors import VerificationError
 from .keys import PublicKey
-from .roles import delegations_in, keys_of_root, parse_root, parse_targets, verify_against
+from .roles import delegations_in, keys_of_root, parse_root, parse_targets
 from .updates import check_expiry, check_next, check_version
 
 MIN_QUORUM = 2
@@ -100,7 +102,7 @@ def _check_before(ceremony: Ceremony, fingerprint: str | None) -> Root | None:
             )
         return None
     root = verify_root_chain(ceremony.roots, fingerprint)
-    check_reachable(root, ceremony.targets or b"", ceremony.registrar or b"")
+    verify_below(root, ceremony.targets or b"", ceremony.registrar or b"")
     return root
 
 
@@ -149,20 +151,8 @@ def _check_left_behind(ceremony: Ceremony, before: Root | None) -> None:
     if changed_root is not None and changed_targets is None:
         check_reachable(changed_root.metadata.signed, ceremony.targets, ceremony.registrar)
     if changed_targets is not None and ceremony.change("registrar") is None:
-        _check_registrar(changed_targets.metadata.signed, ceremony.registrar)
-
-
-def _check_registrar(targets: Targets, registrar: bytes) -> None:
-    try:
-        verify_against(targets, "registrar", registrar)
-    except VerificationError as error:
-        version = parse_targets(registrar, "registrar").signed.version
-        raise VerificationError(
-            "left-behind",
-            "role registrar",
-            f"a version {version + 1}, signed by its new keys, that comes along",
-            f"version {version}: {error.expected}, {error.found}",
-        ) from None
+        targets = changed_targets.metadata.signed
+        check_not_left_behind(targets, "registrar", ceremony.registrar)
 
 
 def _check_signatures(change: Change, asked: Sequence[Quorum]) -> None:

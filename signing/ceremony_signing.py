@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from .authority_updates import check_reachable, verify_root_chain
 from .ceremony import Ceremony, Change
 from .ceremony_rules import check_ceremony, quorums
 from .errors import ConflictError, VerificationError
@@ -125,16 +124,4 @@ def finish(
                     "the others sign first: forge authority sign, then forge authority merge",
                 )
         finished[change.role] = change.metadata.to_bytes()
-    _check_finished(ceremony, finished)
     return finished
-
-
-def _check_finished(ceremony: Ceremony, finished: dict[str, bytes]) -> None:
-    """What will be sent, read back and verified as every client will do it."""
-    roots = [*ceremony.roots, *([finished["root"]] if "root" in finished else [])]
-    root = verify_root_chain(roots)
-    targets = finished.get("targets", ceremony.targets)
-    registrar = finished.get("registrar", ceremony.registrar)
-    assert targets is not None
-    assert registrar is not None
-    check_reachable(root, targets, registrar)

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from signing.authority import FIRST_FILES, ROOT_FILE, fingerprint
 from signing.authority_updates import (
-    check_reachable,
     check_root_form,
+    verify_below,
     verify_next_root,
     verify_root_chain,
 )
@@ -109,7 +109,7 @@ def _take_over(registry: Registry, files: Mapping[tuple[str, int], bytes]) -> tu
 
 def _require_chain(session: Session) -> None:
     root, targets, registrar = (require_role(session, name) for name in _ORDER)
-    check_reachable(parse_root(root).signed, targets, registrar)
+    verify_below(parse_root(root).signed, targets, registrar)
 
 
 def _require_same_authority(registry: Registry, first_root: bytes) -> None:

@@ -268,6 +268,11 @@ class TestDrill:
         assert "found a new authority" in ran.err
         assert not (forge.place / "x.json").exists()
 
+    def test_metadata_that_is_no_chain(self, forge: Forge, world: World) -> None:
+        stranger = new_world().authority.metadata["1.targets.json"]
+        (forge.place / "metadata" / "1.targets.json").write_bytes(stranger)
+        assert forge("authority", "drill", "--from", "metadata").code == 3
+
     def test_strangers(self, forge: Forge, world: World) -> None:
         own = private(forge.place / "own.pem", generate_key("ed25519"))
         drill = ("authority", "drill", "--from", "metadata")

@@ -122,6 +122,25 @@ class TestAdoption:
             adopt(DataFolder(tmp_path / "other"), folder)
         assert caught.value.code == "threshold-not-met"
 
+    @pytest.mark.parametrize("role", ["targets", "registrar"])
+    def test_a_role_that_its_keys_did_not_sign(
+        self, national: National, tmp_path: Path, role: str
+    ) -> None:
+        initialise(tmp_path / "other", dev=False)
+        folder = tmp_path / "metadata"
+        folder.mkdir()
+        files = Keyholders().found(online_keys_of(tmp_path / "other" / "online-keys.json"), now())
+        metadata = parse_targets(files[f"1.{role}.json"], role)
+        metadata.signatures.clear()
+        metadata.sign(STRANGER.tuf_signer)
+        files[f"1.{role}.json"] = metadata.to_bytes()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        with pytest.raises(VerificationError) as caught:
+            adopt(DataFolder(tmp_path / "other"), folder)
+        assert caught.value.code == "threshold-not-met"
+        assert not list((tmp_path / "other" / "public").glob("*.json"))
+
     def test_an_authority_with_a_past(self, national: National, tmp_path: Path) -> None:
         """A new server takes over an authority whose keys have all been replaced since."""
         initialise(tmp_path / "new", dev=False)
@@ -214,6 +233,18 @@ def resigned(edit: Callable[[Any], object], *, by: str = "root") -> Any:
     return make
 
 
+def newcomers_unasked(national: National) -> dict[str, bytes]:
+    """The old quorum names keys of people who never signed."""
+
+    def replace_all(root: Any) -> None:
+        for keyid in list(root.roles["root"].keyids):
+            root.revoke_key(keyid, "root")
+        for _ in range(3):
+            root.add_key(generate_key("ed25519").public.tuf, "root")
+
+    return dict(resigned(replace_all)(national))
+
+
 def own_root(national: National) -> dict[str, bytes]:
     """Signed by its own keys alone."""
 
@@ -272,6 +303,7 @@ REFUSED: dict[str, tuple[Callable[[National], dict[str, bytes]], int, str]] = {
     "two-of-three": (signed_by(0, 1), 422, "threshold-not-met"),
     "nobody": (signed_by(), 422, "threshold-not-met"),
     "own-keys-alone": (own_root, 422, "threshold-not-met"),
+    "newcomers-did-not-sign": (newcomers_unasked, 422, "threshold-not-met"),
     "skipped": (resigned(lambda root: setattr(root, "version", 9)), 409, "role-version"),
     "expired": (
         resigned(lambda root: setattr(root, "expires", now().replace(microsecond=0))),
@@ -356,6 +388,7 @@ class TestOnlineKeys:
             path.write_bytes(key.to_pem(None))
         assert other.registry.publication.refresh() is True
         assert national.signer_of("timestamp.json") == {keys["timestamp"].public.keyid}
+        assert national.signer_of(national.newest_snapshot()) == {keys["snapshot"].public.keyid}
         assert national.world.registry.publication.read_only is None
         national.taken(renewal)
         other.close()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +129,7 @@ class TestFirstRoot:
     def test_one_key_twice_is_one_key(self) -> None:
         twice = key_set(2, HOLDERS[0], HOLDERS[0], HOLDERS[1])
         refused("quorum-unsafe", lambda: first(root=twice))
+        refused("quorum-unsafe", lambda: first(targets=key_set(1, HOLDERS[0], HOLDERS[0])))
 
     @pytest.mark.parametrize("role", ["targets", "registrar"])
     def test_the_others_have_a_threshold_of_their_own(self, role: str) -> None:
@@ -144,6 +146,10 @@ class TestFirstRoot:
         no_registrar = signed(first(), *HOLDERS)
         error = refused("threshold-not-met", lambda: finish(no_registrar, NOW, fingerprint=None))
         assert "role registrar" in error.message
+
+    def test_a_registrar_is_named(self) -> None:
+        plan = edited(first(), "targets", lambda t: t.delegations.roles.clear())
+        refused("chain-broken", lambda: signed(plan, HOLDERS[0]))
 
     def test_all_three_roles_or_none(self) -> None:
         plan = first()
@@ -218,6 +224,13 @@ class TestNextRoot:
         current = CHAIN.key_set("root")
         refused("key-unlisted", lambda: edit_key_set("root", current, remove=[wanted]))
 
+    def test_a_key_to_remove_must_be_one(self) -> None:
+        """Somebody may have made a key whose id begins like another's."""
+        alike: Any = tuple(SimpleNamespace(keyid=f"0123456789{end}") for end in "ab")
+        current = KeySet(keys=alike, threshold=1)
+        refused("key-unlisted", lambda: edit_key_set("root", current, remove=["0123456789"]))
+        assert edit_key_set("root", current, remove=["0123456789a"]).keys == alike[1:]
+
 
 def left_behind_targets(plan: Ceremony) -> Ceremony:
     """New targets keys in the root, while the targets role stays as the old keys signed it."""
@@ -239,6 +252,28 @@ def unsigned_root_before(plan: Ceremony) -> Ceremony:
     """A root in between that its predecessor's keys never signed."""
     change = swapped().changes[0]
     return replace(plan, roots=(*plan.roots, change.metadata.to_bytes()))
+
+
+def gap_in_the_chain(plan: Ceremony) -> Ceremony:
+    """Root 3 after root 1, signed by everybody whose signature it needs."""
+    later = edited(swapped(), "root", lambda root: setattr(root, "version", 3)).changes[0]
+    metadata = later.metadata
+    for key in (*HOLDERS, NEWCOMER):
+        metadata.sign(key.tuf_signer, append=True)
+    return replace(plan, roots=(*plan.roots, metadata.to_bytes()))
+
+
+def current_targets_forged(plan: Ceremony) -> Ceremony:
+    """The file's own idea of who the registrar is, which nobody signed."""
+    both = plan_next(CHAIN, NOW, keys={"registrar": key_set(1, HOLDERS[1])})
+    forged = both.changes[0].metadata.to_bytes()
+    renewal = plan_next(CHAIN, NOW, keys={}, renew=["registrar"])
+    return replace(renewal, targets=forged)
+
+
+def current_registrar_forged(plan: Ceremony) -> Ceremony:
+    renewal = plan_next(CHAIN, NOW, keys={}, renew=["registrar"])
+    return replace(renewal, registrar=renewal.changes[0].metadata.to_bytes(), changes=plan.changes)
 
 
 def with_key(root: Any) -> None:
@@ -270,6 +305,9 @@ def on_targets(edit: Callable[[Any], object]) -> Callable[[Ceremony], Ceremony]:
 SPOILT: dict[str, tuple[Callable[[Ceremony], Ceremony], str]] = {
     "other-authority": (other_chain, "fingerprint-mismatch"),
     "unsigned-link": (unsigned_root_before, "threshold-not-met"),
+    "gap-in-the-chain": (gap_in_the_chain, "role-version"),
+    "current-targets-forged": (current_targets_forged, "threshold-not-met"),
+    "current-registrar-forged": (current_registrar_forged, "threshold-not-met"),
     "version-skipped": (on_root(lambda root: setattr(root, "version", 3)), "role-version"),
     "version-again": (on_root(lambda root: setattr(root, "version", 1)), "role-version"),
     "fast-forward": (on_root(lambda root: setattr(root, "version", 2**31 - 1)), "role-version"),
@@ -315,6 +353,13 @@ class TestRefusals:
         error = refused("key-unlisted", lambda: signed(swapped(), STRANGER, mark=MARK))
         assert "asked to sign" in error.message
         refused("key-unlisted", lambda: signed(swapped(), REGISTRAR, mark=MARK))
+
+    def test_the_first_root_is_version_1(self) -> None:
+        """A fingerprint is that of a first root; a later one would hide what came before."""
+        second = finish(signed(swapped(), *HOLDERS[1:4], mark=MARK), NOW, fingerprint=MARK)["root"]
+        plan = edited(swapped(), "root", lambda root: setattr(root, "version", 3))
+        plan = replace(plan, roots=(second,))
+        refused("role-version", lambda: signed(plan, HOLDERS[1], mark=fingerprint(second)))
 
     def test_a_first_root_where_a_later_one_was_expected(self) -> None:
         refused("chain-broken", lambda: signed(first(), HOLDERS[0], mark=MARK))
