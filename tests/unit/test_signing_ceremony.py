@@ -260,7 +260,8 @@ def gap_in_the_chain(plan: Ceremony) -> Ceremony:
     metadata = later.metadata
     for key in (*HOLDERS, NEWCOMER):
         metadata.sign(key.tuf_signer, append=True)
-    return replace(plan, roots=(*plan.roots, metadata.to_bytes()))
+    fourth = edited(plan, "root", lambda root: setattr(root, "version", 4))
+    return replace(fourth, roots=(*plan.roots, metadata.to_bytes()))
 
 
 def current_targets_forged(plan: Ceremony) -> Ceremony:
