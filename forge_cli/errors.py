@@ -71,6 +71,17 @@ CODES: Final[Mapping[str, Meaning]] = {
     "chain-broken": Meaning(
         VERIFICATION, "A link from the trusted root to the release is missing."
     ),
+    "ceremony-differs": Meaning(
+        VERIFICATION, "Keyholders hold different files: not the one that was agreed upon."
+    ),
+    "quorum-unsafe": Meaning(
+        VERIFICATION, "One theft or one lost key would be the end of the authority."
+    ),
+    "root-form": Meaning(VERIFICATION, "A root in a form that clients do not follow."),
+    "left-behind": Meaning(
+        VERIFICATION, "A role would no longer verify under the new keys; it must come along."
+    ),
+    "hidden-content": Meaning(VERIFICATION, "Something to be signed that no words describe."),
     "fingerprint-mismatch": Meaning(
         VERIFICATION, "The registry's root is not the one that was pinned."
     ),
@@ -101,6 +112,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "version-taken": Meaning(
         CONFLICT, "The version exists with other content; versions are final."
     ),
+    "nothing-changes": Meaning(CONFLICT, "The plan changes nothing, so there is nothing to sign."),
     "role-version": Meaning(CONFLICT, "Somebody else signed a newer version of the role."),
     "already-exists": Meaning(CONFLICT, "It is already there; nothing was overwritten."),
     "unsatisfiable": Meaning(CONFLICT, "No set of versions satisfies every requirement."),

@@ -56,7 +56,7 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("trust", "Pin registries by the fingerprint of their root.", "trust"),
             Entry("org", "Create organisations and manage their members.", "org"),
             Entry(
-                "authority", "Approve organisations, where the authority's keys are.", "authority"
+                "authority", "Found the authority, rotate keys, approve organisations.", "authority"
             ),
         ),
     ),

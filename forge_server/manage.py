@@ -117,6 +117,8 @@ def adopt(folder: Path, metadata: Path) -> None:
         click.echo(f"  {name}", err=True)
     if not done.files:
         click.echo("nothing new", err=True)
+    if done.read_only is not None:
+        click.echo(f"READ-ONLY: {done.read_only}", err=True)
 
 
 @cli.command()
@@ -167,6 +169,41 @@ def demo(once: bool, real_model: bool, examples: Path | None, port: int) -> None
     from .operate.demo import demonstrate, find_examples
 
     demonstrate(examples=find_examples(examples), port=port, once=once, real_model=real_model)
+
+
+@cli.group()
+def keys() -> None:
+    """Make and list the server's own keys, snapshot and timestamp."""
+
+
+@keys.command("new")
+@_FOLDER
+@_with_registry
+def keys_new(registry: Any) -> None:
+    """Make fresh keys beside the old ones, for the authority to name.
+
+    The old ones go on signing until a root names the fresh ones; then the server changes over by
+    itself. Prints the file that the authority needs: forge authority rotate.
+    """
+    from .operate.keys import new_online_keys
+
+    for row in new_online_keys(registry):
+        click.echo(f"{row.role:9}  {row.keyid}  {row.path}", err=True)
+    click.echo(registry.folder.online_keys)
+    click.echo("carry that file to the authority:", err=True)
+    click.echo("  forge authority rotate snapshot timestamp --online-keys FILE …", err=True)
+
+
+@keys.command("list")
+@_FOLDER
+@_with_registry
+def keys_list(registry: Any) -> None:
+    """List the server's keys, and which of them the root names."""
+    from .operate.keys import list_online_keys
+
+    for row in list_online_keys(registry):
+        state = "named by the root" if row.listed else "not named by the root"
+        click.echo(f"{row.role:9}  {row.keyid}  {state}  {row.path}")
 
 
 @cli.group()

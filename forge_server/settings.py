@@ -140,7 +140,5 @@ TEMPLATE = """\
 # max_failures_per_minute = 30   # refused attempts by one address before it has to wait
 # max_pending_applications = 20  # by one user
 # witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
-# witnesses = [                  # whom to ask to cosign the public log: verifier key and address
-#     "witness.example/w1+1a2b3c4d+BASE64 https://witness.example/w1",
-# ]
+# witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

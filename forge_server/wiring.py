@@ -6,11 +6,9 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from signing.authority import check_online_keys
-from signing.errors import MalformedError, SigningError
+from signing.errors import MalformedError
 from signing.keys import PrivateKey, load_private_key
 from signing.tlog.note import NoteKey
-from signing.tlog.policy import policy_of
 from storage import LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
@@ -22,10 +20,10 @@ from .services.clock import Clock
 from .services.locks import FolderLock
 from .services.log import TransparencyLog
 from .services.log_files import LogFiles, why_rewound
+from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
-from .services.publication import OnlineKeys, Publication
+from .services.publication import Publication
 from .services.releases import Releases
-from .services.rolebook import current_role
 from .services.roles import Roles
 from .services.throttle import Throttle
 from .services.witnesses import Witnesses, parse_witness
@@ -71,7 +69,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     tree = LocalPublishedTree(folder.public)
     blobs = LocalBlobStore(folder.blobs)
     audit = Audit(database, clock)
-    keys = read_online_keys(folder)
+    keys = KeyRing(folder.keys)
+    _require_keys(keys)
     log = TransparencyLog(*read_log_key(folder), clock)
     log.attach(database.writing)
     publication = Publication(
@@ -82,7 +81,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         clock=clock,
         lock=FolderLock(folder.locks / "publish.lock"),
         log=LogFiles(database, tree, clock, _witnesses(folder, settings, database).cosign),
-        read_only=_why_read_only(database, tree, keys, log),
+        log_key=log.verifier,
+        rewound=why_rewound(database, tree),
     )
     return Registry(
         folder=folder,
@@ -106,20 +106,19 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     )
 
 
-def read_online_keys(folder: DataFolder) -> OnlineKeys:
-    """The server's two private keys."""
+def _require_keys(keys: KeyRing) -> None:
+    """Says what cannot be read now, and not at the first publish."""
     try:
-        snapshot, timestamp = (
-            load_private_key((folder.keys / f"{role}.pem").read_bytes())
-            for role in ("snapshot", "timestamp")
-        )
+        missing = [role for role in ONLINE_ROLES if not keys.files(role)]
+        why = ""
     except OSError as error:
+        missing, why = list(ONLINE_ROLES), f" ({error.strerror})"
+    if missing:
         raise RegistryError(
             "keys-missing",
-            f"{folder.keys}: expected snapshot.pem and timestamp.pem, found neither or "
-            f"no permission ({error.strerror})",
-        ) from error
-    return OnlineKeys(snapshot, timestamp)
+            f"{keys.folder}: expected snapshot.pem and timestamp.pem, found no "
+            f"{' or '.join(missing)} key{why}",
+        )
 
 
 def read_log_key(folder: DataFolder) -> tuple[str, PrivateKey]:
@@ -160,24 +159,3 @@ def read_fingerprint(folder: DataFolder) -> str | None:
         return folder.fingerprint.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
-
-
-def _why_read_only(
-    database: Database, tree: LocalPublishedTree, keys: OnlineKeys, log: TransparencyLog
-) -> str | None:
-    with database.read() as session:
-        root = current_role(session, "root")
-        targets = current_role(session, "targets")
-    if root is None:
-        return "no authority has been adopted yet"
-    try:
-        check_online_keys(root, keys.snapshot.public, keys.timestamp.public)
-    except SigningError as error:
-        return f"its online keys are not those that the root lists ({error.message})"
-    policy = None if targets is None else policy_of(targets)
-    if policy is not None and log.verifier not in policy.keys:
-        return (
-            f"its log key {log.verifier.vkey} is not among those that the targets role names "
-            f"({', '.join(key.vkey for key in policy.keys)})"
-        )
-    return why_rewound(database, tree)

@@ -17,7 +17,7 @@ from .errors import MalformedError, VerificationError
 from .keys import PrivateKey, PublicKey, generate_key
 from .role_edits import delegate, new_role, sign_role
 from .roles import EXPIRY, check_signed_by, parse_root, verify_against
-from .tlog.policy import FIELD, LogPolicy, describe
+from .tlog.policy import LogPolicy, set_policy
 
 ROOT_FILE = "1.root.json"
 FIRST_FILES = (ROOT_FILE, "1.targets.json", "1.registrar.json")
@@ -47,8 +47,8 @@ def new_authority(
         root.add_key(public.tuf, role)
     signed_root: Metadata[Root] = Metadata(root)
     signed_root.sign(keys["root"].tuf_signer)
-    extra = {} if log is None else {FIELD: {"log": describe(log)}}
-    targets = Targets(version=1, expires=_expiry(now, "targets"), unrecognized_fields=extra)
+    targets = Targets(version=1, expires=_expiry(now, "targets"))
+    set_policy(targets, log)
     delegate(targets, "registrar", [keys["registrar"].public], 1)
     return Authority(
         root_key=keys["root"],

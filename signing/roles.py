@@ -155,7 +155,7 @@ def verify_against(delegator: Root | Targets, role: str, data: bytes) -> Metadat
 def check_signed_by(delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> None:
     """Establishes the threshold of signatures over ``metadata`` (TUF 1.0 §5.3.4, §5.6.3)."""
     if isinstance(delegator, Root):
-        _check_root_role(delegator, role)
+        keys_of_root(delegator, role)  # a key under two ids would count twice
     try:
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except UnsignedMetadataError:
@@ -169,9 +169,13 @@ def check_signed_by(delegator: Root | Targets, role: str, metadata: Metadata[Any
         ) from None
 
 
-def _check_root_role(root: Root, role: str) -> None:
-    """Refuses a key under two ids, which would count twice towards the threshold."""
-    _keys_of(root.roles[role], root.keys, f"root: {role}")
+def keys_of_root(root: Root, role: str) -> tuple[PublicKey, ...]:
+    """The keys that ``root`` lists for one of its four roles.
+
+    Raises:
+        MalformedError: one is unsound, or no number of them could reach the threshold.
+    """
+    return _keys_of(root.roles[role], root.keys, f"root: {role}")
 
 
 def _keys_of(role: Role, known: Mapping[str, Key], where: str) -> tuple[PublicKey, ...]:
@@ -213,7 +217,11 @@ def delegation_of(data: bytes, role: str, where: str = "parent") -> Delegation:
 
 def delegations_of(data: bytes, where: str = "parent") -> dict[str, Delegation]:
     """``{role name: Delegation}`` of everything that ``data`` delegates, in its order."""
-    signed = parse_targets(data, where).signed
+    return delegations_in(parse_targets(data, where).signed)
+
+
+def delegations_in(signed: Targets) -> dict[str, Delegation]:
+    """`delegations_of` for a role already parsed."""
     if signed.delegations is None or signed.delegations.roles is None:
         return {}
     return {name: _delegation(role, signed) for name, role in signed.delegations.roles.items()}

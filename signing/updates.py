@@ -25,7 +25,7 @@ from .roles import (
     EXPIRY,
     IndexEntry,
     delegation_of,
-    delegations_of,
+    delegations_in,
     index_of,
     level_of,
     parse_targets,
@@ -61,21 +61,29 @@ def check_role_update(
             published version with other content (``version-taken``).
         MalformedError: not TUF metadata.
     """
-    signed = verify_role(parent, name, new).signed
+    check_next(name, verify_role(parent, name, new).signed, current, now)
+
+
+def check_next(name: str, signed: Targets, current: bytes | None, now: datetime) -> None:
+    """All of `check_role_update` but the signatures: whether ``signed`` may be signed at all."""
     check_shape(name, signed)
     previous = None if current is None else parse_targets(current, name).signed
-    expected = 1 if previous is None else previous.version + 1
-    if signed.version != expected:
+    check_version(name, signed.version, 1 if previous is None else previous.version + 1)
+    check_expiry(name, signed.expires, now)
+    delegations_in(signed)  # sound keys and right paths in each, or nobody could follow it
+    if previous is not None:
+        _check_nothing_lost(name, previous, signed)
+
+
+def check_version(name: str, found: int, expected: int) -> None:
+    """Raises `ConflictError` (``role-version``) unless the role follows by exactly one."""
+    if found != expected:
         raise ConflictError(
             "role-version",
-            f"role {name}: expected version {expected}, found {signed.version}",
+            f"role {name}: expected version {expected}, found {found}",
             "fetch the role again and repeat the change",
             current_version=expected - 1,
         )
-    _check_expiry(name, signed.expires, now)
-    delegations_of(new, name)  # sound keys and right paths in each, or nobody could follow it
-    if previous is not None:
-        _check_nothing_lost(name, previous, signed)
 
 
 def check_shape(name: str, signed: Targets) -> None:
@@ -119,7 +127,8 @@ def _check_child(name: str, level: str, child: str) -> None:
         )
 
 
-def _check_expiry(name: str, expires: datetime, now: datetime) -> None:
+def check_expiry(name: str, expires: datetime, now: datetime) -> None:
+    """Raises `VerificationError` (``expired``) unless the role is valid, and not for too long."""
     if expires <= now:
         raise VerificationError(
             "expired",

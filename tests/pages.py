@@ -5,7 +5,9 @@ what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``conso
 holds one command that keeps running in a second terminal. All commands of a page run in one shell
 in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
 running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
-``and release`` adds minds-lab/my-model 1.0.0, published.
+``and release`` adds minds-lab/my-model 1.0.0, published. ``<!-- prepared: authority -->`` finds a
+running registry whose authority has three keyholders, two of whom sign; a folder with the name of
+each stands for the own machine.
 """
 
 from __future__ import annotations
@@ -43,6 +45,17 @@ _RELEASE = """
 $ forge init my-model --org minds-lab --name my-model --kind model
 $ forge publish my-model
 """
+_AUTHORITY = f"""
+$ forge-server init reg
+$ for name in amina brahim chama desk; do export FORGE_HOME=$PWD/$name; forge key new $name --algorithm ed25519 --insecure-unencrypted; forge authority public-key $name -q > $name.pub; done; unset FORGE_HOME
+$ DIGEST=$(forge authority plan-first --root-key amina.pub --root-key brahim.pub --root-key chama.pub --root-threshold 2 --registrar-key desk.pub --registrar-threshold 1 --online-keys reg/online-keys.json -o first.json -q)
+$ for name in amina brahim desk; do FORGE_HOME=$name forge authority sign first.json --key $name --digest $DIGEST; done
+$ forge authority finish first.json --into metadata
+$ forge-server adopt reg metadata
+& forge-server run reg --port {PAGE_PORT}
+$ FINGERPRINT=$(cat reg/root.fingerprint)
+$ forge trust add http://127.0.0.1:{PAGE_PORT} --fingerprint $FINGERPRINT
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,8 @@ def _preparation(text: str) -> Iterator[Step]:
         lines += _REGISTRY
     if "<!-- prepared: registry and release -->" in text:
         lines += _RELEASE
+    if "<!-- prepared: authority -->" in text:
+        lines += _AUTHORITY
     for line in lines.strip().splitlines():
         yield Step(command=line[2:], output="…", line=0, keeps_running=line.startswith("&"))
 

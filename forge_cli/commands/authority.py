@@ -9,14 +9,15 @@ import click
 from ..context import Context
 from ..errors import ForgeError
 from ..output import clean
+from . import _ceremony, _ceremony_plans
 from ._command import FILE, FOLDER, forge_command
 
 
 @click.group("authority")
 def command() -> None:
-    """Approve organisations, where the authority's keys are.
+    """Found the authority, rotate its keys, approve organisations.
 
-    Private keys stay in the authority's folder; only signed roles are sent.
+    Private keys stay where they are; only what was signed is carried or sent.
     """
 
 
@@ -36,7 +37,7 @@ def init(
     online_keys: Path,
     insecure_unencrypted: bool,
 ) -> None:
-    """Make the authority's keys and first metadata in a new FOLDER."""
+    """Make a 1-of-1 authority in a new FOLDER, for development."""
     from ..flows import authority as flow
 
     if folder.exists() and any(folder.iterdir()):
@@ -153,5 +154,5 @@ def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: b
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 
-for _each in (init, list_, show, approve):
+for _each in (*_ceremony_plans.COMMANDS, *_ceremony.COMMANDS, init, list_, show, approve):
     command.add_command(_each)

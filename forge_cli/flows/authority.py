@@ -8,13 +8,10 @@ from typing import Any
 
 from signing.applications import Application, verify_application
 from signing.authority import fingerprint, new_authority
-from signing.encoding import Fields, parse_json
-from signing.keys import PrivateKey, PublicKey
+from signing.keys import PrivateKey
 from signing.names import parse_org_name
 from signing.role_edits import add_organisation
 from signing.roles import OrgProfile, delegations_of
-from signing.tlog.note import NoteKey
-from signing.tlog.policy import LogPolicy
 from signing.updates import check_role_update
 
 from ..context import Context
@@ -22,11 +19,11 @@ from ..errors import ForgeError, UsageError
 from ..files import create_private
 from ..remote.api import member
 from ..remote.trust import View
+from .ceremony_files import read_online_keys
 from .roles import rebasing, send_roles
 from .signers import ids, short
 
 KEYS = ("root", "targets", "registrar")
-ONLINE_ROLES = ("snapshot", "timestamp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +109,8 @@ def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | 
     """
     if folder.exists() and any(folder.iterdir()):
         raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
-    where = str(online_keys)
-    fields = Fields.of(parse_json(_read(online_keys), where), where)
-    fields.only(ONLINE_ROLES, optional=("log",))
-    snapshot, timestamp = (
-        PublicKey.from_pem(fields.text(role).encode(), fields.path(role)) for role in ONLINE_ROLES
-    )
-    log = None
-    if "log" in fields.value:
-        log = LogPolicy(keys=(NoteKey.parse(fields.text("log"), fields.path("log")),))
-    made = new_authority(context.now, snapshot, timestamp, log)
+    online = read_online_keys(online_keys)
+    made = new_authority(context.now, online.snapshot, online.timestamp, online.log)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in KEYS:
@@ -152,10 +141,3 @@ def show(context: Context, folder: Path) -> list[dict[str, Any]]:
     if not rows:
         raise ForgeError("not-found", f"{folder}: no authority keys ({', '.join(KEYS)}.pem)")
     return rows
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None

@@ -157,6 +157,12 @@ class View:
         self.refresh()
         return self._top["targets"]
 
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """Every root from the pinned one to the newest."""
+        self.refresh()
+        return self._roots
+
     def organisations(self) -> dict[str, Delegation]:
         """``{name: Delegation}`` of every registered organisation."""
         with sound("the registrar's role"):

@@ -1,32 +1,33 @@
 """Taking over what the authority signed: its first metadata, and later its newer versions.
 
 Root, targets and registrar may come this way, carried as files; everything below them comes
-through the API. The server's own keys sign snapshot and timestamp; the root must list them.
+through the API. The server's own keys sign snapshot and timestamp. The authority that is adopted
+first must list them; a later root may list others, and the server is read-only until it has them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from signing.authority import (
-    FIRST_FILES,
-    ROOT_FILE,
-    check_online_keys,
-    fingerprint,
-    verify_authority,
+from signing.authority import FIRST_FILES, ROOT_FILE, fingerprint
+from signing.authority_updates import (
+    check_root_form,
+    verify_below,
+    verify_next_root,
+    verify_root_chain,
 )
 from signing.errors import VerificationError
-from signing.roles import check_signed_by, parse_root, verify_against, verify_role
+from signing.roles import parse_root, role_version
 from storage.durable import replace_durably
 
 from ..errors import RegistryError
 from ..services.callers import OPERATOR
-from ..services.rolebook import add_role, current_role, head_version
+from ..services.rolebook import add_role, current_role, head_version, require_role
 from ..settings import DataFolder
 from ..wiring import Registry, open_registry
 
@@ -37,10 +38,12 @@ _MAX_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """Which files were new, and the fingerprint of the first root."""
+    """Which files were new, the fingerprint of the first root, and why nothing can be signed
+    under the newest one (None when it can)."""
 
     files: tuple[str, ...]
     fingerprint: str
+    read_only: str | None
 
 
 def adopt(folder: DataFolder, metadata: Path) -> Adopted:
@@ -56,9 +59,10 @@ def adopt(folder: DataFolder, metadata: Path) -> Adopted:
         new = _take_over(registry, files)
         mark = fingerprint(files["root", 1])
         replace_durably(folder.fingerprint, f"{mark}\n".encode())
+        read_only = registry.publication.read_only
     finally:
         registry.database.dispose()
-    return Adopted(files=new, fingerprint=mark)
+    return Adopted(files=new, fingerprint=mark, read_only=read_only)
 
 
 def _read(metadata: Path) -> dict[tuple[str, int], bytes]:
@@ -86,27 +90,26 @@ def _key(name: str) -> tuple[str, int]:
 
 
 def _take_over(registry: Registry, files: Mapping[tuple[str, int], bytes]) -> tuple[str, ...]:
-    keys = registry.publication.keys
+    publication = registry.publication
     with registry.database.write() as session:
         first = current_role(session, "root") is None
-        if first:
-            verify_authority(
-                {name: files[_key(name)] for name in FIRST_FILES},
-                keys.snapshot.public,
-                keys.timestamp.public,
-            )
-        else:
+        if not first:
             _require_same_authority(registry, files["root", 1])
         new = [name for role in _ORDER for name in _add_versions(registry, session, role, files)]
-        root = current_role(session, "root")
-        assert root is not None
-        check_online_keys(root, keys.snapshot.public, keys.timestamp.public)
+        _require_chain(session)
+        if first:
+            publication.keys.choose(current_role(session, "root"))
         if new:
             registry.audit.record(session, OPERATOR, "authority.adopt", None, files=new)
-            publication = replace(registry.publication, read_only=None)
-            publication.announce(session)
-    replace(registry.publication, read_only=None).materialise()
+            if publication.can_sign(session):
+                publication.announce(session)
+    publication.materialise()
     return tuple(new)
+
+
+def _require_chain(session: Session) -> None:
+    root, targets, registrar = (require_role(session, name) for name in _ORDER)
+    verify_below(parse_root(root).signed, targets, registrar)
 
 
 def _require_same_authority(registry: Registry, first_root: bytes) -> None:
@@ -134,20 +137,15 @@ def _add_versions(
 
 
 def _check(session: Session, role: str, data: bytes, version: int) -> None:
-    """Establishes that ``data`` is signed by those whose turn it is (TUF 1.0 §5.3)."""
-    root = current_role(session, "root")
-    if role == "root":
-        signed = parse_root(data)
-        found = signed.signed.version
-        # A new root is signed by the old one's keys and by its own.
-        for keys in ([] if root is None else [parse_root(root)]) + [signed]:
-            check_signed_by(keys.signed, "root", signed)
-    elif role == "targets":
-        assert root is not None
-        found = verify_against(parse_root(root).signed, role, data).signed.version
+    """Establishes that ``data`` is what its name says, and for a root that it may follow the one
+    before (TUF 1.0 §5.3). Of targets and registrar only the newest version must verify, and under
+    the newest root (`_require_chain`): the keys of older ones may be long gone."""
+    if role != "root":
+        found = role_version(data, role)
     else:
-        targets = current_role(session, "targets")
-        assert targets is not None
-        found = verify_role(targets, role, data).signed.version
+        current = current_role(session, "root")
+        root = verify_root_chain([data]) if current is None else verify_next_root(data, current)
+        check_root_form(root)
+        found = root.version
     if found != version:
         raise VerificationError("rollback", f"role {role}", f"version {version}", found)

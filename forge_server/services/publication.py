@@ -23,27 +23,21 @@ from sqlalchemy.orm import Session
 
 from signing.keys import PrivateKey
 from signing.role_edits import sign_snapshot, sign_timestamp
-from signing.roles import EXPIRY
+from signing.roles import EXPIRY, parse_signed
+from signing.tlog.note import NoteKey
+from signing.tlog.policy import policy_of
 from storage import BlobStore, PublishedTree
 
 from ..db.engine import Database
 from ..db.models import Component, MetadataVersion, Release
-from ..errors import RegistryError
 from .clock import Clock
 from .locks import FolderLock
 from .log_files import LogFiles
-from .rolebook import add_role, current_row, head_version, head_versions
+from .online_keys import KeyRing, OnlineKeys
+from .rolebook import add_role, current_role, current_row, head_version, head_versions
 
 TIMESTAMP_AGE = timedelta(hours=1)
 _KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineKeys:
-    """The only two keys that the server holds."""
-
-    snapshot: PrivateKey
-    timestamp: PrivateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,31 +58,54 @@ class _Todo:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """``read_only`` says why nothing can be signed; None when all is well."""
-
     database: Database
     tree: PublishedTree
     blobs: BlobStore
-    keys: OnlineKeys
+    keys: KeyRing
     clock: Clock
     lock: FolderLock
     log: LogFiles
-    read_only: str | None = None
+    log_key: NoteKey
+    rewound: str | None = None  # why the database is not the newest one, at the start
+
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing can be signed under the root as it is now; None when all is well."""
+        with self.database.read() as session:
+            root = current_role(session, "root")
+            targets = current_role(session, "targets")
+        return self.keys.why_read_only(root) or self._why_no_log(targets) or self.rewound
+
+    def _why_no_log(self, targets: bytes | None) -> str | None:
+        policy = None if targets is None else policy_of(targets)
+        if policy is None or self.log_key in policy.keys:
+            return None
+        return (
+            f"its log key {self.log_key.vkey} is not among those that the targets role names "
+            f"({', '.join(key.vkey for key in policy.keys)})"
+        )
 
     def require_writable(self) -> None:
         """Raises RegistryError (``read-only``) when the server cannot sign."""
-        if self.read_only is not None:
-            raise RegistryError("read-only", self.read_only)
+        with self.database.read() as session:
+            self._keys(session)
+
+    def can_sign(self, session: Session) -> bool:
+        """Whether the server holds the keys that the root in this transaction lists."""
+        return self.keys.why_read_only(current_role(session, "root")) is None
+
+    def _keys(self, session: Session) -> OnlineKeys:
+        return self.keys.choose(current_role(session, "root"))
 
     def announce(self, session: Session) -> int:
         """Signs the snapshot of the roles as they are in this transaction, and its timestamp.
 
         Returns the snapshot's version. Nobody sees it before `materialise`.
         """
-        self.require_writable()
+        key = self._keys(session).snapshot  # under the root of this very transaction
         now = self.clock()
         version = head_version(session, "snapshot") + 1
-        data = sign_snapshot(head_versions(session), version, self.keys.snapshot, now)
+        data = sign_snapshot(head_versions(session), version, key, now)
         row = add_role(session, "snapshot", version, data, now)
         self._stamp(session, row)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
@@ -97,7 +114,7 @@ class Publication:
     def _stamp(self, session: Session, snapshot: MetadataVersion) -> None:
         now = self.clock()
         version = head_version(session, "timestamp") + 1
-        key = self.keys.timestamp
+        key = self._keys(session).timestamp
         data = sign_timestamp(snapshot.data, version, key, now, snapshot.log_index)
         add_role(session, "timestamp", version, data, now)
         _forget(session, "timestamp", version - 1)
@@ -135,8 +152,9 @@ class Publication:
         return self.log.is_behind()
 
     def refresh(self) -> bool:
-        """Signs the timestamp again when it is older than an hour, and the snapshot when half
-        its life is over; returns whether it did. Any number of processes may call this."""
+        """Signs the timestamp again when it is older than an hour, the snapshot when half its
+        life is over, and both when the root names other keys since; returns whether it did. Any
+        number of processes may call this."""
         if self.read_only is None and self._is_stale():
             with self.database.write() as session:
                 # Looked at again: another process may have done it while we waited.
@@ -160,9 +178,12 @@ class Publication:
         timestamp = current_row(session, "timestamp")
         if snapshot is None or timestamp is None:
             return True, True
+        keys = self._keys(session)
         return (
-            now - snapshot.created_at > EXPIRY["snapshot"] / 2,
-            now - timestamp.created_at > TIMESTAMP_AGE,
+            now - snapshot.created_at > EXPIRY["snapshot"] / 2
+            or not _is_signed_by(snapshot, keys.snapshot),
+            now - timestamp.created_at > TIMESTAMP_AGE
+            or not _is_signed_by(timestamp, keys.timestamp),
         )
 
     def _todo(self) -> _Todo:
@@ -206,6 +227,10 @@ class Publication:
                 for start in range(0, len(ids), 500):  # far below SQLite's limit of parameters
                     part = ids[start : start + 500]
                     session.execute(update(model).where(model.id.in_(part)).values({column: now}))
+
+
+def _is_signed_by(row: MetadataVersion, key: PrivateKey) -> bool:
+    return key.public.keyid in parse_signed(row.data, row.role, row.role).signatures
 
 
 def _forget(session: Session, role: str, before: int) -> None:

@@ -2,34 +2,48 @@
 
 They may do everything that a role can say but one thing: a release comes only with its offer,
 because only there are its files checked to be here.
+
+A new root is taken even when it names online keys that are not here: the authority replaces
+them without the server's help. The server then publishes the root, signs nothing, and says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from signing.authority_updates import check_reachable, check_root_update, check_targets_update
 from signing.errors import MalformedError
 from signing.names import ComponentName, parse_org_name, skeleton
-from signing.roles import Delegation, delegations_of, level_of, releases_of, role_version
+from signing.roles import (
+    Delegation,
+    delegations_of,
+    level_of,
+    parse_root,
+    releases_of,
+    role_version,
+)
 from signing.updates import check_role_update
 
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release
 from ..errors import RegistryError
+from ..logs import LOGGER
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import refresh_component
 from .organisations import approve
 from .publication import Publication
-from .rolebook import add_role, current_roles, require_role
+from .rolebook import add_role, current_roles, head_version, require_role
 
 MAX_ROLES = 50  # in one request
-_LEVELS = ("registrar", "organisation", "project")
+_AUTHORITY = ("root", "targets", "registrar")
+_LEVELS = (*_AUTHORITY, "organisation", "project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,23 +81,35 @@ class Roles:
         Raises:
             RegistryError, SigningError: one of them does not hold, or came too late.
         """
-        self.publication.require_writable()
+        if "root" not in new:
+            self.publication.require_writable()
         updates = self._check(_in_order(new))
         with self.database.write() as session:
             versions = {}
             for item in updates:
                 versions.update(self._apply(session, caller, item, new))
-            snapshot = self.publication.announce(session)
+            _require_reachable(session, new)
+            snapshot = self._announce(session, new)
         self.publication.materialise()
         return Accepted(roles=versions, snapshot=snapshot)
+
+    def _announce(self, session: Session, new: Mapping[str, bytes]) -> int:
+        if "root" in new and not self.publication.can_sign(session):
+            why = self.publication.keys.why_read_only(new["root"])
+            LOGGER.error("read-only from now on: %s", why)
+            return head_version(session, "snapshot")
+        return self.publication.announce(session)
 
     def _check(self, new: Mapping[str, bytes]) -> list[_Update]:
         """Every check that needs no lock: signatures take their time."""
         now = self.clock()
         with self.database.read() as session:
-            current = current_roles(session, {"targets", *new, *map(_parent, new)})
+            current = current_roles(session, {"root", "targets", *new, *map(_parent, new)})
         updates = []
         for name, data in new.items():
+            if name in ("root", "targets"):
+                updates.append(_check_authority(name, data, new, current, now))
+                continue
             parent = new.get(_parent(name)) or current.get(_parent(name))
             if parent is None:
                 raise RegistryError(
@@ -176,7 +202,7 @@ def _in_order(new: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in new:
         if "." in name:
             ComponentName.from_role(name, "request: roles")
-        elif name != "registrar":
+        elif name not in _AUTHORITY:
             parse_org_name(name, "request: roles")
     return dict(sorted(new.items(), key=lambda item: (_LEVELS.index(level_of(item[0])), item[0])))
 
@@ -185,6 +211,34 @@ def _parent(name: str) -> str:
     if name == "registrar":
         return "targets"
     return name.partition(".")[0] if "." in name else "registrar"
+
+
+def _check_authority(
+    name: str,
+    data: bytes,
+    new: Mapping[str, bytes],
+    current: Mapping[str, bytes],
+    now: datetime,
+) -> _Update:
+    """A new root or targets role, judged by the root before it or the root above it."""
+    before = current.get(name)
+    if before is None:
+        raise RegistryError("role-not-found", f"role {name}: no authority has been adopted yet")
+    if name == "root":
+        version = check_root_update(data, before, now).version
+    else:
+        root = parse_root(new.get("root", current["root"])).signed
+        check_targets_update(data, before, root, now)
+        version = role_version(data)
+    return _Update(name=name, version=version, data=data, current=before, organisations={})
+
+
+def _require_reachable(session: Session, new: Mapping[str, bytes]) -> None:
+    """Establishes, in the transaction itself, that every client can go on from the new root."""
+    if new.keys() & set(_AUTHORITY):
+        root = parse_root(require_role(session, "root")).signed
+        targets, registrar = (require_role(session, name) for name in ("targets", "registrar"))
+        check_reachable(root, targets, registrar)
 
 
 def _require_no_new_release(name: str, current: bytes | None, new: bytes) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tuf.api.metadata import Targets
+
 from ..encoding import Fields
 from ..errors import MalformedError, VerificationError
 from ..roles import parse_targets
@@ -69,14 +71,26 @@ def policy_of(targets: bytes, own: Witnesses | None = None) -> LogPolicy | None:
     Raises:
         MalformedError: it says it in a form that is not understood.
     """
-    extra = parse_targets(targets, "targets").signed.unrecognized_fields.get(FIELD)
+    policy = policy_in(parse_targets(targets, "targets").signed)
+    if policy is None or own is None:
+        return policy
+    return with_witnesses(policy, own.keys, own.quorum)
+
+
+def policy_in(signed: Targets) -> LogPolicy | None:
+    """`policy_of` for a role already parsed."""
+    extra = signed.unrecognized_fields.get(FIELD)
     if extra is None:
         return None
-    fields = Fields.of(extra, f"targets: {FIELD}")
-    if "log" not in fields.value:
-        return None
-    policy = parse_policy(fields.object("log"))
-    return policy if own is None else with_witnesses(policy, own.keys, own.quorum)
+    fields = Fields.of(extra, f"targets: {FIELD}").only((), optional=("log",))
+    return parse_policy(fields.object("log")) if "log" in fields.value else None
+
+
+def set_policy(signed: Targets, policy: LogPolicy | None) -> None:
+    """Has the role say ``policy`` from now on; None lets it name no log."""
+    signed.unrecognized_fields.pop(FIELD, None)
+    if policy is not None:
+        signed.unrecognized_fields[FIELD] = {"log": describe(policy)}
 
 
 def parse_policy(fields: Fields) -> LogPolicy:

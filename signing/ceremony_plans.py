@@ -1,0 +1,244 @@
+"""Planning a ceremony: what the next root, targets and registrar shall say, nothing signed yet.
+
+The plan needs no key. Whoever makes it cannot smuggle anything in: every keyholder's machine
+reads the bytes again and says in words what they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tuf.api.metadata import Role, Root, Targets
+
+from .authority_updates import verify_below, verify_root_chain
+from .ceremony import Ceremony, Change, payload_of
+from .ceremony_rules import check_ceremony, check_quorum
+from .errors import ConflictError, VerificationError
+from .keys import PublicKey
+from .role_edits import delegate
+from .roles import EXPIRY, MAX_THRESHOLD, delegations_in, keys_of_root, parse_root, parse_targets
+from .tlog.policy import LogPolicy, policy_of, set_policy
+
+OFFLINE = ("root", "targets", "registrar")
+ONLINE = ("snapshot", "timestamp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySet:
+    """``threshold`` of ``keys`` sign for a role."""
+
+    keys: tuple[PublicKey, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The authority's signed metadata as it is now: all roots, current targets and registrar."""
+
+    roots: tuple[bytes, ...]
+    targets: bytes
+    registrar: bytes
+
+    def verify(self, fingerprint: str | None) -> Root:
+        """The current root, after establishing that everything follows from the first one.
+
+        Raises:
+            VerificationError: a broken chain, or not from the root with ``fingerprint``.
+        """
+        root = verify_root_chain(self.roots, fingerprint)
+        verify_below(root, self.targets, self.registrar)
+        return root
+
+    def key_set(self, role: str) -> KeySet:
+        """Who signs for ``role`` now."""
+        if role == "registrar":
+            found = delegations_in(parse_targets(self.targets, "targets").signed)[role]
+            return KeySet(keys=found.keys, threshold=found.threshold)
+        root = parse_root(self.roots[-1]).signed
+        return KeySet(keys=keys_of_root(root, role), threshold=root.roles[role].threshold)
+
+
+def check_key_set(role: str, keys: KeySet, *, dev: bool) -> KeySet:
+    """Establishes that the threshold can be met, no key is there twice, and a root's quorum
+    survives a loss.
+
+    Raises:
+        VerificationError: ``quorum-unsafe``.
+    """
+    count = len(keys.keys)
+    if len(set(keys.keys)) != count:
+        raise VerificationError("quorum-unsafe", f"{role} keys", "each key once", "one twice")
+    if not 1 <= keys.threshold <= min(count, MAX_THRESHOLD):
+        raise VerificationError(
+            "quorum-unsafe", f"{role} keys", f"a threshold from 1 to {count}", keys.threshold
+        )
+    if role == "root":
+        check_quorum(count, keys.threshold, dev=dev)
+    return keys
+
+
+def edit_key_set(
+    role: str,
+    current: KeySet,
+    *,
+    add: Sequence[PublicKey] = (),
+    remove: Sequence[str] = (),
+    threshold: int | None = None,
+) -> KeySet:
+    """``current`` with keys added, keys removed (by the beginning of their id, 8 digits at
+    least) and another threshold.
+
+    Raises:
+        VerificationError: a key to remove that is not there, or stands for several
+            (``key-unlisted``); a key to add that is there (``quorum-unsafe``).
+    """
+    keys = list(current.keys)
+    for wanted in remove:
+        found = [key for key in keys if len(wanted) >= 8 and key.keyid.startswith(wanted)]
+        if len(found) != 1:
+            listed = ", ".join(key.keyid[:12] for key in keys)
+            raise VerificationError(
+                "key-unlisted", f"{role} keys", f"one of {listed} (8 digits at least)", wanted
+            )
+        keys.remove(found[0])
+    keys += add
+    wanted_threshold = current.threshold if threshold is None else threshold
+    return KeySet(keys=tuple(keys), threshold=wanted_threshold)
+
+
+def plan_first(
+    now: datetime,
+    *,
+    root: KeySet,
+    targets: KeySet,
+    registrar: KeySet,
+    snapshot: PublicKey,
+    timestamp: PublicKey,
+    log: LogPolicy | None = None,
+    dev: bool = False,
+) -> Ceremony:
+    """The first root of a new authority, with its targets and registrar roles.
+
+    Raises:
+        VerificationError: ``quorum-unsafe``, or a key that is online and offline at once
+            (``root-form``).
+    """
+    sets = {"root": root, "targets": targets, "registrar": registrar}
+    for role, keys in sets.items():
+        check_key_set(role, keys, dev=dev)
+    sets |= {
+        "snapshot": KeySet(keys=(snapshot,), threshold=1),
+        "timestamp": KeySet(keys=(timestamp,), threshold=1),
+    }
+    signed = Root(version=1, expires=_expiry(now, "root"), consistent_snapshot=True)
+    for role in ("root", "targets", *ONLINE):
+        signed.roles[role] = Role([], 1)
+        _set_keys(signed, role, sets[role])
+    first = Targets(version=1, expires=_expiry(now, "targets"))
+    delegate(first, "registrar", registrar.keys, registrar.threshold)
+    set_policy(first, log)
+    empty = Targets(version=1, expires=_expiry(now, "registrar"))
+    return _checked(
+        Ceremony(
+            roots=(),
+            targets=None,
+            registrar=None,
+            changes=(_change("root", signed), _change("targets", first), _change(
+                "registrar", empty)),
+        ),
+        now,
+        dev=dev,
+    )  # fmt: skip
+
+
+def plan_next(
+    chain: Chain,
+    now: datetime,
+    *,
+    keys: dict[str, KeySet],
+    renew: Collection[str] = (),
+    log: LogPolicy | None = None,
+    dev: bool = False,
+) -> Ceremony:
+    """The ceremony that gives each role of ``keys`` these keys, those of ``renew`` a fresh expiry,
+    and names the public ``log`` with its witnesses where that is given. A role whose own keys
+    change is signed anew, in the same ceremony.
+
+    Raises:
+        VerificationError: a broken chain, ``quorum-unsafe`` or ``root-form``.
+        ConflictError: nothing would change (``nothing-changes``).
+    """
+    chain.verify(None)
+    changed = {role: wanted for role, wanted in keys.items() if wanted != chain.key_set(role)}
+    for role, wanted in changed.items():
+        check_key_set(role, wanted, dev=dev)
+    new_log = log is not None and log != policy_of(chain.targets)
+    if not changed and not renew and not new_log:
+        raise ConflictError(
+            "nothing-changes", "nothing would change: these are the keys that sign now"
+        )
+    changes = []
+    if "root" in renew or changed.keys() & {"root", "targets", *ONLINE}:
+        signed = parse_root(chain.roots[-1]).signed
+        _next(signed, now, "root")
+        for role in changed.keys() & {"root", "targets", *ONLINE}:
+            _set_keys(signed, role, changed[role])
+        changes.append(_change("root", signed))
+    if "targets" in renew or new_log or changed.keys() & {"targets", "registrar"}:
+        targets = parse_targets(chain.targets, "targets").signed
+        _next(targets, now, "targets")
+        if "registrar" in changed:
+            _set_keys(targets, "registrar", changed["registrar"])
+        if new_log:
+            set_policy(targets, log)
+        changes.append(_change("targets", targets))
+    if "registrar" in renew or "registrar" in changed:
+        registrar = parse_targets(chain.registrar, "registrar").signed
+        _next(registrar, now, "registrar")
+        changes.append(_change("registrar", registrar))
+    return _checked(
+        Ceremony(
+            roots=chain.roots,
+            targets=chain.targets,
+            registrar=chain.registrar,
+            changes=tuple(changes),
+        ),
+        now,
+        dev=dev,
+    )
+
+
+def _checked(ceremony: Ceremony, now: datetime, *, dev: bool) -> Ceremony:
+    """Refused here is better than refused by five keyholders in a room."""
+    check_ceremony(ceremony, now, fingerprint=None, dev=dev)
+    return ceremony
+
+
+def _next(signed: Root | Targets, now: datetime, role: str) -> None:
+    signed.version += 1
+    signed.expires = _expiry(now, role)
+
+
+def _set_keys(signed: Root | Targets, role: str, wanted: KeySet) -> None:
+    if isinstance(signed, Root):
+        delegated: Role = signed.roles[role]
+    else:
+        assert signed.delegations is not None
+        assert signed.delegations.roles is not None
+        delegated = signed.delegations.roles[role]
+    new = {key.keyid for key in wanted.keys}
+    for keyid in [keyid for keyid in delegated.keyids if keyid not in new]:
+        signed.revoke_key(keyid, role)
+    for key in wanted.keys:
+        signed.add_key(key.tuf, role)
+    delegated.threshold = wanted.threshold
+
+
+def _change(role: str, signed: Root | Targets) -> Change:
+    return Change(role=role, payload=payload_of(signed), signatures={})
+
+
+def _expiry(now: datetime, role: str) -> datetime:
+    return (now + EXPIRY[role]).replace(microsecond=0)
