@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from signing.keys import PrivateKey, load_private_key
-from signing.tlog.note import NoteKey
 from storage import LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
@@ -20,6 +18,7 @@ from .services.clock import Clock
 from .services.locks import FolderLock
 from .services.log import TransparencyLog
 from .services.log_files import LogFiles, why_rewound
+from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
 from .services.publication import Publication
@@ -71,7 +70,9 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     audit = Audit(database, clock)
     keys = KeyRing(folder.keys)
     _require_keys(keys)
-    log = TransparencyLog(*read_log_key(folder), clock)
+    log_keys = LogKeys(folder.keys)
+    log_keys.verifiers()  # says now what cannot be read
+    log = TransparencyLog(log_keys, clock)
     log.attach(database.writing)
     publication = Publication(
         database=database,
@@ -81,7 +82,7 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         clock=clock,
         lock=FolderLock(folder.locks / "publish.lock"),
         log=LogFiles(database, tree, clock, _witnesses(folder, settings, database).cosign),
-        log_key=log.verifier,
+        log_keys=log_keys,
         rewound=why_rewound(database, tree),
     )
     return Registry(
@@ -119,25 +120,6 @@ def _require_keys(keys: KeyRing) -> None:
             f"{keys.folder}: expected snapshot.pem and timestamp.pem, found no "
             f"{' or '.join(missing)} key{why}",
         )
-
-
-def read_log_key(folder: DataFolder) -> tuple[str, PrivateKey]:
-    """The log's name and private key.
-
-    The name stands in ``log.vkey`` beside the key: whoever changed it would begin another log.
-    """
-    try:
-        key = load_private_key((folder.keys / "log.pem").read_bytes())
-        public = NoteKey.parse((folder.keys / "log.vkey").read_text("utf-8").strip(), "log.vkey")
-    except OSError as error:
-        raise RegistryError(
-            "keys-missing",
-            f"{folder.keys}: expected log.pem and log.vkey, found neither or no permission "
-            f"({error.strerror})",
-        ) from error
-    if public.public != key.public:
-        raise RegistryError("keys-missing", f"{folder.keys}: log.vkey does not belong to log.pem")
-    return public.name, key
 
 
 def _witnesses(folder: DataFolder, settings: Settings, database: Database) -> Witnesses:

@@ -14,7 +14,7 @@ from signing.ceremony_signing import add_signature, finish, merge_ceremonies
 from signing.ceremony_words import Described, describe, follows_from
 from signing.roles import parse_root, role_version
 from signing.tlog.note import COSIGNATURE
-from signing.tlog.policy import parse_keys, policy_of, with_witnesses
+from signing.tlog.policy import LogPolicy, parse_keys, policy_of, with_witnesses
 
 from ..context import Context
 from ..errors import ForgeError, UsageError
@@ -83,7 +83,8 @@ def rotate(
 ) -> Ceremony:
     """Plan other keys for ``roles``, from the authority's metadata in ``folder``."""
     chain = read_chain(folder)
-    plan = plan_next(chain, context.now, keys=_new_keys(chain, roles, edit), dev=dev)
+    keys = _new_keys(chain, roles, edit)
+    plan = plan_next(chain, context.now, keys=keys, log=_new_log(chain, edit), dev=dev)
     create_ceremony(out, plan)
     return plan
 
@@ -109,6 +110,13 @@ def _new_keys(chain: Chain, roles: Sequence[str], edit: Edit) -> dict[str, KeySe
         fresh = read_online_keys(edit.online_keys)
         wanted |= {role: KeySet(keys=(getattr(fresh, role),), threshold=1) for role in online}
     return wanted
+
+
+def _new_log(chain: Chain, edit: Edit) -> LogPolicy | None:
+    """The log with the fresh key that came along with the server's other keys."""
+    policy = policy_of(chain.targets)
+    fresh = None if edit.online_keys is None else read_online_keys(edit.online_keys).log
+    return None if policy is None or fresh is None else replace(policy, keys=fresh.keys)
 
 
 def name_log(

@@ -256,5 +256,7 @@ class LogView:
 
     @property
     def _folder(self) -> Path:
-        """One folder for each log: the authority may begin a new one under another name."""
-        return self.state / "log" / sha256(self.policy.origin.encode()).hexdigest()[:16]
+        """One folder for each set of keys that the authority names: what a thief of the log's key
+        showed does not count any more once the authority has named another."""
+        names = "\n".join(sorted(key.vkey for key in self.policy.keys))
+        return self.state / "log" / sha256(names.encode()).hexdigest()[:16]

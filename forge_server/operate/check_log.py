@@ -42,7 +42,7 @@ def _check_checkpoints(registry: Registry, session: Session) -> Iterator[str]:
     """Each checkpoint ever signed is one of this very tree."""
     for row in session.scalars(select(LogCheckpoint).order_by(LogCheckpoint.size)):
         try:
-            checkpoint = open_checkpoint(row.note, [registry.log.verifier], ()).checkpoint
+            checkpoint = open_checkpoint(row.note, registry.log.keys.verifiers(), ()).checkpoint
         except SigningError as error:
             yield f"log: checkpoint {row.size}: {error.message}"
             continue

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from signing.keys import generate_key
 from signing.roles import keys_of_root, parse_root
+from signing.tlog.checkpoint import log_key
+from signing.tlog.policy import policy_of
 from storage.durable import replace_durably
 
 from ..services.callers import OPERATOR
@@ -39,7 +41,12 @@ def new_online_keys(registry: Registry) -> tuple[KeyRow, ...]:
         write_private(path, key.to_pem(None))
         public[role] = key.public.pem.decode()
         rows.append(KeyRow(role=role, keyid=key.public.keyid, path=path, listed=False))
-    public["log"] = registry.log.verifier.vkey  # the log keeps its key
+    fresh = generate_key("ed25519")
+    log = log_key(registry.log.keys.origin, fresh)  # the log keeps its name
+    path = registry.folder.keys / f"log-{fresh.public.keyid[:12]}.pem"
+    write_private(path, fresh.to_pem(None))
+    public["log"] = log.vkey
+    rows.append(KeyRow(role="log", keyid=fresh.public.keyid, path=path, listed=False))
     text = json.dumps(public, indent=2) + "\n"
     replace_durably(registry.folder.online_keys, text.encode("ascii"))
     with registry.database.write() as session:
@@ -52,7 +59,12 @@ def list_online_keys(registry: Registry) -> Iterator[KeyRow]:
     """Every key that is held, and whether the current root lists it."""
     with registry.database.read() as session:
         root = current_role(session, "root")
+        targets = current_role(session, "targets")
     for role in ONLINE_ROLES:
         listed = () if root is None else keys_of_root(parse_root(root).signed, role)
         for path, key in registry.publication.keys.files(role).items():
             yield KeyRow(role=role, keyid=key.public.keyid, path=path, listed=key.public in listed)
+    policy = None if targets is None else policy_of(targets)
+    named = () if policy is None else [key.public for key in policy.keys]
+    for path, key in registry.log.keys.files().items():
+        yield KeyRow(role="log", keyid=key.public.keyid, path=path, listed=key.public in named)

@@ -20,15 +20,14 @@ from typing import Final
 from sqlalchemy import event, func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from signing.keys import PrivateKey
-from signing.tlog.checkpoint import Checkpoint, log_key, sign_checkpoint
+from signing.tlog.checkpoint import Checkpoint
 from signing.tlog.entries import Entry, role_entry
 from signing.tlog.merkle import HASH_BYTES, Node, ReadNodes, leaf_hash, root_of
-from signing.tlog.note import NoteKey
 from signing.tlog.tiles import ENTRIES, WIDTH, Tile, nodes_from, pack_entries, tile_root, tiles_for
 
 from ..db.models import LogCheckpoint, LogEntry, LogHash
 from .clock import Clock
+from .log_keys import LogKeys
 
 # Of the audit events those that the world may hold the registry to. Accounts and tokens are not
 # among them: they name persons.
@@ -50,17 +49,11 @@ _SIZE: Final = "log size"  # in the info of a session: the size with what it app
 
 @dataclass(frozen=True, slots=True)
 class TransparencyLog:
-    """The log called ``origin``. ``attach`` makes every writing transaction seal what it
+    """The log that ``keys`` sign for. ``attach`` makes every writing transaction seal what it
     appended."""
 
-    origin: str
-    key: PrivateKey
+    keys: LogKeys
     clock: Clock
-
-    @property
-    def verifier(self) -> NoteKey:
-        """The log's public side."""
-        return log_key(self.origin, self.key)
 
     def attach(self, writing: sessionmaker[Session]) -> None:
         """From now on a commit of ``writing`` signs a checkpoint when leaves were appended."""
@@ -71,9 +64,9 @@ class TransparencyLog:
         if size is None:
             return
         checkpoint = Checkpoint(
-            origin=self.origin, size=size, root=root_of(size, hash_reader(session, size))
+            origin=self.keys.origin, size=size, root=root_of(size, hash_reader(session, size))
         )
-        note = sign_checkpoint(checkpoint, self.key).to_bytes()
+        note = self.keys.sign(checkpoint).to_bytes()
         session.add(LogCheckpoint(size=size, note=note, created_at=self.clock()))
         session.flush()
 

@@ -24,7 +24,6 @@ from sqlalchemy.orm import Session
 from signing.keys import PrivateKey
 from signing.role_edits import sign_snapshot, sign_timestamp
 from signing.roles import EXPIRY, parse_signed
-from signing.tlog.note import NoteKey
 from signing.tlog.policy import policy_of
 from storage import BlobStore, PublishedTree
 
@@ -33,6 +32,7 @@ from ..db.models import Component, MetadataVersion, Release
 from .clock import Clock
 from .locks import FolderLock
 from .log_files import LogFiles
+from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
 from .rolebook import add_role, current_role, current_row, head_version, head_versions
 
@@ -65,7 +65,7 @@ class Publication:
     clock: Clock
     lock: FolderLock
     log: LogFiles
-    log_key: NoteKey
+    log_keys: LogKeys
     rewound: str | None = None  # why the database is not the newest one, at the start
 
     @property
@@ -78,11 +78,13 @@ class Publication:
 
     def _why_no_log(self, targets: bytes | None) -> str | None:
         policy = None if targets is None else policy_of(targets)
-        if policy is None or self.log_key in policy.keys:
+        held = self.log_keys.verifiers()
+        if policy is None or any(key in policy.keys for key in held):
             return None
         return (
-            f"its log key {self.log_key.vkey} is not among those that the targets role names "
-            f"({', '.join(key.vkey for key in policy.keys)})"
+            "its log key is not among those that the targets role names (expected one of "
+            f"{', '.join(key.vkey for key in policy.keys)}, "
+            f"found {', '.join(key.vkey for key in held)})"
         )
 
     def require_writable(self) -> None:

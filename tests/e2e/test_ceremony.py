@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 from live_registry import BIN, LiveRegistry
+from log_builders import Log, NamedKey
 from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey, load_private_key
 from signing.role_edits import sign_snapshot, sign_timestamp
+from signing.tlog.tiles import ENTRIES, parse_entries, tiles_of
 
 NO_NETWORK = """
 import socket, sys
@@ -338,7 +340,7 @@ def survive_a_thief(nation: Nation) -> None:
     live, client = nation.live, nation.people["client"]
     old = {
         role: load_private_key((live.data / "keys" / f"{role}.pem").read_bytes())
-        for role in ("snapshot", "timestamp")
+        for role in ("snapshot", "timestamp", "log")
     }
     thief = loot(live.data / "public", old)
     with StaticServer(thief) as server:
@@ -372,10 +374,10 @@ def survive_a_thief(nation: Nation) -> None:
 
 def loot(public: Path, keys: Mapping[str, PrivateKey]) -> dict[str, Answer]:
     """Everything that the registry publishes, announced from the far future by ``keys``."""
+    paths = [path.relative_to(public).as_posix() for path in public.rglob("*") if path.is_file()]
     served: dict[str, Answer] = {
-        f"/tuf/{path.relative_to(public).as_posix()}": path.read_bytes()
-        for path in public.rglob("*")
-        if path.is_file()
+        f"/{'' if path.startswith('log/') else 'tuf/'}{path}": (public / path).read_bytes()
+        for path in paths
     }
     newest: dict[str, int] = {}
     for path in public.glob("*.json"):
@@ -385,8 +387,22 @@ def loot(public: Path, keys: Mapping[str, PrivateKey]) -> dict[str, Answer]:
     now, future = datetime.now(UTC), 2**31 - 1
     snapshot = sign_snapshot(newest, future, keys["snapshot"], now)
     served[f"/tuf/{future}.snapshot.json"] = snapshot
-    served["/tuf/timestamp.json"] = sign_timestamp(snapshot, future, keys["timestamp"], now)
-    return served
+    log = Log()
+    checkpoint = (public / "log" / "checkpoint").read_text()
+    log.key, log.key.key = NamedKey(checkpoint.split("\n")[0]), keys["log"]
+    log.add(*every_entry(public / "log", int(checkpoint.split("\n")[1])))
+    number = log.add_role("snapshot", future, snapshot)
+    served["/tuf/timestamp.json"] = sign_timestamp(snapshot, future, keys["timestamp"], now, number)
+    return served | log.files(now)
+
+
+def every_entry(folder: Path, size: int) -> list[bytes]:
+    bundles = [tile for tile in tiles_of(size) if tile.level == ENTRIES]
+    return [
+        entry
+        for tile in bundles
+        for entry in parse_entries((folder / tile.path).read_bytes(), tile)
+    ]
 
 
 def visit(nation: Nation, url: str) -> subprocess.CompletedProcess[str]:
