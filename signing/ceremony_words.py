@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tuf.api.metadata import Root, Targets
 
@@ -109,18 +109,29 @@ def _delegation_lines(signed: Targets, current: bytes | None) -> list[str]:
         if old is None:
             lines += _all_new(f"{name} is signed by", now.keys, now.threshold)
         elif _same(old, now):
-            same += 1
+            same += old.profile == now.profile
         else:
             lines += _differences(
                 f"{name} is signed by", now.keys, now.threshold, old.keys, old.threshold
             )
-        if now.profile is not None and (old is None or old.profile != now.profile):
-            lines.append(f"  {name} is {now.profile.display_name} ({now.profile.kind})")
+        lines += _profile_lines(name, now, old)
     if same:
         lines.append(f"{same} name(s) as before, with their keys")
     if not after:
         lines.append("names nobody yet")
     return lines
+
+
+def _profile_lines(name: str, now: Delegation, old: Delegation | None) -> list[str]:
+    """Every field of the profile that is new or other, whatever fields profiles have."""
+    before = None if old is None else old.profile
+    if now.profile is None:
+        return [] if before is None else [f"{name}: no profile any more"]
+    return [
+        f"{name}: {field.name} is {getattr(now.profile, field.name)!r}"
+        for field in fields(now.profile)
+        if before is None or getattr(before, field.name) != getattr(now.profile, field.name)
+    ]
 
 
 def _same(one: Delegation, other: Delegation) -> bool:
