@@ -98,7 +98,8 @@ def init(folder: Path, dev: bool, log_origin: str | None) -> None:
     keys = folder / "online-keys.json"
     click.echo(f"its keys   {keys}   (public, for the authority)")
     click.echo("\nnext, where the authority's keys shall be:", err=True)
-    click.echo(f"  forge authority init A --online-keys {keys}", err=True)
+    click.echo(f"  forge authority plan-first … --online-keys {keys}   (k of n people)", err=True)
+    click.echo(f"  forge authority init A --online-keys {keys}   (one, to try it)", err=True)
     click.echo("and then here:", err=True)
     click.echo(f"  forge-server adopt {folder} A/metadata", err=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tuf.api.metadata import Root, Targets
 
@@ -112,13 +112,12 @@ def _delegation_lines(signed: Targets, current: bytes | None) -> list[str]:
         if old is None:
             lines += _all_new(f"{name} is signed by", now.keys, now.threshold)
         elif _same(old, now):
-            same += 1
+            same += old.profile == now.profile
         else:
             lines += _differences(
                 f"{name} is signed by", now.keys, now.threshold, old.keys, old.threshold
             )
-        if now.profile is not None and (old is None or old.profile != now.profile):
-            lines.append(f"  {name} is {now.profile.display_name} ({now.profile.kind})")
+        lines += _profile_lines(name, now, old)
     if same:
         lines.append(f"{same} name(s) as before, with their keys")
     if not after:
@@ -140,6 +139,18 @@ def _log_lines(signed: Targets, current: bytes | None) -> list[str]:
         lines[0] += f" (was {before.quorum} of {len(before.witnesses)})"
     lines += [f"  - {key.vkey}   no longer" for key in old if key not in new]
     return lines + [f"  + {key.vkey}" + ("" if key in old else "   new") for key in new]
+
+
+def _profile_lines(name: str, now: Delegation, old: Delegation | None) -> list[str]:
+    """Every field of the profile that is new or other, whatever fields profiles have."""
+    before = None if old is None else old.profile
+    if now.profile is None:
+        return [] if before is None else [f"{name}: no profile any more"]
+    return [
+        f"{name}: {field.name} is {getattr(now.profile, field.name)!r}"
+        for field in fields(now.profile)
+        if before is None or getattr(before, field.name) != getattr(now.profile, field.name)
+    ]
 
 
 def _same(one: Delegation, other: Delegation) -> bool:

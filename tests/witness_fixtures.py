@@ -91,9 +91,10 @@ class LiveWitness:
         self.start()
         return self
 
-    def start(self) -> None:
+    def start(self, port: int | None = None) -> None:
+        """Starts it on ``port``, or on a free one."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+            self.port = port or probe.getsockname()[1]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / "forge-witness"), "run", str(self.folder), "--port", str(self.port)],

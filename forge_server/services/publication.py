@@ -29,6 +29,7 @@ from storage import BlobStore, PublishedTree
 
 from ..db.engine import Database
 from ..db.models import Component, MetadataVersion, Release
+from ..errors import RegistryError
 from .clock import Clock
 from .locks import FolderLock
 from .log_files import LogFiles
@@ -70,10 +71,27 @@ class Publication:
 
     @property
     def read_only(self) -> str | None:
-        """Why nothing can be signed under the root as it is now; None when all is well."""
+        """Why nothing can be signed under the roles as they are now; None when all is well."""
         with self.database.read() as session:
-            root = current_role(session, "root")
-            targets = current_role(session, "targets")
+            return self._why_read_only(session)
+
+    def require_writable(self) -> None:
+        """Raises RegistryError (``read-only``) when the server cannot sign."""
+        with self.database.read() as session:
+            self._keys(session)
+
+    def can_sign(self, session: Session) -> bool:
+        """Whether the server holds the keys that the roles in this transaction list."""
+        return self._why_read_only(session) is None
+
+    def _keys(self, session: Session) -> OnlineKeys:
+        reason = self._why_read_only(session)
+        if reason is not None:
+            raise RegistryError("read-only", reason)
+        return self.keys.choose(current_role(session, "root"))
+
+    def _why_read_only(self, session: Session) -> str | None:
+        root, targets = current_role(session, "root"), current_role(session, "targets")
         return self.keys.why_read_only(root) or self._why_no_log(targets) or self.rewound
 
     def _why_no_log(self, targets: bytes | None) -> str | None:
@@ -86,18 +104,6 @@ class Publication:
             f"{', '.join(key.vkey for key in policy.keys)}, "
             f"found {', '.join(key.vkey for key in held)})"
         )
-
-    def require_writable(self) -> None:
-        """Raises RegistryError (``read-only``) when the server cannot sign."""
-        with self.database.read() as session:
-            self._keys(session)
-
-    def can_sign(self, session: Session) -> bool:
-        """Whether the server holds the keys that the root in this transaction lists."""
-        return self.keys.why_read_only(current_role(session, "root")) is None
-
-    def _keys(self, session: Session) -> OnlineKeys:
-        return self.keys.choose(current_role(session, "root"))
 
     def announce(self, session: Session) -> int:
         """Signs the snapshot of the roles as they are in this transaction, and its timestamp.

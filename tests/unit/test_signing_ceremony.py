@@ -547,6 +547,29 @@ class TestWords:
         assert "minds-lab is signed by 1 of 4 keys (was 2 of 3)" in stolen.lines
         assert f"  + {STRANGER.public.keyid}   new" in stolen.lines
 
+    def test_a_changed_profile_is_said(self) -> None:
+        world = World()
+        world.add_org("minds-lab")
+        chain = Chain(
+            roots=(world.root,), targets=world.roles["targets"], registrar=world.roles["registrar"]
+        )
+        plan = plan_next(chain, NOW, keys={}, renew=["registrar"], dev=True)
+
+        def rename(signed: Any) -> None:
+            fields = signed.delegations.roles["minds-lab"].unrecognized_fields
+            fields["forge"] = {**fields["forge"], "display_name": "Ministry of Finance"}
+
+        (renamed,) = describe(edited(plan, "registrar", rename))
+        assert "minds-lab: display_name is 'Ministry of Finance'" in renamed.lines
+        assert not [line for line in renamed.lines if "as before" in line]
+
+        def strip(signed: Any) -> None:
+            signed.delegations.roles["minds-lab"].unrecognized_fields.clear()
+
+        assert (
+            "minds-lab: no profile any more" in describe(edited(plan, "registrar", strip))[0].lines
+        )
+
     def test_progress(self) -> None:
         plan = swapped()
         half = signed(plan, *HOLDERS[1:3], mark=MARK)

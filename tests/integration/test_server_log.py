@@ -1,0 +1,333 @@
+"""The registry's public log: appended with every change, signed once for each size, witnessed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from log_builders import NamedKey
+from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from static_server import StaticServer
+from witness_fixtures import LiveWitness
+
+from forge_server.app import create_app
+from forge_server.db.models import LogCheckpoint, LogEntry
+from forge_server.errors import RegistryError
+from forge_server.operate.check import check_registry
+from forge_server.services.log import append, log_size
+from forge_server.witness.memory import WitnessFolder
+from signing.role_edits import sign_role
+from signing.roles import parse_targets
+from signing.tlog.audit import Auditor
+from signing.tlog.checkpoint import cosign, open_checkpoint
+from signing.tlog.entries import Entry, parse_entry
+from signing.tlog.note import NoteKey, NoteSignature, parse_note
+from signing.tlog.policy import LogPolicy, set_policy, with_witnesses
+
+__all__ = ["_fresh_registry", "client", "sara", "world"]
+
+
+def entries(world: World) -> list[Entry]:
+    with world.registry.database.read() as session:
+        leaves = session.scalars(select(LogEntry.entry).order_by(LogEntry.number)).all()
+    return [parse_entry(leaf) for leaf in leaves]
+
+
+def acts(world: World) -> list[tuple[str, str]]:
+    return [(entry.act, entry.subject) for entry in entries(world) if entry.act != "role"]
+
+
+def published(world: World) -> bytes:
+    return (world.root / "public" / "log" / "checkpoint").read_bytes()
+
+
+class TestWhatIsLogged:
+    def test_every_version_of_every_role(self, world: World, sara: Client) -> None:
+        sara.publish(world.release(version="1.0.0"))
+        heads = Auditor()
+        with world.registry.database.read() as session:
+            leaves = session.scalars(select(LogEntry.entry).order_by(LogEntry.number)).all()
+        assert list(heads.add(leaves))
+        assert heads.problems == []
+        for role in ("root", "targets", "registrar", ORG, f"{ORG}.my-model", "snapshot"):
+            assert heads.heads[role] >= 1, role
+        assert heads.heads["timestamp"] == heads.heads["snapshot"]
+
+    def test_acts_with_names_and_digests_and_no_persons(self, world: World, sara: Client) -> None:
+        built = world.release(version="1.0.0")
+        sara.publish(built)
+        world.user("omar")
+        sara.call("PUT", f"/api/v1/organisations/{ORG}/members/omar", {"role": "reader"})
+        assert acts(world) == [
+            ("organisation.apply", ORG),
+            ("organisation.approve", ORG),
+            ("release.publish", f"{ORG}/my-model==1.0.0"),
+            ("member.set", ORG),
+        ]
+        release = next(entry for entry in entries(world) if entry.act == "release.publish")
+        assert release.sha256 == built.manifest.digest
+        with world.registry.database.read() as session:
+            leaves = b"".join(session.scalars(select(LogEntry.entry)))
+        assert b"omar" not in leaves
+        assert b"sara" not in leaves
+
+    def test_what_was_rolled_back_is_not_in_the_log(self, world: World) -> None:
+        before = entries(world)
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            world.registry.database.write() as session,
+        ):
+            append(session, before[0])
+            raise ZeroDivisionError
+        assert entries(world) == before
+        assert check_registry(world.registry, deep=True).problems == ()
+
+
+class TestCheckpoints:
+    def test_one_for_each_transaction_and_never_two_of_a_size(self, world: World) -> None:
+        with world.registry.database.read() as session:
+            size = log_size(session)
+            before = session.scalars(select(LogCheckpoint.size)).all()
+        at = world.clock()
+        with world.registry.database.write() as session:
+            for number in range(300):
+                append(session, Entry(act="test", subject=str(number), at=at))
+        with world.registry.database.read() as session:
+            after = session.scalars(select(LogCheckpoint.size)).all()
+        assert sorted(set(after) - set(before)) == [size + 300]
+        with (
+            pytest.raises(IntegrityError),
+            world.registry.database.write() as session,
+        ):
+            session.add(LogCheckpoint(size=size, note=b"another", created_at=at))
+
+    def test_an_older_database_makes_the_server_read_only(self, world: World, sara: Client) -> None:
+        world.close()
+        old = (world.root / "registry.db").read_bytes()
+        client = Client(create_app(world.registry).test_client(), sara.token)
+        client.publish(world.release(version="1.0.0"))
+        world.close()
+        for name in ("registry.db-wal", "registry.db-shm"):
+            (world.root / name).unlink(missing_ok=True)
+        (world.root / "registry.db").write_bytes(old)
+        registry = world.reopen()
+        assert registry.publication.read_only is not None
+        assert "older than what the world has seen" in registry.publication.read_only
+        client = Client(create_app(registry).test_client(), sara.token)
+        client.put_blobs(world.release(version="2.0.0"))
+        client.post(
+            "/api/v1/releases", world.release(version="2.0.0").body(), code="read-only", expect=503
+        )
+
+    def test_many_threads_one_history(self, world: World) -> None:
+        at = world.clock()
+
+        def work(name: int) -> None:
+            for number in range(20):
+                with world.registry.database.write() as session:
+                    append(session, Entry(act="test", subject=f"{name}-{number}", at=at))
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        world.registry.publication.materialise()
+        assert len([entry for entry in entries(world) if entry.act == "test"]) == 160
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_two_processes_one_history(self, world: World) -> None:
+        """Both append and both publish; what is published never goes back."""
+        world.close()
+        children = []
+        for name in range(2):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    registry = world.registry
+                    for number in range(25):
+                        with registry.database.write() as session:
+                            entry = Entry(act="test", subject=f"{name}-{number}", at=world.clock())
+                            append(session, entry)
+                        registry.publication.materialise()
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        for child in children:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        world.registry.publication.materialise()
+        assert len([entry for entry in entries(world) if entry.act == "test"]) == 50
+        assert check_registry(world.registry, deep=True).problems == ()
+
+
+def cosign_as(text: str, stranger: NamedKey, institute: NoteKey) -> bytes:
+    """A cosignature line with the institute's name and key id, made with another key."""
+    line = cosign(text, stranger.name, stranger.key, datetime.now(UTC))
+    return NoteSignature(name=institute.name, key_id=institute.key_id, data=line.data).line.encode()
+
+
+@pytest.fixture
+def institutes(tmp_path: Path, world: World) -> Iterator[list[LiveWitness]]:
+    """Three witnesses that know the registry's log, running."""
+    running = []
+    with contextlib.ExitStack() as stack:
+        for number in range(3):
+            key = NamedKey(f"witness{number}.example")
+            folder = WitnessFolder.create(
+                tmp_path / key.name, key.name, key.key, key.key.to_pem(None)
+            )
+            folder.add_log(world.registry.log.keys.verifiers()[0].vkey)
+            running.append(stack.enter_context(LiveWitness(tmp_path / key.name)))
+            running[-1].verifier = key.as_witness  # type: ignore[attr-defined]
+        yield running
+
+
+def keys_of(institutes: list[LiveWitness]) -> list[NoteKey]:
+    return [each.verifier for each in institutes]  # type: ignore[attr-defined]
+
+
+def require_witnesses(world: World, institutes: list[LiveWitness]) -> None:
+    """The authority names the witnesses, 2 of 3, and the operator says where they are."""
+    lines = [
+        f'"{key.vkey} http://127.0.0.1:{live.port}"'
+        for key, live in zip(keys_of(institutes), institutes, strict=True)
+    ]
+    settings = f"witnesses = [{', '.join(lines)}]\nwitness_timeout_seconds = 2\n"
+    (world.root / "server.toml").write_text(settings)
+    world.reopen()
+    targets = parse_targets(world.registry.roles.current("targets"), "targets").signed
+    targets.version += 1
+    policy = LogPolicy(keys=tuple(world.registry.log.keys.verifiers()))
+    set_policy(targets, with_witnesses(policy, keys_of(institutes), None))
+    signed = sign_role(targets, [world.authority_key("targets")])
+    api = Client(create_app(world.registry).test_client(), None)
+    api.post("/api/v1/roles", {"roles": {"targets": signed.decode()}}, expect=200)
+
+
+class TestWitnesses:
+    def test_every_checkpoint_is_cosigned(
+        self, world: World, sara: Client, institutes: list[LiveWitness]
+    ) -> None:
+        require_witnesses(world, institutes)
+        client = Client(create_app(world.registry).test_client(), sara.token)
+        client.publish(world.release(version="1.0.0"))
+        logs = world.registry.log.keys.verifiers()
+        signed = open_checkpoint(published(world), logs, keys_of(institutes))
+        assert len(signed.witnesses) == 3
+
+    def test_one_that_is_away_is_done_without(
+        self, world: World, sara: Client, institutes: list[LiveWitness]
+    ) -> None:
+        require_witnesses(world, institutes)
+        institutes[0].kill()
+        client = Client(create_app(world.registry).test_client(), sara.token)
+        client.publish(world.release(version="1.0.0"))
+        logs = world.registry.log.keys.verifiers()
+        signed = open_checkpoint(published(world), logs, keys_of(institutes))
+        assert set(signed.witnesses) == {key.name for key in keys_of(institutes)[1:]}
+
+    def test_without_a_quorum_the_world_stays_where_it_was(
+        self, world: World, sara: Client, institutes: list[LiveWitness]
+    ) -> None:
+        require_witnesses(world, institutes)
+        client = Client(create_app(world.registry).test_client(), sara.token)
+        stamp = (world.root / "public" / "timestamp.json").read_bytes()
+        seen = published(world)
+        for live in institutes[:2]:
+            live.kill()
+        built = world.release(version="1.0.0")
+        client.put_blobs(built)
+        answer = client.post("/api/v1/releases", built.body(), code="witnesses-missing", expect=503)
+        assert "2 of 3" in answer["detail"]
+        assert published(world) == seen
+        assert (world.root / "public" / "timestamp.json").read_bytes() == stamp
+        institutes[0].start(institutes[0].port)
+        # The same publish says that it is there, and now the world sees it.
+        client.post("/api/v1/releases", built.body(), expect=200)
+        assert published(world) != seen
+        assert (world.root / "public" / "timestamp.json").read_bytes() != stamp
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_a_witness_that_claims_to_have_seen_more_gives_no_cosignature(
+        self, world: World, institutes: list[LiveWitness]
+    ) -> None:
+        require_witnesses(world, institutes)
+        with world.registry.database.read() as session:
+            newest = session.scalars(
+                select(LogCheckpoint).order_by(LogCheckpoint.size.desc())
+            ).first()
+        assert newest is not None
+
+        def larger(handler: Any) -> None:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.reply(409, b"100000\n", Content_Type="text/x.tlog.size")
+
+        with StaticServer({"/add-checkpoint": larger}) as liar:
+            text = f'witnesses = ["{keys_of(institutes)[0].vkey} {liar.url}"]\n'
+            (world.root / "server.toml").write_text(text)
+            ask = world.reopen().publication.log.cosign
+            assert ask is not None
+            with pytest.raises(RegistryError) as caught:
+                ask(newest.size, newest.note)
+            assert caught.value.code == "witnesses-missing"
+            assert len(liar.requests) == 1
+
+    def test_a_cosignature_by_another_key_is_left_out(
+        self, world: World, institutes: list[LiveWitness]
+    ) -> None:
+        require_witnesses(world, institutes)
+        with world.registry.database.read() as session:
+            newest = session.scalars(
+                select(LogCheckpoint).order_by(LogCheckpoint.size.desc())
+            ).first()
+        assert newest is not None
+        institute = keys_of(institutes)[0]
+        stranger = NamedKey(institute.name)
+        text = parse_note(newest.note).text
+        forged = cosign_as(text, stranger, institute)
+
+        def lie(handler: Any) -> None:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.reply(200, forged)
+
+        with StaticServer({"/add-checkpoint": lie}) as liar:
+            settings = f'witnesses = ["{institute.vkey} {liar.url}"]\n'
+            (world.root / "server.toml").write_text(settings)
+            ask = world.reopen().publication.log.cosign
+            assert ask is not None
+            with pytest.raises(RegistryError):
+                ask(newest.size, newest.note)
+
+    def test_kill_while_the_witnesses_are_asked(
+        self, world: World, sara: Client, institutes: list[LiveWitness]
+    ) -> None:
+        """The commit is done, the world does not know: the next start tells it."""
+        require_witnesses(world, institutes)
+        built = world.release(version="1.0.0")
+        world.close()
+        child = os.fork()
+        if child == 0:
+            registry = world.registry
+            object.__setattr__(
+                registry.publication.log, "cosign", lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            )
+            Client(create_app(registry).test_client(), sara.token).publish(built)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        registry = world.reopen()
+        assert registry.publication.materialise() > 0
+        assert check_registry(registry, deep=True).problems == ()
+        logs = registry.log.keys.verifiers()
+        signed = open_checkpoint(published(world), logs, keys_of(institutes))
+        assert len(signed.witnesses) == 3
