@@ -82,6 +82,10 @@ CODES: Final[Mapping[str, Meaning]] = {
     "key-malformed": Meaning(PERMISSION, "The key file cannot be read as a private key."),
     "key-permissions": Meaning(PERMISSION, "A private key can be read by others on this machine."),
     "key-missing": Meaning(PERMISSION, "No key of that name, or none that is allowed to sign."),
+    "key-unreachable": Meaning(PERMISSION, "The token or the command that holds the key failed."),
+    "key-signature-wrong": Meaning(
+        PERMISSION, "What a token or command answered is no signature by its key; nothing was sent."
+    ),
     "signature-missing": Meaning(PERMISSION, "Somebody else's signature is needed first."),
     "not-found": Meaning(NOT_FOUND, "Nothing of that name is there."),
     "not-installed": Meaning(NOT_FOUND, "The folder was not installed by forge."),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from .dsse import envelope_json, pae, parse_envelope
 from .encoding import Fields, canonical_json, parse_json
 from .errors import MalformedError, VerificationError
-from .keys import PrivateKey, PublicKey
+from .keys import PublicKey, SigningKey
 from .names import OrgName, parse_org_name
 
 PAYLOAD_TYPE = "application/vnd.forge.organisation-application+json"
@@ -40,7 +40,7 @@ def sign_application(
     org: str,
     kind: str,
     display_name: str,
-    keys: Sequence[PrivateKey],
+    keys: Sequence[SigningKey],
     threshold: int,
     now: datetime,
 ) -> bytes:

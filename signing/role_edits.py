@@ -26,7 +26,7 @@ from . import manifest as manifests
 from . import oms
 from .digests import sha256_hex
 from .errors import ConflictError, VerificationError
-from .keys import PrivateKey, PublicKey
+from .keys import PublicKey, SigningKey
 from .manifest import Manifest
 from .names import ComponentName
 from .roles import (
@@ -42,7 +42,7 @@ from .roles import (
 )
 
 
-def sign_role(signed: Targets, keys: Iterable[PrivateKey]) -> bytes:
+def sign_role(signed: Targets, keys: Iterable[SigningKey]) -> bytes:
     """The bytes of ``signed`` with a signature by each of ``keys``."""
     metadata = Metadata(signed)
     for key in keys:
@@ -50,7 +50,7 @@ def sign_role(signed: Targets, keys: Iterable[PrivateKey]) -> bytes:
     return metadata.to_bytes()
 
 
-def add_signatures(data: bytes, keys: Iterable[PrivateKey]) -> bytes:
+def add_signatures(data: bytes, keys: Iterable[SigningKey]) -> bytes:
     """The role ``data`` with signatures by ``keys`` added to those it has."""
     metadata = parse_targets(data, "role")
     for key in keys:
@@ -58,7 +58,7 @@ def add_signatures(data: bytes, keys: Iterable[PrivateKey]) -> bytes:
     return metadata.to_bytes()
 
 
-def new_role(keys: Iterable[PrivateKey], now: datetime, level: str) -> bytes:
+def new_role(keys: Iterable[SigningKey], now: datetime, level: str) -> bytes:
     """An empty role of ``level`` (``registrar``, ``organisation``, ``project``), version 1."""
     return sign_role(Targets(version=1, expires=_expiry(now, level)), keys)
 
@@ -78,7 +78,7 @@ def add_release(
     current: bytes | None,
     manifest: Manifest,
     bundle: bytes,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the project's role, with the release added and signed by ``keys``.
@@ -130,7 +130,7 @@ def set_yanked(
     component: ComponentName,
     version: Version,
     reason: str | None,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the project's role with the release yanked for ``reason``, or, with
@@ -159,7 +159,7 @@ def add_project(
     component: ComponentName,
     publisher_keys: Sequence[PublicKey],
     threshold: int,
-    org_keys: Iterable[PrivateKey],
+    org_keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the organisation's role, delegating the project to its publishers."""
@@ -174,7 +174,7 @@ def add_organisation(
     profile: OrgProfile,
     org_keys: Sequence[PublicKey],
     threshold: int,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the registrar's role, with the organisation and its profile in it."""
@@ -211,7 +211,7 @@ def _delegate(
 
 
 def sign_snapshot(
-    versions: Mapping[str, int], version: int, key: PrivateKey, now: datetime
+    versions: Mapping[str, int], version: int, key: SigningKey, now: datetime
 ) -> bytes:
     """snapshot.json listing ``{role: version}`` (targets and every role below it; TUF §4.4)."""
     meta = {f"{role}.json": MetaFile(number) for role, number in sorted(versions.items())}
@@ -219,7 +219,7 @@ def sign_snapshot(
     return _sign(signed, key)
 
 
-def sign_timestamp(snapshot: bytes, version: int, key: PrivateKey, now: datetime) -> bytes:
+def sign_timestamp(snapshot: bytes, version: int, key: SigningKey, now: datetime) -> bytes:
     """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6)."""
     number = parse_signed(snapshot, "snapshot", "snapshot").signed.version
     meta = MetaFile(number, len(snapshot), {"sha256": sha256_hex(snapshot)})
@@ -227,7 +227,7 @@ def sign_timestamp(snapshot: bytes, version: int, key: PrivateKey, now: datetime
     return _sign(signed, key)
 
 
-def _sign(signed: Snapshot | Timestamp, key: PrivateKey) -> bytes:
+def _sign(signed: Snapshot | Timestamp, key: SigningKey) -> bytes:
     metadata: Metadata[Any] = Metadata(signed)
     metadata.sign(key.tuf_signer)
     return metadata.to_bytes()

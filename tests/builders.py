@@ -20,7 +20,7 @@ from signing import oms
 from signing.authority import Authority, fingerprint, new_authority
 from signing.component import parse_forge_toml
 from signing.evidence import Evidence
-from signing.keys import PrivateKey, generate_key
+from signing.keys import PrivateKey, SigningKey, generate_key
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.names import ComponentName
 from signing.role_edits import (
@@ -89,7 +89,7 @@ class Release:
     bundle: bytes
 
 
-def signed_release(files: Mapping[str, bytes], key: PrivateKey) -> Release:
+def signed_release(files: Mapping[str, bytes], key: SigningKey) -> Release:
     manifest = manifest_of(files)
     bundle = oms.sign_bundle(manifest.files, str(manifest), key)
     return Release(files=dict(files), manifest=manifest, bundle=bundle)

@@ -9,7 +9,7 @@ import click
 from ..context import Context
 from ..errors import ForgeError
 from ..output import clean
-from ._command import FILE, FOLDER, forge_command
+from ._command import FILE, FOLDER, Function, forge_command
 
 
 @click.group("authority")
@@ -104,25 +104,39 @@ def show(context: Context, folder: Path) -> None:
     )
 
 
+def _registrar(function: Function) -> Function:
+    """``--authority`` or ``--key``: where the registrar's key is."""
+    function = click.option(
+        "--key", metavar="KEY", help="The registrar's key: pkcs11:URI, exec:COMMAND, name or file."
+    )(function)
+    return click.option(
+        "--authority",
+        "folder",
+        type=FOLDER,
+        metavar="FOLDER",
+        help="Folder where registrar.pem is.",
+    )(function)
+
+
 @forge_command("approve", signs=True)
 @click.argument("org")
-@click.option(
-    "--authority",
-    "folder",
-    type=FOLDER,
-    required=True,
-    metavar="FOLDER",
-    help="Where registrar.pem is.",
-)
+@_registrar
 @click.option("--key-id", metavar="ID", help="Refuse unless the organisation's key begins so.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
-def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: bool) -> None:
+def approve(
+    context: Context,
+    org: str,
+    folder: Path | None,
+    key: str | None,
+    key_id: str | None,
+    yes: bool,
+) -> None:
     """Sign the organisation ORG into the registry."""
     from ..flows import authority as flow
 
     pending = flow.read_application(context, org)
     application, out = pending.application, context.out
-    keys = [key.keyid for key in application.keys]
+    keys = [listed.keyid for listed in application.keys]
     out.say(f"{application.org}  {clean(application.display_name)} ({application.kind})")
     out.say(f"  applied by  {clean(pending.applicant)}, {application.created:%Y-%m-%d %H:%M} UTC")
     for keyid in keys:
@@ -137,8 +151,8 @@ def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: b
         )
     if context.interactive and not yes and not context.ask("Sign it with the registrar's key?"):
         raise ForgeError("usage", "not approved; nothing was sent")
-    key = flow.registrar_key(context, folder)
-    answer = flow.approve(context, pending, key)
+    registrar = flow.registrar_key(context, folder, key)
+    answer = flow.approve(context, pending, registrar)
     out.result(
         {
             "organisation": application.org,
@@ -149,7 +163,7 @@ def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: b
         }
     )
     out.answer(f"{application.org} approved")
-    out.done(f"signed {application.org} into the registry with key {key.public.keyid[:12]}")
+    out.done(f"signed {application.org} into the registry with key {registrar.public.keyid[:12]}")
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from signing.applications import Application, verify_application
 from signing.authority import fingerprint, new_authority
 from signing.encoding import Fields, parse_json
-from signing.keys import PrivateKey, PublicKey
+from signing.keys import PrivateKey, PublicKey, SigningKey
 from signing.names import parse_org_name
 from signing.role_edits import add_organisation
 from signing.roles import OrgProfile, delegations_of
@@ -20,6 +20,7 @@ from ..errors import ForgeError, UsageError
 from ..files import create_private
 from ..remote.api import member
 from ..remote.trust import View
+from .keys import open_key
 from .roles import rebasing, send_roles
 from .signers import ids, short
 
@@ -58,24 +59,34 @@ def read_application(context: Context, org: str) -> Pending:
     )
 
 
-def registrar_key(context: Context, folder: Path) -> PrivateKey:
-    """The registrar's private key, which must be the one that the targets role lists."""
-    if not folder.is_dir():
-        raise UsageError(f"--authority {folder}: no such folder")
-    path = folder / "registrar.pem"
-    key = context.keys.load_file(path, f"registrar key {path}")
+def registrar_key(context: Context, folder: Path | None, reference: str | None) -> SigningKey:
+    """The registrar's key: ``reference``, or the file in the authority's ``folder``.
+
+    Raises:
+        ForgeError: ``key-missing``; the targets role does not list it.
+    """
+    if (folder is None) == (reference is None):
+        raise UsageError("name the registrar's key: --authority FOLDER, or --key KEY")
+    if reference is not None:
+        name, key = reference, open_key(context, reference)
+    else:
+        assert folder is not None
+        if not folder.is_dir():
+            raise UsageError(f"--authority {folder}: no such folder")
+        path = folder / "registrar.pem"
+        name, key = str(path), context.keys.load_file(path, f"registrar key {path}")
     listed = delegations_of(context.view.targets, "targets")["registrar"].keys
     if key.public not in listed:
         raise ForgeError(
             "key-missing",
-            f"{path} is not a key of this registry's registrar\n"
+            f"{name} is not a key of this registry's registrar\n"
             f"expected {ids(listed)}\nfound    {short(key.public)}",
-            hint="this folder belongs to the authority of another registry",
+            hint="it belongs to the authority of another registry",
         )
     return key
 
 
-def approve(context: Context, pending: Pending, key: PrivateKey) -> dict[str, object]:
+def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, object]:
     """Sign the organisation into the registrar's role and send both roles."""
     application = pending.application
 

@@ -77,11 +77,11 @@ def _keys(context: Context) -> Finding:
             title=title,
             status="problem",
             detail="; ".join(problems),
-            hint=f"chmod 700 {context.places.keys} && chmod 600 {context.places.keys}/*.pem",
+            hint=f"chmod 700 {context.places.keys} && chmod 600 {context.places.keys}/*",
             exit_code=4,
         )
     keys = list(context.keys.all())
-    plain = [key.name for key in keys if not key.encrypted]
+    plain = [key.name for key in keys if key.guarded_by == "no passphrase"]
     if plain:
         return Finding(
             title=title,
