@@ -67,6 +67,11 @@ CODES: Final[Mapping[str, Meaning]] = {
     "expired": Meaning(VERIFICATION, "Signed metadata has expired; the registry may be frozen."),
     "rollback": Meaning(VERIFICATION, "The registry offers older metadata than it did before."),
     "key-unlisted": Meaning(VERIFICATION, "The signing key is not among the publisher's keys."),
+    "key-revoked": Meaning(
+        VERIFICATION,
+        "Only a key that its organisation revoked signed it; `forge resign` by the publisher "
+        "makes it installable again.",
+    ),
     "tree-mismatch": Meaning(VERIFICATION, "A folder does not hold exactly the signed files."),
     "chain-broken": Meaning(
         VERIFICATION, "A link from the trusted root to the release is missing."

@@ -22,6 +22,7 @@ from .services.publication import OnlineKeys, Publication
 from .services.releases import Releases
 from .services.rolebook import current_role
 from .services.roles import Roles
+from .services.signatures import Signatures
 from .services.throttle import Throttle
 from .settings import DataFolder, Settings, read_settings
 
@@ -41,6 +42,7 @@ class Registry:
     organisations: Organisations
     roles: Roles
     releases: Releases
+    signatures: Signatures
     catalogue: Catalogue
     publication: Publication
     throttle: Throttle
@@ -74,6 +76,7 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         lock=FolderLock(folder.locks / "publish.lock"),
         read_only=_why_read_only(database, keys),
     )
+    releases = Releases(database, audit, publication, blobs, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -87,7 +90,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
             database, audit, publication, clock, settings.max_pending_applications
         ),
         roles=Roles(database, audit, publication, clock),
-        releases=Releases(database, audit, publication, blobs, clock),
+        releases=releases,
+        signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database),
         publication=publication,
         throttle=Throttle(settings.max_failures_per_minute),

@@ -94,6 +94,15 @@ def verify_bundle(data: bytes, keys: Iterable[PublicKey]) -> Bundle:
     return Bundle(subject_name=subject_name, resources=resources, key=key)
 
 
+def hint_of(data: bytes) -> str:
+    """Which key the bundle says it was signed by; nothing is verified.
+
+    Raises:
+        MalformedError: as `verify_bundle`.
+    """
+    return _parse_bundle(data)[0]
+
+
 def _parse_bundle(data: bytes) -> tuple[str, Envelope]:
     document = Fields.of(parse_json(data, FILE, max_bytes=MAX_BUNDLE_BYTES), FILE)
     document.only(("mediaType", "verificationMaterial", "dsseEnvelope"))

@@ -29,10 +29,10 @@ from .errors import ConflictError, VerificationError
 from .keys import PublicKey, SigningKey
 from .manifest import Manifest
 from .names import ComponentName
+from .profile import OrgProfile
 from .roles import (
     EXPIRY,
     IndexEntry,
-    OrgProfile,
     check_reason,
     index_of,
     level_of,
@@ -67,7 +67,8 @@ def _expiry(now: datetime, level: str) -> datetime:
     return (now + EXPIRY[level]).replace(microsecond=0)
 
 
-def _next(data: bytes, role: str, now: datetime) -> Targets:
+def next_version(data: bytes, role: str, now: datetime) -> Targets:
+    """The content of ``data`` with one number more and a fresh expiry, not signed yet."""
     signed = parse_targets(data, role).signed
     signed.version += 1
     signed.expires = _expiry(now, level_of(role))
@@ -91,7 +92,7 @@ def add_release(
     if current is None:
         signed = Targets(version=1, expires=_expiry(now, "project"))
     else:
-        signed = _next(current, component.role, now)
+        signed = next_version(current, component.role, now)
     check_version_free(index_of(signed, component), manifest)
     entry = _target(component.target(manifest.version, manifests.FILE), manifest.raw)
     entry.unrecognized_fields["custom"] = {"kind": manifest.kind, "requires": manifest.requires}
@@ -125,6 +126,25 @@ def _target(path: str, data: bytes) -> TargetFile:
     return TargetFile(len(data), {"sha256": sha256_hex(data)}, path)
 
 
+def replace_bundles(
+    current: bytes,
+    component: ComponentName,
+    bundles: Mapping[str, bytes],
+    keys: Iterable[SigningKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the project's role, with ``{version: bundle}`` in the place of the
+    bundles it lists. With none, the role is only signed anew."""
+    signed = next_version(current, component.role, now)
+    index = index_of(signed, component)
+    for version, bundle in bundles.items():
+        if version not in index:
+            raise VerificationError("chain-broken", str(component), f"a version {version}", "none")
+        entry = _target(component.target(version, oms.FILE), bundle)
+        signed.targets[entry.path] = entry
+    return sign_role(signed, keys)
+
+
 def set_yanked(
     current: bytes,
     component: ComponentName,
@@ -142,7 +162,7 @@ def set_yanked(
     """
     if reason is not None:
         check_reason(reason)
-    signed = _next(current, component.role, now)
+    signed = next_version(current, component.role, now)
     index_of(signed, component)  # a spoilt index is not signed again
     target = signed.targets.get(component.target(version, manifests.FILE))
     if target is None:
@@ -163,7 +183,7 @@ def add_project(
     now: datetime,
 ) -> bytes:
     """The next version of the organisation's role, delegating the project to its publishers."""
-    signed = _next(org_role, component.org, now)
+    signed = next_version(org_role, component.org, now)
     _delegate(signed, component.role, publisher_keys, threshold, None)
     return sign_role(signed, org_keys)
 
@@ -178,7 +198,7 @@ def add_organisation(
     now: datetime,
 ) -> bytes:
     """The next version of the registrar's role, with the organisation and its profile in it."""
-    signed = _next(registrar, "registrar", now)
+    signed = next_version(registrar, "registrar", now)
     _delegate(signed, name, org_keys, threshold, profile)
     return sign_role(signed, keys)
 
@@ -202,7 +222,8 @@ def _delegate(
         raise ConflictError("name-taken", f"{role} is delegated already", "choose another name")
     extra = {}
     if profile is not None:
-        extra["forge"] = {"kind": profile.kind, "display_name": profile.display_name}
+        profile.check()
+        extra["forge"] = profile.to_json()
     roles[role] = DelegatedRole(
         role, [], threshold, terminating=True, paths=paths_of(role), unrecognized_fields=extra
     )

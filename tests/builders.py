@@ -23,6 +23,7 @@ from signing.evidence import Evidence
 from signing.keys import PrivateKey, SigningKey, generate_key
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.names import ComponentName
+from signing.profile import OrgProfile
 from signing.role_edits import (
     add_organisation,
     add_project,
@@ -31,7 +32,7 @@ from signing.role_edits import (
     sign_snapshot,
     sign_timestamp,
 )
-from signing.roles import OrgProfile, role_version
+from signing.roles import role_version
 from signing.verify import verify_release
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

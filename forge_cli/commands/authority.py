@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,10 @@ from ..context import Context
 from ..errors import ForgeError
 from ..output import clean
 from ._command import FILE, FOLDER, Function, forge_command
+from ._profile import profile_json, profile_rows
+
+if TYPE_CHECKING:
+    from ..flows.authority import Pending
 
 
 @click.group("authority")
@@ -118,6 +123,51 @@ def _registrar(function: Function) -> Function:
     )(function)
 
 
+def _described(pending: Pending) -> list[str]:
+    """An application as the registrar judges it."""
+    application = pending.application
+    lines = [f"{application.org}  {clean(application.display_name)} ({application.kind})"]
+    lines += [f"  {label:11} {text}" for label, text in profile_rows(application.profile)]
+    at = f"{application.created:%Y-%m-%d %H:%M} UTC"
+    lines.append(f"  applied by  {clean(pending.applicant)}, {at}")
+    lines += [f"  key id      {key.keyid}" for key in application.keys]
+    if len(application.keys) > 1:
+        lines.append(f"  threshold   {application.threshold} of {len(application.keys)}")
+    return lines
+
+
+@forge_command("show-application")
+@click.argument("org")
+def show_application(context: Context, org: str) -> None:
+    """Show what ORG applied with; every signature in it was checked."""
+    from ..flows import authority as flow
+
+    pending = flow.read_application(context, org)
+    application = pending.application
+    context.out.result(
+        {
+            "organisation": application.org,
+            **profile_json(application.profile),
+            "applicant": pending.applicant,
+            "created": f"{application.created:%Y-%m-%dT%H:%M:%SZ}",
+            "keyids": [key.keyid for key in application.keys],
+            "threshold": application.threshold,
+            "similar": list(pending.similar),
+            "refused": pending.refusal.reason if pending.refusal else None,
+        }
+    )
+    for line in _described(pending):
+        context.out.answer(line)
+    if pending.refusal is not None:
+        context.out.warn(f"it was refused: {clean(pending.refusal.reason)}")
+    if pending.similar:
+        context.out.warn(f"names like it exist: {clean(', '.join(pending.similar))}")
+    context.out.next_step(
+        f"forge authority approve {org} --authority FOLDER",
+        f"forge authority refuse {org} --reason TEXT --authority FOLDER",
+    )
+
+
 @forge_command("approve", signs=True)
 @click.argument("org")
 @_registrar
@@ -137,12 +187,8 @@ def approve(
     pending = flow.read_application(context, org)
     application, out = pending.application, context.out
     keys = [listed.keyid for listed in application.keys]
-    out.say(f"{application.org}  {clean(application.display_name)} ({application.kind})")
-    out.say(f"  applied by  {clean(pending.applicant)}, {application.created:%Y-%m-%d %H:%M} UTC")
-    for keyid in keys:
-        out.say(f"  key id      {keyid}")
-    if len(keys) > 1:
-        out.say(f"  threshold   {application.threshold} of {len(keys)}")
+    for line in _described(pending):
+        out.say(line)
     if key_id is not None and not (len(key_id) >= 8 and any(k.startswith(key_id) for k in keys)):
         raise ForgeError(
             "key-unlisted",
@@ -167,5 +213,24 @@ def approve(
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 
-for _each in (init, list_, show, approve):
+@forge_command("refuse", signs=True)
+@click.argument("org")
+@click.option("--reason", required=True, metavar="TEXT", help="Shown to the applicant.")
+@_registrar
+def refuse(context: Context, org: str, reason: str, folder: Path | None, key: str | None) -> None:
+    """Refuse what ORG applied with, for a reason that is signed.
+
+    The name stays with its applicant, who may change the application and send it again.
+    """
+    from ..flows import authority as flow
+
+    pending = flow.read_application(context, org)
+    registrar = flow.registrar_key(context, folder, key)
+    flow.refuse(context, pending, registrar, reason)
+    context.out.result({"organisation": org, "state": "refused", "reason": reason})
+    context.out.answer(f"{org} refused")
+    context.out.done(f"signed the refusal with key {registrar.public.keyid[:12]}")
+
+
+for _each in (init, list_, show, show_application, approve, refuse):
     command.add_command(_each)

@@ -11,10 +11,12 @@ from signing.authority import fingerprint, new_authority
 from signing.encoding import Fields, parse_json
 from signing.keys import PrivateKey, PublicKey, SigningKey
 from signing.names import parse_org_name
+from signing.refusals import Refusal, sign_refusal, verify_refusal
 from signing.role_edits import add_organisation
-from signing.roles import OrgProfile, delegations_of
+from signing.roles import delegations_of
 from signing.updates import check_role_update
 
+from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..files import create_private
@@ -35,6 +37,8 @@ class Pending:
     application: Application
     role: bytes
     applicant: str
+    similar: tuple[str, ...] = ()
+    refusal: Refusal | None = None
 
 
 def read_application(context: Context, org: str) -> Pending:
@@ -52,10 +56,17 @@ def read_application(context: Context, org: str) -> Pending:
             f"the registry shows an application of {application.org} for {name}",
             hint="do not sign it; tell the operator",
         )
+    refusal = answer.get("refusal")
+    if refusal is not None:
+        registrar = delegations_of(context.view.targets, "targets")["registrar"]
+        with sound(f"the refusal of {org}"):
+            refusal = verify_refusal(str(refusal).encode(), registrar, application.raw)
     return Pending(
+        refusal=refusal,
         application=application,
         role=member(answer, "role").encode(),
         applicant=str(answer.get("applicant") or "unknown"),
+        similar=tuple(map(str, answer.get("similar") or ())),
     )
 
 
@@ -86,6 +97,17 @@ def registrar_key(context: Context, folder: Path | None, reference: str | None) 
     return key
 
 
+def refuse(context: Context, pending: Pending, key: SigningKey, reason: str) -> None:
+    """Sign the refusal of this very application, and send it."""
+    application = pending.application
+    refusal = sign_refusal(application.org, application.raw, reason, [key], context.now)
+    registrar = delegations_of(context.view.targets, "targets")["registrar"]
+    verify_refusal(refusal, registrar, application.raw)
+    context.api().post(
+        "applications", application.org, "refusal", body={"refusal": refusal.decode()}
+    )
+
+
 def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, object]:
     """Sign the organisation into the registrar's role and send both roles."""
     application = pending.application
@@ -94,7 +116,7 @@ def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, ob
         new = add_organisation(
             view.registrar,
             application.org,
-            OrgProfile(kind=application.kind, display_name=application.display_name),
+            application.profile,
             application.keys,
             application.threshold,
             [key],

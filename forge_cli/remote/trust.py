@@ -9,7 +9,7 @@ signed. The pinned root is the only thing that is trusted beforehand.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +26,15 @@ from signing.evidence import Evidence
 from signing.manifest import FILE as MANIFEST_FILE
 from signing.names import ComponentName
 from signing.oms import FILE as BUNDLE_FILE
-from signing.roles import Delegation, IndexEntry, delegations_of, parse_targets, releases_of
+from signing.publisher_keys import key_revoked
+from signing.roles import (
+    MAX_ROLE_BYTES,
+    Delegation,
+    IndexEntry,
+    delegations_of,
+    parse_targets,
+    releases_of,
+)
 from signing.updates import check_shape
 
 from ..border import sound
@@ -112,6 +120,11 @@ class View:
         self._updater = updater
 
     @property
+    def refreshed(self) -> bool:
+        """Whether the registry was asked in this run."""
+        return self._updater is not None
+
+    @property
     def registrar(self) -> bytes:
         self.refresh()
         return self._top["registrar"]
@@ -165,7 +178,8 @@ class View:
         project = None
         releases: dict[str, IndexEntry] = {}
         if delegation is not None and f"{name.role}.json" in self._snapshot:
-            self._load(name.target("0", MANIFEST_FILE), name.role)
+            with _explained(name, delegation, lambda: self.stale_project(name)):
+                self._load(name.target("0", MANIFEST_FILE), name.role)
             project = self._top[name.role]
             with sound(f"the role of {name}"):
                 releases = releases_of(project, name)
@@ -177,6 +191,24 @@ class View:
             delegation=delegation,
             organisation_delegation=self.organisations()[name.org],
         )
+
+    def stale_project(self, name: ComponentName) -> bytes:
+        """The project's role of the version that the snapshot lists, whoever signed it: for
+        those who are about to sign it anew, and to say whose signature it has."""
+        self.refresh()
+        meta = self._snapshot.get(f"{name.role}.json")
+        if meta is None:
+            raise ForgeError("not-found", f"{name}: nothing was released in {self.url}")
+        address = f"{self.url}/tuf/{meta['version']}.{name.role}.json"
+        with self.http.open("GET", address) as response:
+            if response.status >= 400:
+                raise not_served(address, response.status)
+            data = read_limited(response, MAX_ROLE_BYTES)
+        with sound(f"the role of {name}"):
+            found = parse_targets(data, name.role).signed.version
+        if found != meta["version"]:
+            raise VerificationError("rollback", address, f"version {meta['version']}", found)
+        return data
 
     def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
         """Everything that proves the release: roles from here, manifest and bundle fetched.
@@ -269,6 +301,25 @@ def not_served(address: str, status: int) -> ForgeError:
         f"{address}: the registry answered {status} for a file that its metadata promises",
         hint="try again in a moment, or another mirror",
     )
+
+
+@contextmanager
+def _explained(
+    name: ComponentName, delegation: Delegation, role: Callable[[], bytes]
+) -> Iterator[None]:
+    """Says so when a project's role lacks signatures because its publishers were changed."""
+    try:
+        yield
+    except VerificationError as error:
+        former = delegation.former
+        if error.code != "threshold-not-met" or not former.keys():
+            raise
+        with sound(f"the role of {name}"):
+            signed = parse_targets(role(), name.role).signatures
+        if (revocation := former.revocation_of(signed)) is not None:
+            raise key_revoked(revocation, str(name)) from error
+        error.hint = f"its publishers were changed; one of them runs: forge resign {name}"
+        raise
 
 
 @contextmanager

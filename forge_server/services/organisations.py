@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 
 from signing.applications import Application, verify_application
 from signing.names import parse_org_name, skeleton
+from signing.profile import OrgProfile
+from signing.refusals import read_reason, verify_refusal
 from signing.role_edits import add_organisation
-from signing.roles import OrgProfile
+from signing.roles import delegation_of
 from signing.updates import check_role_update
 
 from ..db.engine import Database
@@ -43,6 +45,8 @@ class ApplicationRow:
     applicant: str | None
     created_at: datetime
     similar: Sequence[str]
+    refusal: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,7 @@ class Organisations:
 
     def apply(self, caller: Caller, application: bytes, role: bytes) -> str:
         """Takes an application; returns the organisation's name. The same user may send it
-        again while it is pending, and thereby replace it.
+        again while it is pending or after it was refused, and thereby replace it.
 
         Raises:
             RegistryError: ``name-taken``, ``name-look-alike``, ``too-many-applications``.
@@ -87,6 +91,7 @@ class Organisations:
             )
             row.kind, row.display_name = verified.kind, verified.display_name
             row.application, row.first_role = application, role
+            row.state, row.refusal = "pending", None
             row.applicant_id, row.created_at = identity.user_id, self.clock()
             session.add(row)
             self.audit.record(
@@ -103,16 +108,21 @@ class Organisations:
             taken = session.get(Organisation, application.org) is not None
         if taken:
             return  # `_require_free` has the better words; a pending one passed this before
-        profile = OrgProfile(kind=application.kind, display_name=application.display_name)
         approved = add_organisation(
-            registrar, application.org, profile, application.keys, application.threshold, [], now
+            registrar,
+            application.org,
+            application.profile,
+            application.keys,
+            application.threshold,
+            [],
+            now,
         )
         check_role_update(application.org, role, None, approved, now)
 
     def _require_free(self, session: Session, name: str, identity: Identity) -> None:
         row = session.get(Organisation, name)
         if row is not None:
-            if row.state == "pending" and row.applicant_id == identity.user_id:
+            if row.state != "approved" and row.applicant_id == identity.user_id:
                 return
             state = "taken" if row.state == "approved" else "applied for by someone else"
             raise RegistryError(
@@ -141,6 +151,29 @@ class Organisations:
                 f"{pending} applications of {identity.user} are pending, the limit is "
                 f"{self.max_pending}",
             )
+
+    def refuse(self, caller: Caller, name: str, refusal: bytes) -> str:
+        """Takes the registrar's refusal of the pending application for ``name``; returns the
+        reason. It authenticates itself by its signatures. The name stays with its applicant.
+
+        Raises:
+            RegistryError: ``application-not-found``, or ``name-taken`` when it was approved.
+            SigningError: not signed by the registrar, or about another application.
+        """
+        self.publication.require_writable()
+        with self.database.write() as session:
+            row = session.get(Organisation, name)
+            if row is None or row.application is None:
+                raise RegistryError("application-not-found", f"nobody applied for {name!r:.90}")
+            if row.state == "approved":
+                raise RegistryError(
+                    "name-taken", f"organisation {name} is approved already", existing=name
+                )
+            registrar = delegation_of(require_role(session, "targets"), "registrar", "targets")
+            verified = verify_refusal(refusal, registrar, row.application)
+            row.state, row.refusal = "refused", refusal
+            self.audit.record(session, caller, "organisation.refuse", name, reason=verified.reason)
+        return verified.reason
 
     def applications(self, state: str | None) -> list[ApplicationRow]:
         """All applications, oldest first; only those in ``state`` if given."""
@@ -172,6 +205,8 @@ class Organisations:
             applicant=None if applicant is None else applicant.name,
             created_at=row.created_at,
             similar=_similar(session, row),
+            refusal=None if row.refusal is None else row.refusal.decode(),
+            reason=None if row.refusal is None else read_reason(row.refusal),
         )
 
     def organisations(self) -> list[OrganisationRow]:
@@ -254,7 +289,7 @@ def approve(session: Session, name: str, profile: OrgProfile | None, now: dateti
             f"organisation {name}: expected an application with its first role, found none",
             "the organisation applies with: forge org create",
         )
-    row.state = "approved"
+    row.state, row.refusal = "approved", None
     row.approved_at = now
     if profile is not None:
         row.kind, row.display_name = profile.kind, profile.display_name

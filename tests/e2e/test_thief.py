@@ -20,6 +20,7 @@ from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey, generate_key, load_private_key
 from signing.names import ComponentName
+from signing.profile import OrgProfile
 from signing.role_edits import (
     add_organisation,
     add_project,
@@ -29,7 +30,7 @@ from signing.role_edits import (
     sign_snapshot,
     sign_timestamp,
 )
-from signing.roles import OrgProfile, parse_root, parse_targets, role_version
+from signing.roles import parse_root, parse_targets, role_version
 
 NAME = ComponentName.parse("minds-lab/model")
 
