@@ -12,7 +12,7 @@ from signing.keys import PublicKey
 from signing.names import ComponentName
 from signing.publisher_edits import revoke_publisher, set_publishers
 from signing.role_edits import add_signatures
-from signing.roles import Delegation, delegations_of, role_version
+from signing.roles import Delegation, delegations_of, role_expires, role_version
 from signing.updates import check_role_update
 
 from ..context import Context
@@ -201,6 +201,9 @@ def describe_changes(context: Context, org: str, data: bytes) -> list[str]:
     for role, new in after.items():
         if before.get(role) != new:
             lines += _lines(str(ComponentName.from_role(role)), before.get(role), new)
+    expires = role_expires(data, org)
+    if not lines and expires > role_expires(current, org):
+        return [f"{org}  nothing but its expiry, {expires:%Y-%m-%d} now"]
     return lines
 
 

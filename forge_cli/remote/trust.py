@@ -32,6 +32,7 @@ from signing.roles import (
     Delegation,
     IndexEntry,
     delegations_of,
+    parse_root,
     parse_targets,
     releases_of,
 )
@@ -193,22 +194,37 @@ class View:
         )
 
     def stale_project(self, name: ComponentName) -> bytes:
-        """The project's role of the version that the snapshot lists, whoever signed it: for
-        those who are about to sign it anew, and to say whose signature it has."""
+        """`stale_role` of a project."""
+        return self.stale_role(name.role)
+
+    def stale_role(self, role: str) -> bytes:
+        """The role in the version that the snapshot lists, whoever signed it and expired or not:
+        for those who are about to sign it anew, and to say whose signature it has."""
         self.refresh()
-        meta = self._snapshot.get(f"{name.role}.json")
+        meta = self._snapshot.get(f"{role}.json")
         if meta is None:
-            raise ForgeError("not-found", f"{name}: nothing was released in {self.url}")
-        address = f"{self.url}/tuf/{meta['version']}.{name.role}.json"
+            raise ForgeError("not-found", f"{role}: nothing of that name in {self.url}")
+        address = f"{self.url}/tuf/{meta['version']}.{role}.json"
         with self.http.open("GET", address) as response:
             if response.status >= 400:
                 raise not_served(address, response.status)
             data = read_limited(response, MAX_ROLE_BYTES)
-        with sound(f"the role of {name}"):
-            found = parse_targets(data, name.role).signed.version
+        with sound(f"the role {role}"):
+            found = parse_targets(data, role).signed.version
         if found != meta["version"]:
             raise VerificationError("rollback", address, f"version {meta['version']}", found)
         return data
+
+    def has_role(self, role: str) -> bool:
+        """Whether the snapshot lists the role."""
+        self.refresh()
+        return f"{role}.json" in self._snapshot
+
+    def expiries(self) -> dict[str, datetime]:
+        """``{role: expiry}`` of the root and of every role that was looked at."""
+        self.refresh()
+        roles = {role: parse_targets(data, role).signed.expires for role, data in self._top.items()}
+        return {"root": parse_root(self._roots[-1]).signed.expires, **roles}
 
     def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
         """Everything that proves the release: roles from here, manifest and bundle fetched.

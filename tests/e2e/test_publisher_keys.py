@@ -156,3 +156,71 @@ def test_two_of_three_organisation_keys_sign_a_change_by_carrying_it(live: LiveR
     assert second in ended.stderr
     listed = json.loads(live.forge("org", "publisher", "list", name, "--json"))["keys"]
     assert [row["keyid"] for row in listed] == [publisher, second]
+
+
+def test_a_role_is_renewed_without_any_other_change(live: LiveRegistry) -> None:
+    live.forge("publish", str(live.new_component("minds-lab", "renewed")))
+
+    def versions() -> dict[str, int]:
+        names = ("minds-lab", "minds-lab.renewed")
+        files = [path.name for path in (live.data / "public").glob("*.json")]
+        return {
+            name: max(int(file.split(".")[0]) for file in files if file.endswith(f"{name}.json"))
+            for name in names
+        }
+
+    before = versions()
+    done = json.loads(live.forge("renew", "minds-lab/renewed", "--json"))
+    assert [(item["role"], item["sent"]) for item in done] == [("minds-lab.renewed", True)]
+    live.forge("renew", "minds-lab")
+    assert versions() == {name: number + 1 for name, number in before.items()}
+    live.forge("verify", "minds-lab/renewed")
+    assert json.loads(live.forge("renew", "--all", "--json")) == []  # nothing ends soon
+    assert fails(live, "renew").returncode == 2
+    assert error_of(live, "renew", "no-such-org")["code"] == "not-found"
+
+
+def test_the_profile_is_signed_and_shown(live: LiveRegistry) -> None:
+    live.forge(
+        "org", "create", "atlas-lab", "--kind", "academic", "--display-name", "Atlas Lab",
+        "--region", "MA-05", "--name", "ar=مختبر الأطلس", "--name", "zgh=ⴰⵙⴰⵔⵎ ⵏ ⵡⴰⵟⵍⴰⵙ",
+        "--contact", "contact@atlas-lab.example",
+    )  # fmt: skip
+    expected = {
+        "kind": "academic",
+        "display_name": "Atlas Lab",
+        "region": "MA-05",
+        "names": {"ar": "مختبر الأطلس", "zgh": "ⴰⵙⴰⵔⵎ ⵏ ⵡⴰⵟⵍⴰⵙ"},
+        "contact": "contact@atlas-lab.example",
+    }
+    shown = json.loads(live.forge("authority", "show-application", "atlas-lab", "--json"))
+    assert expected.items() <= shown.items()
+    live.forge("authority", "approve", "atlas-lab", "--authority", str(live.authority))
+    signed = json.loads(live.forge("org", "show", "atlas-lab", "--json"))
+    assert expected.items() <= signed.items()
+    assert "Béni Mellal-Khénifra" in live.forge("org", "show", "atlas-lab")
+    live.forge("publish", str(live.new_component("atlas-lab", "shown")))
+    info = json.loads(live.forge("info", "atlas-lab/shown", "--json"))["organisation"]
+    assert expected.items() <= info.items()
+
+
+@pytest.mark.parametrize(
+    "option", [("--region", "MA-13"), ("--name", "de=Labor"), ("--contact", "a\nb")]
+)
+def test_a_profile_that_could_not_be_shown_is_refused(
+    live: LiveRegistry, option: tuple[str, str]
+) -> None:
+    create = ("org", "create", "odd-lab", "--kind", "academic", "--display-name", "Odd")
+    assert error_of(live, *create, *option)["code"] == "malformed"
+
+
+def test_an_applicant_sees_why_and_applies_again(live: LiveRegistry) -> None:
+    create = ("org", "create", "late-lab", "--kind", "academic", "--display-name")
+    live.forge(*create, "Late")
+    refuse = ("authority", "refuse", "late-lab", "--reason", "no stamp on the letter")
+    live.forge(*refuse, "--authority", str(live.authority))
+    shown = json.loads(live.forge("org", "show", "late-lab", "--json"))
+    assert (shown["state"], shown["reason"]) == ("refused", "no stamp on the letter")
+    live.forge(*create, "Late Lab, with a stamp")
+    live.forge("authority", "approve", "late-lab", "--authority", str(live.authority))
+    assert "with a stamp" in live.forge("org", "show", "late-lab")
