@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit, Clock
 from .services.catalogue import Catalogue
+from .services.health import Health
 from .services.locks import FolderLock
 from .services.organisations import Organisations
 from .services.publication import OnlineKeys, Publication
@@ -43,6 +44,7 @@ class Registry:
     roles: Roles
     releases: Releases
     signatures: Signatures
+    health: Health
     catalogue: Catalogue
     publication: Publication
     throttle: Throttle
@@ -91,8 +93,9 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         ),
         roles=Roles(database, audit, publication, clock),
         releases=releases,
+        health=Health(database, publication, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
-        catalogue=Catalogue(database),
+        catalogue=Catalogue(database, clock),
         publication=publication,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,

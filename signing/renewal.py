@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from .encoding import Fields, parse_json
 from .keys import SigningKey
+from .publisher_keys import parse_instant
 from .role_edits import next_version, sign_role
+from .roles import MAX_ROLE_BYTES
 
 WARN_BEFORE = timedelta(days=60)
 # Signed anew every day by the registry itself: their expiry is not for people to watch.
@@ -37,6 +40,16 @@ def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
         if role not in _SHORT_LIVED and expires - now <= WARN_BEFORE
     ]
     return sorted(found, key=lambda item: (item.expires, item.role))
+
+
+def signed_expiry(data: bytes, where: str) -> datetime:
+    """When the role ``data``, of whatever kind, expires.
+
+    Raises:
+        MalformedError: it says nothing of the kind.
+    """
+    signed = Fields.of(parse_json(data, where, max_bytes=MAX_ROLE_BYTES), where).object("signed")
+    return parse_instant(signed.text("expires"), signed.path("expires"))
 
 
 def renew_role(current: bytes, role: str, keys: Iterable[SigningKey], now: datetime) -> bytes:

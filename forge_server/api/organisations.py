@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from ..errors import RegistryError
 from ..services.organisations import ApplicationRow, OrganisationRow
 from .bodies import read_json
-from .rendering import instant
+from .rendering import expiring_json, instant
 from .requests import answer, audited, authenticated, caller, known, registry
 
 _STATES = ("pending", "approved", "refused")
@@ -115,6 +115,7 @@ def _organisation(row: OrganisationRow) -> dict[str, Any]:
         "display_name": row.display_name,
         "state": row.state,
         "components": list(row.components),
+        "expiring": [expiring_json(item) for item in row.expiring],
     }
     if row.members is not None:
         value["members"] = [{"user": user, "role": role} for user, role in row.members]

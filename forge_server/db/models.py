@@ -124,13 +124,17 @@ class MetadataVersion(Base):
 
 
 class Role(Base):
-    """The current version of each role, the server's own two included."""
+    """The current version of each role, the server's own two included.
+
+    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once.
+    """
 
     __tablename__ = "roles"
 
     name: Mapped[str] = mapped_column(String(81), primary_key=True)
     version: Mapped[int]
     metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Component(Base):

@@ -17,6 +17,7 @@ from signing.applications import Application, verify_application
 from signing.names import parse_org_name, skeleton
 from signing.profile import OrgProfile
 from signing.refusals import read_reason, verify_refusal
+from signing.renewal import Expiring, expiring
 from signing.role_edits import add_organisation
 from signing.roles import delegation_of
 from signing.updates import check_role_update
@@ -29,7 +30,7 @@ from .audit import Audit, Clock
 from .callers import Caller, Identity
 from .publication import Publication
 from .rights import member_role, require_member, require_organisation
-from .rolebook import require_role
+from .rolebook import expiries, require_role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ class ApplicationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganisationRow:
-    """``members`` is None for those who may not see them."""
+    """``members`` is None for those who may not see them; ``expiring`` names its roles that end
+    within 60 days."""
 
     name: str
     kind: str
@@ -59,6 +61,7 @@ class OrganisationRow:
     state: str
     components: Sequence[str]
     members: Sequence[tuple[str, str]] | None
+    expiring: Sequence[Expiring]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ class Organisations:
         query = select(Organisation).where(Organisation.state == "approved")
         with self.database.read() as session:
             return [
-                _organisation_row(session, row, None)
+                _organisation_row(session, row, None, self.clock())
                 for row in session.scalars(query.order_by(Organisation.name))
             ]
 
@@ -228,7 +231,8 @@ class Organisations:
                 and any(identity.scope.allows(a, name, None) for a in ("read", "manage"))
                 and member_role(session, name, identity.user_id) is not None
             )
-            return _organisation_row(session, row, _members(session, name) if may_see else None)
+            members = _members(session, name) if may_see else None
+            return _organisation_row(session, row, members, self.clock())
 
     def set_member(self, caller: Caller, organisation: str, user: str, role: str) -> None:
         """Makes ``user`` a member with ``role``, or changes the role.
@@ -351,11 +355,14 @@ def _members(session: Session, organisation: str) -> list[tuple[str, str]]:
 
 
 def _organisation_row(
-    session: Session, row: Organisation, members: Sequence[tuple[str, str]] | None
+    session: Session,
+    row: Organisation,
+    members: Sequence[tuple[str, str]] | None,
+    now: datetime,
 ) -> OrganisationRow:
-    names = session.scalars(
-        select(Component.name).where(Component.organisation == row.name).order_by(Component.name)
-    )
+    query = select(Component.name).where(Component.organisation == row.name)
+    names = session.scalars(query.order_by(Component.name)).all()
+    ends = expiries(session, [row.name, *(f"{row.name}.{name}" for name in names)])
     return OrganisationRow(
         name=row.name,
         kind=row.kind,
@@ -363,4 +370,5 @@ def _organisation_row(
         state=row.state,
         components=[f"{row.name}/{name}" for name in names],
         members=members,
+        expiring=expiring(ends, now),
     )
