@@ -46,6 +46,10 @@ class Tokens:
 
     def create(self, label: str) -> None:
         """A fresh token with `PIN`."""
+        import pkcs11
+
+        # SoftHSM looks for tokens when it is loaded, not again.
+        pkcs11.unload(self.module)
         self.util("--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "31415926")
 
     def take(self, label: str, name: str, pem: Path) -> None:
