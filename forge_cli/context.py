@@ -144,6 +144,11 @@ class Context:
     def view(self) -> View:
         return self.fresh_view()
 
+    @property
+    def asked_registry(self) -> bool:
+        """Whether this run looked at the registry's metadata already."""
+        return "view" in self.__dict__ and self.view.refreshed
+
     def ask(self, question: str) -> bool:
         """A yes or no from the person; False when there is no terminal to ask on."""
         if not self.interactive:

@@ -67,6 +67,11 @@ CODES: Final[Mapping[str, Meaning]] = {
     "expired": Meaning(VERIFICATION, "Signed metadata has expired; the registry may be frozen."),
     "rollback": Meaning(VERIFICATION, "The registry offers older metadata than it did before."),
     "key-unlisted": Meaning(VERIFICATION, "The signing key is not among the publisher's keys."),
+    "key-revoked": Meaning(
+        VERIFICATION,
+        "Only a key that its organisation revoked signed it; `forge resign` by the publisher "
+        "makes it installable again.",
+    ),
     "tree-mismatch": Meaning(VERIFICATION, "A folder does not hold exactly the signed files."),
     "chain-broken": Meaning(
         VERIFICATION, "A link from the trusted root to the release is missing."
@@ -105,6 +110,10 @@ CODES: Final[Mapping[str, Meaning]] = {
     "key-malformed": Meaning(PERMISSION, "The key file cannot be read as a private key."),
     "key-permissions": Meaning(PERMISSION, "A private key can be read by others on this machine."),
     "key-missing": Meaning(PERMISSION, "No key of that name, or none that is allowed to sign."),
+    "key-unreachable": Meaning(PERMISSION, "The token or the command that holds the key failed."),
+    "key-signature-wrong": Meaning(
+        PERMISSION, "What a token or command answered is no signature by its key; nothing was sent."
+    ),
     "signature-missing": Meaning(PERMISSION, "Somebody else's signature is needed first."),
     "not-found": Meaning(NOT_FOUND, "Nothing of that name is there."),
     "not-installed": Meaning(NOT_FOUND, "The folder was not installed by forge."),

@@ -96,6 +96,8 @@ TABLE: Mapping[str, Row] = {
         "name in the member existing; choose another."),
     "organisation-pending": _row(409, "Not approved yet", "The registrar has not approved the "
         "organisation yet."),
+    "organisation-refused": _row(409, "Application refused", "The registrar refused the "
+        "application; the application says why. Change what it names and apply again."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "

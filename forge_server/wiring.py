@@ -15,6 +15,7 @@ from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.clock import Clock
+from .services.health import Health
 from .services.locks import FolderLock
 from .services.log import TransparencyLog
 from .services.log_files import LogFiles, why_rewound
@@ -24,6 +25,7 @@ from .services.organisations import Organisations
 from .services.publication import Publication
 from .services.releases import Releases
 from .services.roles import Roles
+from .services.signatures import Signatures
 from .services.throttle import Throttle
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, read_settings
@@ -44,6 +46,8 @@ class Registry:
     organisations: Organisations
     roles: Roles
     releases: Releases
+    signatures: Signatures
+    health: Health
     catalogue: Catalogue
     publication: Publication
     log: TransparencyLog
@@ -71,7 +75,10 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     keys = KeyRing(folder.keys)
     _require_keys(keys)
     log_keys = LogKeys(folder.keys)
-    log_keys.verifiers()  # says now what cannot be read
+    try:
+        log_keys.verifiers()  # what cannot be read is said now, and not at the first publish
+    except RegistryError as error:
+        raise RegistryError("keys-missing", f"{folder.keys}: {error.message}") from error
     log = TransparencyLog(log_keys, clock)
     log.attach(database.writing)
     publication = Publication(
@@ -85,6 +92,7 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         log_keys=log_keys,
         rewound=why_rewound(database, tree),
     )
+    releases = Releases(database, audit, publication, blobs, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -98,8 +106,10 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
             database, audit, publication, clock, settings.max_pending_applications
         ),
         roles=Roles(database, audit, publication, clock),
-        releases=Releases(database, audit, publication, blobs, clock),
-        catalogue=Catalogue(database),
+        releases=releases,
+        health=Health(database, publication, clock),
+        signatures=Signatures(database, audit, publication, blobs, releases, clock),
+        catalogue=Catalogue(database, clock),
         publication=publication,
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),

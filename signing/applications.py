@@ -6,18 +6,18 @@ be known by. TUF metadata cannot carry this: it does not say which role it is me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .dsse import envelope_json, pae, parse_envelope
 from .encoding import Fields, canonical_json, parse_json
 from .errors import MalformedError, VerificationError
-from .keys import PrivateKey, PublicKey
+from .keys import PublicKey, SigningKey
 from .names import OrgName, parse_org_name
+from .profile import FIELDS, OPTIONAL_FIELDS, OrgProfile
 
 PAYLOAD_TYPE = "application/vnd.forge.organisation-application+json"
-ORG_KINDS = ("government", "startup", "academic", "company")
 MAX_KEYS = 20
 _MAX_BYTES = 64 * 1024
 _WHERE = "application"
@@ -28,29 +28,42 @@ class Application:
     """A verified application. ``raw`` is the envelope as it was received."""
 
     org: OrgName
-    kind: str
-    display_name: str
+    profile: OrgProfile
     keys: tuple[PublicKey, ...]
     threshold: int
     created: datetime
     raw: bytes
+
+    @property
+    def kind(self) -> str:
+        return self.profile.kind
+
+    @property
+    def display_name(self) -> str:
+        return self.profile.display_name
 
 
 def sign_application(
     org: str,
     kind: str,
     display_name: str,
-    keys: Sequence[PrivateKey],
+    keys: Sequence[SigningKey],
     threshold: int,
     now: datetime,
+    *,
+    region: str | None = None,
+    names: Mapping[str, str] | None = None,
+    contact: str | None = None,
 ) -> bytes:
     """The application of ``org``, signed by each of its ``keys``."""
+    profile = OrgProfile(
+        kind=kind, display_name=display_name, region=region, names=names or {}, contact=contact
+    )
     payload = canonical_json(
         {
             "schema": 1,
             "organisation": org,
-            "kind": kind,
-            "display_name": display_name,
+            **profile.to_json(),
             "keys": [key.public.pem.decode() for key in keys],
             "threshold": threshold,
             "created": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -93,7 +106,8 @@ def verify_application(data: bytes) -> Application:
 
 def _parse_payload(payload: bytes, raw: bytes) -> Application:
     fields = Fields.of(parse_json(payload, _WHERE), _WHERE).only(
-        ("schema", "organisation", "kind", "display_name", "keys", "threshold", "created")
+        ("schema", "organisation", *FIELDS, "keys", "threshold", "created"),
+        optional=OPTIONAL_FIELDS,
     )
     if fields.integer("schema") != 1:
         raise MalformedError(fields.path("schema"), "1", fields.integer("schema"))
@@ -108,27 +122,12 @@ def _parse_payload(payload: bytes, raw: bytes) -> Application:
         raise MalformedError(fields.path("threshold"), f"at most {len(keys)}", threshold)
     return Application(
         org=parse_org_name(fields.text("organisation"), fields.path("organisation")),
-        kind=_kind(fields),
-        display_name=check_display_name(fields.text("display_name"), fields.path("display_name")),
+        profile=OrgProfile.read(fields),
         keys=keys,
         threshold=threshold,
         created=_instant(fields),
         raw=raw,
     )
-
-
-def _kind(fields: Fields) -> str:
-    kind = fields.text("kind")
-    if kind not in ORG_KINDS:
-        raise MalformedError(fields.path("kind"), f"one of {', '.join(ORG_KINDS)}", kind)
-    return kind
-
-
-def check_display_name(text: str, where: str = "display name") -> str:
-    """``text`` if it is one printable line of at most 120 characters."""
-    if not text.strip() or len(text) > 120 or not text.isprintable():
-        raise MalformedError(where, "one printable line of at most 120 characters", repr(text))
-    return text
 
 
 def _instant(fields: Fields) -> datetime:

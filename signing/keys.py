@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from ._pbes2 import encrypt_pkcs8
 from .errors import KeyUnusableError, MalformedError, VerificationError
@@ -131,8 +133,100 @@ class PublicKey:
         return hash(self.pem)
 
 
-@dataclass(frozen=True, eq=False)
-class PrivateKey:
+class SigningKey(ABC):
+    """Whatever can sign as ``public``: a key in memory, in a token, behind a command.
+
+    Everything here that signs takes one of these and never asks where the private half is.
+    """
+
+    @property
+    @abstractmethod
+    def public(self) -> PublicKey:
+        """The public half, known without any secret."""
+
+    @abstractmethod
+    def sign(self, data: bytes) -> bytes:
+        """The signature over ``data``: DER with low s for P-256, 64 bytes for Ed25519.
+
+        Raises:
+            KeyUnusableError: the key cannot be reached, or what came is not its signature.
+        """
+
+    @property
+    def tuf_signer(self) -> Signer:
+        """What the ``tuf`` library signs metadata with."""
+        return _TufSigner(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.public.keyid[:12]})"
+
+
+class _TufSigner(Signer):
+    def __init__(self, key: SigningKey) -> None:
+        self._key = key
+
+    @property
+    def public_key(self) -> Key:
+        return self._key.public.tuf
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> Signer:
+        raise NotImplementedError("keys are opened by whoever may do I/O")
+
+    def sign(self, payload: bytes) -> Signature:
+        return Signature(self._key.public.keyid, self._key.sign(payload).hex())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ExternalKey(SigningKey):
+    """A private key that something else holds: a token, an HSM, a key management service.
+
+    ``ask(data)`` has it sign and returns what it answered; tokens give ECDSA signatures as
+    r and s side by side, services as DER with s in either half, so both are taken and put into
+    the one form that verifies here. ``label`` names the key in error messages.
+    """
+
+    _public: PublicKey
+    ask: Callable[[bytes], bytes]
+    label: str
+
+    @property
+    def public(self) -> PublicKey:
+        return self._public
+
+    def sign(self, data: bytes) -> bytes:
+        """As `SigningKey.sign`. A wrong signature is noticed here, before anything is sent.
+
+        Raises:
+            KeyUnusableError: ``key-signature-wrong``, or whatever ``ask`` raises.
+        """
+        answer = self.ask(data)
+        try:
+            signature = answer if self.public.algorithm == "ed25519" else _canonical_ecdsa(answer)
+            self.public.verify(signature, data, self.label)
+        except (VerificationError, ValueError):
+            raise KeyUnusableError(
+                "key-signature-wrong",
+                f"{self.label}: expected a signature by key {self.public.keyid[:12]}, "
+                f"found {len(answer)} bytes that are none",
+                "the public key that is kept here may belong to another private key",
+            ) from None
+        return signature
+
+
+def _canonical_ecdsa(signature: bytes) -> bytes:
+    """DER with low s, from DER or from r and s of 32 bytes each (PKCS#11 3.0 §6.3.1)."""
+    if len(signature) == 64:
+        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+    else:
+        r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, min(s, _P256_ORDER - s))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PrivateKey(SigningKey):
     """A key pair held in memory. Its repr shows the public part alone."""
 
     _key: _Private
@@ -141,17 +235,11 @@ class PrivateKey:
     def public(self) -> PublicKey:
         return PublicKey(self._key.public_key())
 
-    @cached_property
-    def tuf_signer(self) -> CryptoSigner:
-        """What the ``tuf`` library signs metadata with."""
-        return CryptoSigner(self._key, self.public.tuf)
-
     def sign(self, data: bytes) -> bytes:
         """The signature over ``data``: DER with low s for P-256, 64 bytes for Ed25519."""
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(data)
-        r, s = decode_dss_signature(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
-        return encode_dss_signature(r, min(s, _P256_ORDER - s))
+        return _canonical_ecdsa(self._key.sign(data, ec.ECDSA(hashes.SHA256())))
 
     def to_pem(self, passphrase: bytes | None) -> bytes:
         """PKCS#8 in PEM; encrypted unless ``passphrase`` is None."""
@@ -165,9 +253,6 @@ class PrivateKey:
         if not passphrase:
             raise KeyUnusableError("key-passphrase-empty", "the passphrase is empty")
         return encrypt_pkcs8(plain, passphrase, KDF_ITERATIONS, os.urandom(16), os.urandom(16))
-
-    def __repr__(self) -> str:
-        return f"PrivateKey({self.public.keyid[:12]})"
 
 
 def generate_key(algorithm: str) -> PrivateKey:

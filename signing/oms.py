@@ -20,7 +20,7 @@ from .digests import parse_digest
 from .dsse import Envelope, envelope_json, pae, parse_envelope
 from .encoding import Fields, canonical_json, parse_json
 from .errors import KeyUnusableError, MalformedError, VerificationError
-from .keys import PrivateKey, PublicKey
+from .keys import PublicKey, SigningKey
 from .manifest import MAX_FILES, FileEntry
 from .paths import check_path, check_paths
 
@@ -42,7 +42,7 @@ class Bundle:
     key: PublicKey
 
 
-def sign_bundle(files: Iterable[FileEntry], name: str, key: PrivateKey) -> bytes:
+def sign_bundle(files: Iterable[FileEntry], name: str, key: SigningKey) -> bytes:
     """The bundle over ``files``, signed by ``key`` (P-256), with ``name`` as its subject.
 
     Resources are sorted by Unicode code point of the whole path; Go verifiers refuse the order
@@ -92,6 +92,15 @@ def verify_bundle(data: bytes, keys: Iterable[PublicKey]) -> Bundle:
     # Only now, with the signature known to be good, is the payload looked into.
     subject_name, resources = _parse_statement(envelope.payload)
     return Bundle(subject_name=subject_name, resources=resources, key=key)
+
+
+def hint_of(data: bytes) -> str:
+    """Which key the bundle says it was signed by; nothing is verified.
+
+    Raises:
+        MalformedError: as `verify_bundle`.
+    """
+    return _parse_bundle(data)[0]
 
 
 def _parse_bundle(data: bytes) -> tuple[str, Envelope]:

@@ -26,13 +26,13 @@ from . import manifest as manifests
 from . import oms
 from .digests import sha256_hex
 from .errors import ConflictError, VerificationError
-from .keys import PrivateKey, PublicKey
+from .keys import PublicKey, SigningKey
 from .manifest import Manifest
 from .names import ComponentName
+from .profile import OrgProfile
 from .roles import (
     EXPIRY,
     IndexEntry,
-    OrgProfile,
     check_reason,
     index_of,
     level_of,
@@ -42,7 +42,7 @@ from .roles import (
 )
 
 
-def sign_role(signed: Targets, keys: Iterable[PrivateKey]) -> bytes:
+def sign_role(signed: Targets, keys: Iterable[SigningKey]) -> bytes:
     """The bytes of ``signed`` with a signature by each of ``keys``."""
     metadata = Metadata(signed)
     for key in keys:
@@ -50,7 +50,7 @@ def sign_role(signed: Targets, keys: Iterable[PrivateKey]) -> bytes:
     return metadata.to_bytes()
 
 
-def add_signatures(data: bytes, keys: Iterable[PrivateKey]) -> bytes:
+def add_signatures(data: bytes, keys: Iterable[SigningKey]) -> bytes:
     """The role ``data`` with signatures by ``keys`` added to those it has."""
     metadata = parse_targets(data, "role")
     for key in keys:
@@ -58,7 +58,7 @@ def add_signatures(data: bytes, keys: Iterable[PrivateKey]) -> bytes:
     return metadata.to_bytes()
 
 
-def new_role(keys: Iterable[PrivateKey], now: datetime, level: str) -> bytes:
+def new_role(keys: Iterable[SigningKey], now: datetime, level: str) -> bytes:
     """An empty role of ``level`` (``registrar``, ``organisation``, ``project``), version 1."""
     return sign_role(Targets(version=1, expires=_expiry(now, level)), keys)
 
@@ -67,7 +67,8 @@ def _expiry(now: datetime, level: str) -> datetime:
     return (now + EXPIRY[level]).replace(microsecond=0)
 
 
-def _next(data: bytes, role: str, now: datetime) -> Targets:
+def next_version(data: bytes, role: str, now: datetime) -> Targets:
+    """The content of ``data`` with one number more and a fresh expiry, not signed yet."""
     signed = parse_targets(data, role).signed
     signed.version += 1
     signed.expires = _expiry(now, level_of(role))
@@ -78,7 +79,7 @@ def add_release(
     current: bytes | None,
     manifest: Manifest,
     bundle: bytes,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the project's role, with the release added and signed by ``keys``.
@@ -91,7 +92,7 @@ def add_release(
     if current is None:
         signed = Targets(version=1, expires=_expiry(now, "project"))
     else:
-        signed = _next(current, component.role, now)
+        signed = next_version(current, component.role, now)
     check_version_free(index_of(signed, component), manifest)
     entry = _target(component.target(manifest.version, manifests.FILE), manifest.raw)
     entry.unrecognized_fields["custom"] = {"kind": manifest.kind, "requires": manifest.requires}
@@ -125,12 +126,31 @@ def _target(path: str, data: bytes) -> TargetFile:
     return TargetFile(len(data), {"sha256": sha256_hex(data)}, path)
 
 
+def replace_bundles(
+    current: bytes,
+    component: ComponentName,
+    bundles: Mapping[str, bytes],
+    keys: Iterable[SigningKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the project's role, with ``{version: bundle}`` in the place of the
+    bundles it lists. With none, the role is only signed anew."""
+    signed = next_version(current, component.role, now)
+    index = index_of(signed, component)
+    for version, bundle in bundles.items():
+        if version not in index:
+            raise VerificationError("chain-broken", str(component), f"a version {version}", "none")
+        entry = _target(component.target(version, oms.FILE), bundle)
+        signed.targets[entry.path] = entry
+    return sign_role(signed, keys)
+
+
 def set_yanked(
     current: bytes,
     component: ComponentName,
     version: Version,
     reason: str | None,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the project's role with the release yanked for ``reason``, or, with
@@ -142,7 +162,7 @@ def set_yanked(
     """
     if reason is not None:
         check_reason(reason)
-    signed = _next(current, component.role, now)
+    signed = next_version(current, component.role, now)
     index_of(signed, component)  # a spoilt index is not signed again
     target = signed.targets.get(component.target(version, manifests.FILE))
     if target is None:
@@ -159,11 +179,11 @@ def add_project(
     component: ComponentName,
     publisher_keys: Sequence[PublicKey],
     threshold: int,
-    org_keys: Iterable[PrivateKey],
+    org_keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the organisation's role, delegating the project to its publishers."""
-    signed = _next(org_role, component.org, now)
+    signed = next_version(org_role, component.org, now)
     _delegate(signed, component.role, publisher_keys, threshold, None)
     return sign_role(signed, org_keys)
 
@@ -174,11 +194,11 @@ def add_organisation(
     profile: OrgProfile,
     org_keys: Sequence[PublicKey],
     threshold: int,
-    keys: Iterable[PrivateKey],
+    keys: Iterable[SigningKey],
     now: datetime,
 ) -> bytes:
     """The next version of the registrar's role, with the organisation and its profile in it."""
-    signed = _next(registrar, "registrar", now)
+    signed = next_version(registrar, "registrar", now)
     _delegate(signed, name, org_keys, threshold, profile)
     return sign_role(signed, keys)
 
@@ -202,7 +222,8 @@ def _delegate(
         raise ConflictError("name-taken", f"{role} is delegated already", "choose another name")
     extra = {}
     if profile is not None:
-        extra["forge"] = {"kind": profile.kind, "display_name": profile.display_name}
+        profile.check()
+        extra["forge"] = profile.to_json()
     roles[role] = DelegatedRole(
         role, [], threshold, terminating=True, paths=paths_of(role), unrecognized_fields=extra
     )
@@ -211,7 +232,7 @@ def _delegate(
 
 
 def sign_snapshot(
-    versions: Mapping[str, int], version: int, key: PrivateKey, now: datetime
+    versions: Mapping[str, int], version: int, key: SigningKey, now: datetime
 ) -> bytes:
     """snapshot.json listing ``{role: version}`` (targets and every role below it; TUF §4.4)."""
     meta = {f"{role}.json": MetaFile(number) for role, number in sorted(versions.items())}
@@ -220,7 +241,7 @@ def sign_snapshot(
 
 
 def sign_timestamp(
-    snapshot: bytes, version: int, key: PrivateKey, now: datetime, log_index: int | None = None
+    snapshot: bytes, version: int, key: SigningKey, now: datetime, log_index: int | None = None
 ) -> bytes:
     """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6), and the number
     of its leaf in the public log, so that a client can ask for the proof at once."""
@@ -231,7 +252,7 @@ def sign_timestamp(
     return _sign(signed, key)
 
 
-def _sign(signed: Snapshot | Timestamp, key: PrivateKey) -> bytes:
+def _sign(signed: Snapshot | Timestamp, key: SigningKey) -> bytes:
     metadata: Metadata[Any] = Metadata(signed)
     metadata.sign(key.tuf_signer)
     return metadata.to_bytes()

@@ -14,7 +14,7 @@ resolver needs (kind, requirements, yanked and why). TUF specification 1.0, §4.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, cast
@@ -32,6 +32,8 @@ from .encoding import Fields, is_plain, parse_json
 from .errors import MalformedError, VerificationError
 from .keys import PublicKey
 from .names import ComponentName, parse_specifier, parse_version
+from .profile import FIELDS, OPTIONAL_FIELDS, OrgProfile
+from .publisher_keys import FormerKeys, key_revoked
 
 EXPIRY = {
     "root": timedelta(days=365),
@@ -50,22 +52,16 @@ MAX_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrgProfile:
-    """What the registrar signs about an organisation."""
-
-    kind: str
-    display_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
-    """Whose signatures a role needs, as its parent says."""
+    """Whose signatures a role needs, as its parent says. ``profile`` is set for organisations,
+    ``former`` may hold something for projects."""
 
     role: str
     keys: tuple[PublicKey, ...]
     threshold: int
     paths: tuple[str, ...]
     profile: OrgProfile | None
+    former: FormerKeys = field(default_factory=FormerKeys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +133,8 @@ def verify_role(parent: bytes, role: str, data: bytes) -> Metadata[Targets]:
 
     Raises:
         VerificationError: ``chain-broken`` (the parent does not delegate the role),
-            ``path-not-delegated`` or ``threshold-not-met``.
+            ``path-not-delegated``, ``threshold-not-met``, or ``key-revoked`` where it lacks
+            signatures and has one by a key that the parent revoked.
     """
     delegator = parse_targets(parent, f"parent of {role}").signed
     return verify_against(delegator, role, data)
@@ -159,6 +156,7 @@ def check_signed_by(delegator: Root | Targets, role: str, metadata: Metadata[Any
     try:
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except UnsignedMetadataError:
+        _refuse_revoked(delegator, role, metadata)
         result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
         raise VerificationError(
             "threshold-not-met",
@@ -176,6 +174,15 @@ def keys_of_root(root: Root, role: str) -> tuple[PublicKey, ...]:
         MalformedError: one is unsound, or no number of them could reach the threshold.
     """
     return _keys_of(root.roles[role], root.keys, f"root: {role}")
+
+
+def _refuse_revoked(delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> None:
+    """Says so when what is missing was signed by a key that was taken back since."""
+    if isinstance(delegator, Targets):
+        former = _delegation(_delegated(delegator, role), delegator).former
+        revocation = former.revocation_of(metadata.signatures)
+        if revocation is not None:
+            raise key_revoked(revocation, str(ComponentName.from_role(role)))
 
 
 def _keys_of(role: Role, known: Mapping[str, Key], where: str) -> tuple[PublicKey, ...]:
@@ -247,18 +254,22 @@ def _delegation(role: DelegatedRole, parent: Targets) -> Delegation:
         threshold=role.threshold,
         paths=tuple(role.paths or ()),
         profile=_profile(role, where),
+        former=_former(role, known, where),
     )
 
 
 def _profile(role: DelegatedRole, where: str) -> OrgProfile | None:
-    if "forge" not in role.unrecognized_fields:
+    if "forge" not in role.unrecognized_fields or level_of(role.name) == "project":
         return None
     fields = Fields.of(role.unrecognized_fields["forge"], f"{where}: forge")
-    fields.only(("kind", "display_name"))
-    for key in ("kind", "display_name"):
-        if not is_plain(fields.text(key, max_chars=200)):
-            raise MalformedError(fields.path(key), "one line of plain text", repr(fields.text(key)))
-    return OrgProfile(kind=fields.text("kind"), display_name=fields.text("display_name"))
+    return OrgProfile.read(fields.only(FIELDS, optional=OPTIONAL_FIELDS))
+
+
+def _former(role: DelegatedRole, known: Mapping[str, Key], where: str) -> FormerKeys:
+    if "forge" not in role.unrecognized_fields or level_of(role.name) != "project":
+        return FormerKeys()
+    value = role.unrecognized_fields["forge"]
+    return FormerKeys.read(value, known, role.keyids, f"{where}: forge")
 
 
 def releases_of(data: bytes, component: ComponentName) -> dict[str, IndexEntry]:

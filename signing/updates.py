@@ -7,7 +7,7 @@ anything (clients check signatures themselves), but it could publish what no cli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,12 +20,14 @@ from .keys import PublicKey
 from .manifest import FileEntry, Manifest, parse_manifest
 from .names import ComponentName, parse_org_name
 from .oms import Bundle, verify_bundle
+from .publisher_edits import check_revocations_kept
 from .role_edits import check_version_free
 from .roles import (
     EXPIRY,
     IndexEntry,
     delegation_of,
     delegations_in,
+    delegations_of,
     index_of,
     level_of,
     parse_targets,
@@ -46,12 +48,19 @@ class Offer:
 
 
 def check_role_update(
-    name: str, new: bytes, current: bytes | None, parent: bytes, now: datetime
+    name: str,
+    new: bytes,
+    current: bytes | None,
+    parent: bytes,
+    now: datetime,
+    *,
+    resigned: Collection[str] = (),
 ) -> None:
     """Establishes that ``new`` may follow ``current`` (None: there is none yet) as role ``name``.
 
     ``parent`` is the role that delegates to it: the targets role for the registrar, the
-    registrar's for an organisation, the organisation's for a project.
+    registrar's for an organisation, the organisation's for a project. ``resigned`` names the
+    versions whose bundle may be another over the same manifest; see `resign.check_resign`.
 
     Raises:
         VerificationError: not signed by enough of the keys that the parent lists, expired or
@@ -61,10 +70,18 @@ def check_role_update(
             published version with other content (``version-taken``).
         MalformedError: not TUF metadata.
     """
-    check_next(name, verify_role(parent, name, new).signed, current, now)
+    check_next(name, verify_role(parent, name, new).signed, current, now, resigned)
+    if current is not None and level_of(name) == "organisation":
+        _check_revocations(name, current, new)
 
 
-def check_next(name: str, signed: Targets, current: bytes | None, now: datetime) -> None:
+def check_next(
+    name: str,
+    signed: Targets,
+    current: bytes | None,
+    now: datetime,
+    resigned: Collection[str] = (),
+) -> None:
     """All of `check_role_update` but the signatures: whether ``signed`` may be signed at all."""
     check_shape(name, signed)
     previous = None if current is None else parse_targets(current, name).signed
@@ -72,7 +89,7 @@ def check_next(name: str, signed: Targets, current: bytes | None, now: datetime)
     check_expiry(name, signed.expires, now)
     delegations_in(signed)  # sound keys and right paths in each, or nobody could follow it
     if previous is not None:
-        _check_nothing_lost(name, previous, signed)
+        _check_nothing_lost(name, previous, signed, resigned)
 
 
 def check_version(name: str, found: int, expected: int) -> None:
@@ -144,12 +161,20 @@ def check_expiry(name: str, expires: datetime, now: datetime) -> None:
         )
 
 
-def _check_nothing_lost(name: str, previous: Targets, signed: Targets) -> None:
+def _check_revocations(name: str, current: bytes, new: bytes) -> None:
+    after = delegations_of(new, name)
+    for role, delegation in delegations_of(current, name).items():
+        check_revocations_kept(name, delegation, after[role])
+
+
+def _check_nothing_lost(
+    name: str, previous: Targets, signed: Targets, resigned: Collection[str]
+) -> None:
     if level_of(name) == "project":
         component = ComponentName.from_role(name)
         before, after = index_of(previous, component), index_of(signed, component)
         for version, entry in before.items():
-            _check_same_release(component, entry, after.get(version))
+            _check_same_release(component, entry, after.get(version), version in resigned)
         return
     old = previous.delegations.roles if previous.delegations else None
     new = signed.delegations.roles if signed.delegations else None
@@ -165,7 +190,7 @@ def _check_nothing_lost(name: str, previous: Targets, signed: Targets) -> None:
 
 
 def _check_same_release(
-    component: ComponentName, entry: IndexEntry, after: IndexEntry | None
+    component: ComponentName, entry: IndexEntry, after: IndexEntry | None, resigned: bool
 ) -> None:
     if after is None:
         raise VerificationError(
@@ -175,7 +200,9 @@ def _check_same_release(
             "none",
             "releases are immutable; yank it instead",
         )
-    fixed = ("manifest_sha256", "manifest_size", "bundle_sha256", "bundle_size", "kind", "requires")
+    fixed = ["manifest_sha256", "manifest_size", "kind", "requires"]
+    if not resigned:
+        fixed += ["bundle_sha256", "bundle_size"]
     if any(getattr(entry, field) != getattr(after, field) for field in fixed):
         raise ConflictError(
             "version-taken",

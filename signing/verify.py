@@ -19,7 +19,8 @@ from .errors import VerificationError
 from .evidence import Evidence
 from .manifest import FileEntry, Manifest, parse_manifest
 from .names import ComponentName
-from .oms import Bundle, verify_bundle
+from .oms import Bundle
+from .publisher_keys import verify_publisher_bundle
 from .report import NotAtHand, Report, Step, run_steps
 from .roles import (
     Delegation,
@@ -220,9 +221,13 @@ def _entry(p: _Procedure, version: Version) -> IndexEntry:
 
 
 def _check_signature(p: _Procedure) -> str:
-    keys = p.publishers.keys if p.publishers is not None else ()
-    p.bundle = verify_bundle(p.evidence.bundle, keys)
-    check_same_files(p.bundle, p.trusted_manifest())
+    manifest, publishers = p.trusted_manifest(), p.publishers
+    if publishers is None:
+        raise AssertionError("the signature is looked at before the publishers are known")
+    p.bundle = verify_publisher_bundle(
+        p.evidence.bundle, publishers.keys, publishers.former, str(manifest)
+    )
+    check_same_files(p.bundle, manifest)
     return f"{len(p.bundle.resources)} files, signed by key {p.bundle.key.keyid[:12]}"
 
 
@@ -320,7 +325,8 @@ _STEPS: tuple[Step[_Procedure], ...] = (
     Step(
         "signature",
         _check_signature,
-        "a listed publisher key signed exactly this list of files (OpenSSF Model Signing)",
+        "a publisher key that is not revoked signed exactly this list of files "
+        "(OpenSSF Model Signing)",
         "that the files do no harm, or that anybody looked at them",
     ),
     Step(

@@ -22,9 +22,10 @@ from signing import oms
 from signing.authority import Authority, fingerprint, new_authority
 from signing.component import parse_forge_toml
 from signing.evidence import Evidence
-from signing.keys import PrivateKey, generate_key
+from signing.keys import PrivateKey, SigningKey, generate_key
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.names import ComponentName
+from signing.profile import OrgProfile
 from signing.role_edits import (
     add_organisation,
     add_project,
@@ -33,7 +34,7 @@ from signing.role_edits import (
     sign_snapshot,
     sign_timestamp,
 )
-from signing.roles import OrgProfile, role_version
+from signing.roles import role_version
 from signing.verify import verify_release
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -91,7 +92,7 @@ class Release:
     bundle: bytes
 
 
-def signed_release(files: Mapping[str, bytes], key: PrivateKey) -> Release:
+def signed_release(files: Mapping[str, bytes], key: SigningKey) -> Release:
     manifest = manifest_of(files)
     bundle = oms.sign_bundle(manifest.files, str(manifest), key)
     return Release(files=dict(files), manifest=manifest, bundle=bundle)

@@ -36,8 +36,8 @@ from signing.keys import PrivateKey, generate_key, load_private_key
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.names import ComponentName
 from signing.oms import sign_bundle
+from signing.profile import OrgProfile
 from signing.role_edits import add_organisation, add_project, add_release, new_role
-from signing.roles import OrgProfile
 
 ORG = "minds-lab"
 

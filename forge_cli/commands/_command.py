@@ -40,7 +40,7 @@ def forge_command(
                 "--passphrase-fd",
                 type=int,
                 metavar="N",
-                help="Read the key's passphrase from file descriptor N.",
+                help="Read the key's passphrase, or the token's PIN, from file descriptor N.",
             )(wrapped)
         if registry:
             wrapped = click.option("--registry", metavar="URL", help="Talk to this registry.")(
@@ -69,6 +69,8 @@ def into_option(function: Function) -> Function:
 
 
 def key_option(function: Function) -> Function:
-    return click.option("--key", metavar="NAME", help="Sign with this key of `forge key list`.")(
-        function
-    )
+    return click.option(
+        "--key",
+        metavar="KEY",
+        help="Sign with this key of `forge key list`, or pkcs11:URI, exec:COMMAND, a .pem file.",
+    )(function)

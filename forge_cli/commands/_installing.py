@@ -36,6 +36,10 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
         handed = hand_wheels(context, done, python)
         wheels, used = [wheel.path.name for wheel in handed.wheels], handed.python
     out, site = context.out, done.site
+    if context.asked_registry:
+        from ..flows.renew import warn_expiring
+
+        warn_expiring(context)
     built = {str(build.locked.component) for build in done.plan.build}
     out.result(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,11 @@ from ..context import Context
 from ..errors import ForgeError
 from ..output import clean
 from . import _ceremony, _ceremony_plans
-from ._command import FILE, FOLDER, forge_command
+from ._command import FILE, FOLDER, Function, forge_command
+from ._profile import profile_json, profile_rows
+
+if TYPE_CHECKING:
+    from ..flows.authority import Pending
 
 
 @click.group("authority")
@@ -105,31 +110,86 @@ def show(context: Context, folder: Path) -> None:
     )
 
 
+def _registrar(function: Function) -> Function:
+    """``--authority`` or ``--key``: where the registrar's key is."""
+    function = click.option(
+        "--key", metavar="KEY", help="The registrar's key: pkcs11:URI, exec:COMMAND, name or file."
+    )(function)
+    return click.option(
+        "--authority",
+        "folder",
+        type=FOLDER,
+        metavar="FOLDER",
+        help="Folder where registrar.pem is.",
+    )(function)
+
+
+def _described(pending: Pending) -> list[str]:
+    """An application as the registrar judges it."""
+    application = pending.application
+    lines = [f"{application.org}  {clean(application.display_name)} ({application.kind})"]
+    lines += [f"  {label:11} {text}" for label, text in profile_rows(application.profile)]
+    at = f"{application.created:%Y-%m-%d %H:%M} UTC"
+    lines.append(f"  applied by  {clean(pending.applicant)}, {at}")
+    lines += [f"  key id      {key.keyid}" for key in application.keys]
+    if len(application.keys) > 1:
+        lines.append(f"  threshold   {application.threshold} of {len(application.keys)}")
+    return lines
+
+
+@forge_command("show-application")
+@click.argument("org")
+def show_application(context: Context, org: str) -> None:
+    """Show what ORG applied with; every signature in it was checked."""
+    from ..flows import authority as flow
+
+    pending = flow.read_application(context, org)
+    application = pending.application
+    context.out.result(
+        {
+            "organisation": application.org,
+            **profile_json(application.profile),
+            "applicant": pending.applicant,
+            "created": f"{application.created:%Y-%m-%dT%H:%M:%SZ}",
+            "keyids": [key.keyid for key in application.keys],
+            "threshold": application.threshold,
+            "similar": list(pending.similar),
+            "refused": pending.refusal.reason if pending.refusal else None,
+        }
+    )
+    for line in _described(pending):
+        context.out.answer(line)
+    if pending.refusal is not None:
+        context.out.warn(f"it was refused: {clean(pending.refusal.reason)}")
+    if pending.similar:
+        context.out.warn(f"names like it exist: {clean(', '.join(pending.similar))}")
+    context.out.next_step(
+        f"forge authority approve {org} --authority FOLDER",
+        f"forge authority refuse {org} --reason TEXT --authority FOLDER",
+    )
+
+
 @forge_command("approve", signs=True)
 @click.argument("org")
-@click.option(
-    "--authority",
-    "folder",
-    type=FOLDER,
-    required=True,
-    metavar="FOLDER",
-    help="Where registrar.pem is.",
-)
+@_registrar
 @click.option("--key-id", metavar="ID", help="Refuse unless the organisation's key begins so.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
-def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: bool) -> None:
+def approve(
+    context: Context,
+    org: str,
+    folder: Path | None,
+    key: str | None,
+    key_id: str | None,
+    yes: bool,
+) -> None:
     """Sign the organisation ORG into the registry."""
     from ..flows import authority as flow
 
     pending = flow.read_application(context, org)
     application, out = pending.application, context.out
-    keys = [key.keyid for key in application.keys]
-    out.say(f"{application.org}  {clean(application.display_name)} ({application.kind})")
-    out.say(f"  applied by  {clean(pending.applicant)}, {application.created:%Y-%m-%d %H:%M} UTC")
-    for keyid in keys:
-        out.say(f"  key id      {keyid}")
-    if len(keys) > 1:
-        out.say(f"  threshold   {application.threshold} of {len(keys)}")
+    keys = [listed.keyid for listed in application.keys]
+    for line in _described(pending):
+        out.say(line)
     if key_id is not None and not (len(key_id) >= 8 and any(k.startswith(key_id) for k in keys)):
         raise ForgeError(
             "key-unlisted",
@@ -138,8 +198,8 @@ def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: b
         )
     if context.interactive and not yes and not context.ask("Sign it with the registrar's key?"):
         raise ForgeError("usage", "not approved; nothing was sent")
-    key = flow.registrar_key(context, folder)
-    answer = flow.approve(context, pending, key)
+    registrar = flow.registrar_key(context, folder, key)
+    answer = flow.approve(context, pending, registrar)
     out.result(
         {
             "organisation": application.org,
@@ -150,9 +210,37 @@ def approve(context: Context, org: str, folder: Path, key_id: str | None, yes: b
         }
     )
     out.answer(f"{application.org} approved")
-    out.done(f"signed {application.org} into the registry with key {key.public.keyid[:12]}")
+    out.done(f"signed {application.org} into the registry with key {registrar.public.keyid[:12]}")
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 
-for _each in (*_ceremony_plans.COMMANDS, *_ceremony.COMMANDS, init, list_, show, approve):
+@forge_command("refuse", signs=True)
+@click.argument("org")
+@click.option("--reason", required=True, metavar="TEXT", help="Shown to the applicant.")
+@_registrar
+def refuse(context: Context, org: str, reason: str, folder: Path | None, key: str | None) -> None:
+    """Refuse what ORG applied with, for a reason that is signed.
+
+    The name stays with its applicant, who may change the application and send it again.
+    """
+    from ..flows import authority as flow
+
+    pending = flow.read_application(context, org)
+    registrar = flow.registrar_key(context, folder, key)
+    flow.refuse(context, pending, registrar, reason)
+    context.out.result({"organisation": org, "state": "refused", "reason": reason})
+    context.out.answer(f"{org} refused")
+    context.out.done(f"signed the refusal with key {registrar.public.keyid[:12]}")
+
+
+for _each in (
+    *_ceremony_plans.COMMANDS,
+    *_ceremony.COMMANDS,
+    init,
+    list_,
+    show,
+    show_application,
+    approve,
+    refuse,
+):
     command.add_command(_each)

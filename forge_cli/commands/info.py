@@ -9,6 +9,7 @@ import click
 from ..context import Context
 from ..output import clean, count_text, size_text
 from ._command import forge_command
+from ._profile import profile_json, profile_rows
 
 
 @forge_command("info")
@@ -54,8 +55,7 @@ def command(context: Context, requirement: str) -> None:
             "files": len(manifest.files),
             "organisation": {
                 "name": name.org,
-                "kind": profile.kind if profile else None,
-                "display_name": profile.display_name if profile else None,
+                **profile_json(profile),
             },
             "publisher_keys": [key.keyid for key in state.delegation.keys]
             if state.delegation
@@ -78,6 +78,7 @@ def command(context: Context, requirement: str) -> None:
         ["languages", ", ".join(map(clean, meta.get("languages") or ())) or "-"],
         ["tasks", ", ".join(map(clean, meta.get("tasks") or ())) or "-"],
         ["by", _organisation(name.org, profile)],
+        *([label, text] for label, text in (profile_rows(profile) if profile else ())),
         ["content", f"{count_text(len(manifest.files), 'file')}, {size_text(manifest.total_size)}"],
         ["identity", f"sha256:{manifest.digest}"],
     ]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, UsageError
 from ..output import clean
-from ._command import FILE, forge_command, key_option
+from ._command import FILE, forge_command
+from ._profile import profile_json, profile_rows
+from .org_publisher import publisher
+
+if TYPE_CHECKING:
+    from ..flows.orgs import Signed
 
 _KINDS = ("government", "startup", "academic", "company")
 _ROLES = ("owner", "publisher", "reader")
@@ -24,25 +30,75 @@ def command() -> None:
 @click.argument("org")
 @click.option("--kind", type=click.Choice(_KINDS), required=True, help="What it is.")
 @click.option("--display-name", required=True, metavar="TEXT", help="Its name for people.")
-@key_option
-def create(context: Context, org: str, kind: str, display_name: str, key: str | None) -> None:
+@click.option("--region", metavar="MA-NN", help="Its region, by ISO 3166-2 (MA-01 to MA-12).")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="LANGUAGE=TEXT",
+    help="Its name in ar, fr, zgh or en. May be repeated.",
+)
+@click.option("--contact", metavar="TEXT", help="How to reach it: an e-mail address or a URL.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="Its key: one of `forge key list`, pkcs11:URI, exec:COMMAND. May be repeated.",
+)
+@click.option("--threshold", type=int, default=1, show_default=True, help="Keys that must sign.")
+def create(
+    context: Context,
+    org: str,
+    kind: str,
+    display_name: str,
+    region: str | None,
+    names: tuple[str, ...],
+    contact: str | None,
+    keys: tuple[str, ...],
+    threshold: int,
+) -> None:
     """Apply for the organisation ORG under your key.
 
     The authority decides, where its own keys are. Compare the key id with it over another
-    channel: that is what ties the name to you.
+    channel: that is what ties the name to you. After a refusal, apply again.
     """
+    from signing.profile import OrgProfile
+
     from ..flows.orgs import create as apply
 
-    stored, answer = apply(context, org, kind, display_name, key)
+    profile = OrgProfile(
+        kind=kind,
+        display_name=display_name,
+        region=region,
+        names=dict(_named(item) for item in names),
+        contact=contact,
+    )
+    stored, answer = apply(context, org, profile, keys, threshold)
     out = context.out
-    out.result({"organisation": org, "state": answer.get("state"), "keyid": stored.public.keyid})
+    out.result(
+        {
+            "organisation": org,
+            "state": answer.get("state"),
+            "keyid": stored[0].public.keyid,
+            "keyids": [key.public.keyid for key in stored],
+        }
+    )
     out.answer(f"{org} {clean(answer.get('state') or 'pending')}")
-    out.done(f"applied for {org} with key {stored.name!r}")
-    out.say(f"  key id {stored.public.keyid}")
+    out.done(f"applied for {org} with key {', '.join(repr(key.name) for key in stored)}")
+    for key in stored:
+        out.say(f"  key id {key.public.keyid}")
     out.next_step(
         "tell the authority that key id over another channel; there they run:",
         f"forge authority approve {org} --authority FOLDER",
     )
+
+
+def _named(text: str) -> tuple[str, str]:
+    language, equals, name = text.partition("=")
+    if not equals:
+        raise UsageError(f"--name {text!r}: expected LANGUAGE=TEXT, like fr='Laboratoire'")
+    return language, name
 
 
 @forge_command("show")
@@ -53,16 +109,17 @@ def show(context: Context, org: str) -> None:
 
     name = parse_org_name(org)
     delegation = context.view.organisations().get(name)
-    answer = context.api().get("organisations", name)
     out = context.out
+    if delegation is None and _show_refused(context, name):
+        return
+    answer = context.api().get("organisations", name)
     profile = delegation.profile if delegation else None
     components = [_component(item) for item in answer.get("components") or ()]
     out.result(
         {
             "organisation": name,
             "registered": delegation is not None,
-            "kind": profile.kind if profile else None,
-            "display_name": profile.display_name if profile else None,
+            **profile_json(profile),
             "keyids": [key.keyid for key in delegation.keys] if delegation else [],
             "threshold": delegation.threshold if delegation else None,
             "state": answer.get("state"),
@@ -72,6 +129,8 @@ def show(context: Context, org: str) -> None:
     )
     if delegation is not None and profile is not None:
         out.answer(f"{name}  {clean(profile.display_name)} ({clean(profile.kind)})")
+        for label, text in profile_rows(profile):
+            out.answer(f"  {label:11} {text}")
         keys = ", ".join(key.keyid[:12] for key in delegation.keys)
         out.answer(f"  keys        {delegation.threshold} of {len(delegation.keys)}: {keys}")
     else:
@@ -81,6 +140,34 @@ def show(context: Context, org: str) -> None:
     out.answer(f"  components  {', '.join(components) or 'none yet'}")
     for member in answer.get("members") or ():
         out.answer(f"  {clean(member.get('role')):11} {clean(member.get('user'))}")
+
+
+def _show_refused(context: Context, name: str) -> bool:
+    """Show the registrar's signed refusal, if there is one."""
+    from ..errors import RemoteError
+    from ..flows.authority import read_application
+
+    try:
+        pending = read_application(context, name)
+    except RemoteError:
+        return False  # nobody applied: the question after this one has the better answer
+    if pending.refusal is None:
+        return False
+    refusal, out = pending.refusal, context.out
+    at = f"{refusal.refused:%Y-%m-%dT%H:%M:%SZ}"
+    out.result(
+        {
+            "organisation": name,
+            "registered": False,
+            "state": "refused",
+            "reason": refusal.reason,
+            "refused_at": at,
+        }
+    )
+    out.answer(f"{name} refused by the registrar, {at}")
+    out.answer(f"  reason      {clean(refusal.reason)}")
+    out.next_step(f"change what it names and apply again: forge org create {name} …")
+    return True
 
 
 def _component(item: object) -> str:
@@ -133,25 +220,40 @@ def member_list(context: Context, org: str) -> None:
 @click.argument("file", type=FILE)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
 def sign(context: Context, file: Path, yes: bool) -> None:
-    """Complete a role that a publisher brought you in FILE, and send it."""
-    from ..flows.orgs import additions, read_role_file, sign_file
+    """Add your signature to the organisation's role in FILE, and send it once it is complete."""
+    from ..flows.orgs import read_role_file, sign_file
+    from ..flows.publishers import describe_changes
 
     org, data = read_role_file(file)
     out = context.out
-    added = additions(context, org, data)
-    out.say(f"this lets the following keys publish for {org}:")
-    for name, delegation in added.items():
-        for key in delegation.keys:
-            out.say(f"  {name}  key {key.keyid}")
-    if not added:
+    changes = describe_changes(context, org, data)
+    if not changes:
         raise ForgeError("already-exists", f"{file}: adds nothing to what {org} has signed already")
+    out.say(f"this changes who may publish for {org}:")
+    for line in changes:
+        out.say(f"  {clean(line)}")
     if context.interactive and not yes and not context.ask("Sign it?"):
         raise ForgeError("usage", "not signed")
     done = sign_file(context, file, org, data)
+    _say_signed(context, file, done)
+
+
+@forge_command("send")
+@click.argument("file", type=FILE)
+def send(context: Context, file: Path) -> None:
+    """Send the organisation's role in FILE, which enough of its keys have signed."""
+    from ..flows.orgs import read_role_file, send_file
+
+    org, data = read_role_file(file)
+    _say_signed(context, file, send_file(context, org, data))
+
+
+def _say_signed(context: Context, file: Path, done: Signed) -> None:
+    out = context.out
     out.result(
         {
             "organisation": done.organisation,
-            "components": [str(name) for name in done.added],
+            "changes": list(done.changes),
             "sent": not done.missing,
             "missing": done.missing or None,
         }
@@ -160,13 +262,14 @@ def sign(context: Context, file: Path, yes: bool) -> None:
         out.done(f"signed {file} with {', '.join(done.signed_with)}; still missing: {done.missing}")
         out.next_step(f"carry {file} to a holder of one of these keys: forge org sign {file}")
         return
-    out.done(
-        f"signed with {', '.join(done.signed_with)} and sent: " + ", ".join(map(str, done.added))
+    out.done(f"the role of {done.organisation} is signed and sent")
+    out.next_step(
+        "where a component or its keys are new, its publisher runs forge publish or "
+        "forge resign now"
     )
-    out.next_step("the publisher runs `forge publish` again")
 
 
 for _each in (member_add, member_remove, member_list):
     member.add_command(_each)
-for _each in (create, show, member, sign):
+for _each in (create, show, member, publisher, sign, send):
     command.add_command(_each)

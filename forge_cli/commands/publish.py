@@ -22,6 +22,7 @@ def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> N
     Publishing the same content again is a success that changes nothing.
     """
     from ..flows.publish import publish
+    from ..flows.renew import warn_expiring
     from ..flows.signers import short
 
     done = publish(context, folder, key=key, dry_run=dry_run)
@@ -58,4 +59,6 @@ def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> N
         f"at {clean(receipt.get('published_at'))}"
     )
     out.say("  fetched back and verified from the pinned root")
+    org, project = manifest.component.org, manifest.component.role
+    warn_expiring(context, but=(project, org) if done.new_project else (project,))
     out.next_step(f"forge verify {name}", f"forge install {name} --into out")

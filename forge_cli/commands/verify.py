@@ -114,6 +114,10 @@ def _show(context: Context, done: Verified) -> int:
             out.answer(f"     does not show  {check.does_not_establish}")
     for remark in done.remarks:
         out.say(f"note: {remark}")
+    if context.asked_registry and failure is None:
+        from ..flows.renew import warn_expiring
+
+        warn_expiring(context)
     if failure is None:
         what = f"{release.component} {release.version}" if release else done.subject
         out.answer(f"verified: {what}")

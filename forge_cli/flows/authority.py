@@ -8,18 +8,21 @@ from typing import Any
 
 from signing.applications import Application, verify_application
 from signing.authority import fingerprint, new_authority
-from signing.keys import PrivateKey
+from signing.keys import PrivateKey, SigningKey
 from signing.names import parse_org_name
+from signing.refusals import Refusal, sign_refusal, verify_refusal
 from signing.role_edits import add_organisation
-from signing.roles import OrgProfile, delegations_of
+from signing.roles import delegations_of
 from signing.updates import check_role_update
 
+from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..files import create_private
 from ..remote.api import member
 from ..remote.trust import View
 from .ceremony_files import read_online_keys
+from .keys import open_key
 from .roles import rebasing, send_roles
 from .signers import ids, short
 
@@ -33,6 +36,8 @@ class Pending:
     application: Application
     role: bytes
     applicant: str
+    similar: tuple[str, ...] = ()
+    refusal: Refusal | None = None
 
 
 def read_application(context: Context, org: str) -> Pending:
@@ -50,31 +55,59 @@ def read_application(context: Context, org: str) -> Pending:
             f"the registry shows an application of {application.org} for {name}",
             hint="do not sign it; tell the operator",
         )
+    refusal = answer.get("refusal")
+    if refusal is not None:
+        registrar = delegations_of(context.view.targets, "targets")["registrar"]
+        with sound(f"the refusal of {org}"):
+            refusal = verify_refusal(str(refusal).encode(), registrar, application.raw)
     return Pending(
+        refusal=refusal,
         application=application,
         role=member(answer, "role").encode(),
         applicant=str(answer.get("applicant") or "unknown"),
+        similar=tuple(map(str, answer.get("similar") or ())),
     )
 
 
-def registrar_key(context: Context, folder: Path) -> PrivateKey:
-    """The registrar's private key, which must be the one that the targets role lists."""
-    if not folder.is_dir():
-        raise UsageError(f"--authority {folder}: no such folder")
-    path = folder / "registrar.pem"
-    key = context.keys.load_file(path, f"registrar key {path}")
+def registrar_key(context: Context, folder: Path | None, reference: str | None) -> SigningKey:
+    """The registrar's key: ``reference``, or the file in the authority's ``folder``.
+
+    Raises:
+        ForgeError: ``key-missing``; the targets role does not list it.
+    """
+    if (folder is None) == (reference is None):
+        raise UsageError("name the registrar's key: --authority FOLDER, or --key KEY")
+    if reference is not None:
+        name, key = reference, open_key(context, reference)
+    else:
+        assert folder is not None
+        if not folder.is_dir():
+            raise UsageError(f"--authority {folder}: no such folder")
+        path = folder / "registrar.pem"
+        name, key = str(path), context.keys.load_file(path, f"registrar key {path}")
     listed = delegations_of(context.view.targets, "targets")["registrar"].keys
     if key.public not in listed:
         raise ForgeError(
             "key-missing",
-            f"{path} is not a key of this registry's registrar\n"
+            f"{name} is not a key of this registry's registrar\n"
             f"expected {ids(listed)}\nfound    {short(key.public)}",
-            hint="this folder belongs to the authority of another registry",
+            hint="it belongs to the authority of another registry",
         )
     return key
 
 
-def approve(context: Context, pending: Pending, key: PrivateKey) -> dict[str, object]:
+def refuse(context: Context, pending: Pending, key: SigningKey, reason: str) -> None:
+    """Sign the refusal of this very application, and send it."""
+    application = pending.application
+    refusal = sign_refusal(application.org, application.raw, reason, [key], context.now)
+    registrar = delegations_of(context.view.targets, "targets")["registrar"]
+    verify_refusal(refusal, registrar, application.raw)
+    context.api().post(
+        "applications", application.org, "refusal", body={"refusal": refusal.decode()}
+    )
+
+
+def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, object]:
     """Sign the organisation into the registrar's role and send both roles."""
     application = pending.application
 
@@ -82,7 +115,7 @@ def approve(context: Context, pending: Pending, key: PrivateKey) -> dict[str, ob
         new = add_organisation(
             view.registrar,
             application.org,
-            OrgProfile(kind=application.kind, display_name=application.display_name),
+            application.profile,
             application.keys,
             application.threshold,
             [key],

@@ -33,7 +33,18 @@ class Finding:
 
 def examine(context: Context) -> Iterator[Finding]:
     """Every finding in turn; a failing check never keeps the next ones from running."""
-    for check in (_modules, _keys, _credentials, _cache, _disk, _pin, _reach, _metadata, _account):
+    for check in (
+        _modules,
+        _keys,
+        _credentials,
+        _cache,
+        _disk,
+        _pin,
+        _reach,
+        _metadata,
+        _expiry,
+        _account,
+    ):
         try:
             yield check(context)
         except Exception as error:
@@ -77,11 +88,11 @@ def _keys(context: Context) -> Finding:
             title=title,
             status="problem",
             detail="; ".join(problems),
-            hint=f"chmod 700 {context.places.keys} && chmod 600 {context.places.keys}/*.pem",
+            hint=f"chmod 700 {context.places.keys} && chmod 600 {context.places.keys}/*",
             exit_code=4,
         )
     keys = list(context.keys.all())
-    plain = [key.name for key in keys if not key.encrypted]
+    plain = [key.name for key in keys if key.guarded_by == "no passphrase"]
     if plain:
         return Finding(
             title=title,
@@ -197,6 +208,22 @@ def _metadata(context: Context) -> Finding:
     )
 
 
+def _expiry(context: Context) -> Finding:
+    """Of the authority's roles, and of what this person can sign."""
+    from signing.renewal import expiring
+
+    from .renew import advice, held_expiries
+
+    expiries = context.view.expiries() | held_expiries(context, context.view)
+    soon = expiring(expiries, context.now)
+    return Finding(
+        title=_TITLES[_expiry],
+        status="warning" if soon else "ok",
+        detail="; ".join(map(str, soon)) or "no role that concerns you expires within 60 days",
+        hint="; ".join(dict.fromkeys(advice(item.role) for item in soon)) or None,
+    )
+
+
 def _account(context: Context) -> Finding:
     title = _TITLES[_account]
     if context.token is None:
@@ -216,5 +243,6 @@ _TITLES: dict[Callable[[Context], Finding], str] = {
     _pin: "trust",
     _reach: "registry",
     _metadata: "metadata",
+    _expiry: "expiry",
     _account: "account",
 }

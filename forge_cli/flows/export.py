@@ -23,7 +23,7 @@ from ..border import sound
 from ..context import Context
 from ..errors import ForgeError
 from ..files import write_private
-from .verify import _download, choose
+from .verify import choose, download_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def export_bundle(context: Context, requirement: Requirement, into: Path) -> Exp
             ).require()
 
     manifest = report(observed=False)
-    _download(context, view, manifest.files)
+    download_files(context, view, manifest.files)
     report(observed=True, manifest=manifest)
     state = view.require(name)
     keys = state.delegation.keys if state.delegation is not None else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 from signing.applications import sign_application
 from signing.errors import VerificationError
 from signing.names import ComponentName, parse_org_name
+from signing.profile import OrgProfile
 from signing.role_edits import add_signatures, new_role
-from signing.roles import Delegation, delegations_of
+from signing.roles import Delegation, delegations_of, parse_targets
 from signing.updates import check_role_update
 
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..files import write_private
 from ..keystore import StoredKey
+from .publishers import describe_changes
 from .roles import send_roles
 from .signers import held, ids, own_key, unlock
 
@@ -24,14 +27,27 @@ _MAX_ROLE_BYTES = 5_000_000
 
 
 def create(
-    context: Context, org: str, kind: str, display_name: str, key: str | None
-) -> tuple[StoredKey, Any]:
-    """Apply for an organisation under our key; the authority decides."""
+    context: Context, org: str, profile: OrgProfile, keys: Sequence[str], threshold: int
+) -> tuple[list[StoredKey], Any]:
+    """Apply for an organisation under our keys; the authority decides."""
     name = parse_org_name(org)
+    profile.check()
     api = context.api_with_token()
-    stored = own_key(context, key)
-    private = unlock(context, [stored])
-    application = sign_application(name, kind, display_name, private, 1, context.now)
+    stored = [own_key(context, key) for key in keys] or [own_key(context, None)]
+    if not 1 <= threshold <= len(stored):
+        raise UsageError(f"--threshold {threshold}: expected 1 to {len(stored)}, one per --key")
+    private = unlock(context, stored)
+    application = sign_application(
+        name,
+        profile.kind,
+        profile.display_name,
+        private,
+        threshold,
+        context.now,
+        region=profile.region,
+        names=profile.names,
+        contact=profile.contact,
+    )
     role = new_role(private, context.now, "organisation")
     answer = api.post(
         "applications", body={"application": application.decode(), "role": role.decode()}
@@ -44,7 +60,7 @@ class Signed:
     """What `sign_file` did. ``missing`` are keys that must still sign; none when it was sent."""
 
     organisation: str
-    added: dict[ComponentName, Delegation]
+    changes: tuple[str, ...]
     signed_with: tuple[str, ...]
     missing: str = ""
 
@@ -67,32 +83,9 @@ def read_role_file(path: Path) -> tuple[str, bytes]:
     return names.pop(), data
 
 
-def additions(context: Context, org: str, data: bytes) -> dict[ComponentName, Delegation]:
-    """What the role adds to the organisation's verified one: the thing that is being signed."""
-    current = context.view.organisation_role(org)
-    if current is None:
-        raise ForgeError("not-found", f"organisation {org} is not registered in {context.url}")
-    before = delegations_of(current, org)
-    after = delegations_of(data, org)
-    changed = [role for role in before if before[role] != after.get(role)]
-    if changed:
-        raise VerificationError(
-            "chain-broken",
-            f"role {org}",
-            "additions only",
-            f"a change of {changed[0]}",
-            "do not sign it; ask whoever sent it",
-        )
-    return {
-        ComponentName.from_role(role): delegation
-        for role, delegation in after.items()
-        if role not in before
-    }
-
-
 def sign_file(context: Context, path: Path, org: str, data: bytes) -> Signed:
     """Add our signatures to the role in ``path``; send it when that completes it."""
-    added = additions(context, org, data)
+    changes = tuple(describe_changes(context, org, data))
     delegation = context.view.organisations()[org]
     stored = held(context, delegation)
     if not stored:
@@ -101,17 +94,42 @@ def sign_file(context: Context, path: Path, org: str, data: bytes) -> Signed:
             f"none of your keys may sign for {org}\nexpected one of {ids(delegation.keys)}",
             hint="run it where the organisation's key is",
         )
-    role = add_signatures(data, unlock(context, stored))
-    names = tuple(key.name for key in stored)
-    try:
-        check_role_update(
-            org, role, context.view.organisation_role(org), context.view.registrar, context.now
+    already = set(parse_targets(data, org).signatures)
+    fresh = [key for key in stored if key.public.keyid not in already]
+    role = add_signatures(data, unlock(context, fresh))
+    names = tuple(key.name for key in fresh)
+    if missing := _missing(context, org, role, delegation):
+        write_private(path, role, mode=0o644)
+        return Signed(organisation=org, changes=changes, signed_with=names, missing=missing)
+    send_roles(context, {org: role})
+    return Signed(organisation=org, changes=changes, signed_with=names)
+
+
+def send_file(context: Context, org: str, data: bytes) -> Signed:
+    """Send the role, to which everybody who must has put a signature.
+
+    Raises:
+        ForgeError: ``signature-missing``.
+    """
+    changes = tuple(describe_changes(context, org, data))
+    if missing := _missing(context, org, data, context.view.organisations()[org]):
+        raise ForgeError(
+            "signature-missing",
+            f"the role of {org} still lacks signatures\nmissing  {missing}",
+            hint="carry it to a holder of one of these keys: forge org sign FILE",
         )
+    send_roles(context, {org: data})
+    return Signed(organisation=org, changes=changes, signed_with=())
+
+
+def _missing(context: Context, org: str, role: bytes, delegation: Delegation) -> str:
+    """The ids of keys one of which must still sign; empty when none."""
+    view = context.view
+    try:
+        check_role_update(org, role, view.organisation_role(org), view.registrar, context.now)
     except VerificationError as error:
         if error.code != "threshold-not-met":
             raise
-        write_private(path, role, mode=0o644)
-        others = [key for key in delegation.keys if key not in {k.public for k in stored}]
-        return Signed(organisation=org, added=added, signed_with=names, missing=ids(others))
-    send_roles(context, {org: role})
-    return Signed(organisation=org, added=added, signed_with=names)
+        signed = set(parse_targets(role, org).signatures)
+        return ids([key for key in delegation.keys if key.keyid not in signed])
+    return ""

@@ -48,6 +48,9 @@ class Prover:
             VerificationError: the registry offers something else, or a signature does not hold.
             ForgeError: ``not-found`` when it is not there any more.
         """
+        if self._context.asked_registry:
+            # What is known now counts, not what was kept: a key may have been revoked since.
+            return self._fetched(locked)
         return self._kept(locked) or self._fetched(locked)
 
     def require_files(self, proof: Proof) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from signing.keys import PrivateKey, PublicKey
+from signing.keys import PublicKey, SigningKey
 from signing.names import ComponentName
 from signing.oms import sign_bundle, verify_bundle
 from signing.role_edits import add_project, add_release, add_signatures, check_version_free
@@ -153,7 +153,7 @@ def _sign(session: _Session, state: ComponentState) -> _Signed:
     return _Signed(roles=roles, organisation=organisation, new_project=state.delegation is None)
 
 
-def _sign_bundle(session: _Session, key: PrivateKey) -> None:
+def _sign_bundle(session: _Session, key: SigningKey) -> None:
     """Sign the files once; a rebased role keeps the same bundle."""
     if session.bundle and session.signed_by == key.public:
         return

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from signing.keys import PrivateKey, PublicKey
+from signing.keys import PublicKey, SigningKey
 from signing.roles import Delegation
 
 from ..context import Context
 from ..errors import ForgeError
 from ..keystore import DEFAULT_KEY, StoredKey
+from .keys import open_key
 
 
 def own_key(context: Context, name: str | None) -> StoredKey:
-    """The key to sign as oneself: ``--key``, the setting, ``default``, or the only one."""
+    """The key to sign as oneself: ``--key``, the setting, ``default``, or the only one.
+
+    ``name`` may also be a ``pkcs11:`` or ``exec:`` reference, or a path.
+    """
     chosen = name or context.config.values.get("key")
     if chosen is not None:
         return context.keys.show(chosen)
@@ -54,7 +58,8 @@ def publisher_keys(context: Context, delegation: Delegation, name: str | None) -
                 f"expected one of {ids(delegation.keys)}\nfound    {short(wanted.public)}",
                 hint="leave --key out, or ask the organisation to list this key",
             )
-        keys.sort(key=lambda key: key.name != name)
+        # The one that was asked for signs the release, also when the store does not hold it.
+        keys = [wanted, *(key for key in keys if key.public != wanted.public)]
     if not keys:
         mine = ", ".join(f"{key.name} {short(key.public)}" for key in context.keys.all())
         raise ForgeError(
@@ -73,11 +78,11 @@ def publisher_keys(context: Context, delegation: Delegation, name: str | None) -
     return keys[: delegation.threshold]
 
 
-def unlock(context: Context, keys: Sequence[StoredKey]) -> list[PrivateKey]:
+def unlock(context: Context, keys: Sequence[StoredKey]) -> list[SigningKey]:
     """The private keys, asking for each passphrase once."""
-    unlocked = []
+    unlocked: list[SigningKey] = []
     for key in keys:
-        private = context.keys.load(key.name)
+        private = open_key(context, key.name)
         if private.public != key.public:
             raise ForgeError(
                 "key-malformed",

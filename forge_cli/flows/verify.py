@@ -76,7 +76,7 @@ def verify_registry(context: Context, requirement: Requirement, *, download: boo
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
         if download:
-            _download(context, view, report.release.files)
+            download_files(context, view, report.release.files)
         if all(context.cache.has(file.sha256, file.size) for file in files.values()):
             observed = {file.path: file for file in report.release.files}
             toml = report.release.by_path["forge.toml"]
@@ -162,7 +162,8 @@ def _release_report(
     )
 
 
-def _download(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
+def download_files(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
+    """Fetch ``files`` into the cache, each verified as it arrives."""
     from ..remote.blobs import Downloader, Wanted
 
     wanted = {

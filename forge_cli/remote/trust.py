@@ -9,7 +9,7 @@ signed. The pinned root is the only thing that is trusted beforehand.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,10 +26,13 @@ from signing.evidence import Evidence
 from signing.manifest import FILE as MANIFEST_FILE
 from signing.names import ComponentName
 from signing.oms import FILE as BUNDLE_FILE
+from signing.publisher_keys import key_revoked
 from signing.roles import (
+    MAX_ROLE_BYTES,
     Delegation,
     IndexEntry,
     delegations_of,
+    parse_root,
     parse_targets,
     releases_of,
     role_version,
@@ -148,6 +151,11 @@ class View:
         return self._log
 
     @property
+    def refreshed(self) -> bool:
+        """Whether the registry was asked in this run."""
+        return self._updater is not None
+
+    @property
     def registrar(self) -> bytes:
         self.refresh()
         return self._top["registrar"]
@@ -207,7 +215,8 @@ class View:
         project = proof = None
         releases: dict[str, IndexEntry] = {}
         if delegation is not None and f"{name.role}.json" in self._snapshot:
-            self._load(name.target("0", MANIFEST_FILE), name.role)
+            with _explained(name, delegation, lambda: self.stale_project(name)):
+                self._load(name.target("0", MANIFEST_FILE), name.role)
             project = self._top[name.role]
             with sound(f"the role of {name}"):
                 releases = releases_of(project, name)
@@ -229,6 +238,39 @@ class View:
         with self._guarded(f"the log's proof of {role}"):
             version = role_version(data, role)
             return self._log.prove(role, version, role_entry(role, version, data))
+
+    def stale_project(self, name: ComponentName) -> bytes:
+        """`stale_role` of a project."""
+        return self.stale_role(name.role)
+
+    def stale_role(self, role: str) -> bytes:
+        """The role in the version that the snapshot lists, whoever signed it and expired or not:
+        for those who are about to sign it anew, and to say whose signature it has."""
+        self.refresh()
+        meta = self._snapshot.get(f"{role}.json")
+        if meta is None:
+            raise ForgeError("not-found", f"{role}: nothing of that name in {self.url}")
+        address = f"{self.url}/tuf/{meta['version']}.{role}.json"
+        with self.http.open("GET", address) as response:
+            if response.status >= 400:
+                raise not_served(address, response.status)
+            data = read_limited(response, MAX_ROLE_BYTES)
+        with sound(f"the role {role}"):
+            found = parse_targets(data, role).signed.version
+        if found != meta["version"]:
+            raise VerificationError("rollback", address, f"version {meta['version']}", found)
+        return data
+
+    def has_role(self, role: str) -> bool:
+        """Whether the snapshot lists the role."""
+        self.refresh()
+        return f"{role}.json" in self._snapshot
+
+    def expiries(self) -> dict[str, datetime]:
+        """``{role: expiry}`` of the root and of every role that was looked at."""
+        self.refresh()
+        roles = {role: parse_targets(data, role).signed.expires for role, data in self._top.items()}
+        return {"root": parse_root(self._roots[-1]).signed.expires, **roles}
 
     def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
         """Everything that proves the release: roles from here, manifest and bundle fetched.
@@ -322,6 +364,25 @@ def not_served(address: str, status: int) -> ForgeError:
         f"{address}: the registry answered {status} for a file that its metadata promises",
         hint="try again in a moment, or another mirror",
     )
+
+
+@contextmanager
+def _explained(
+    name: ComponentName, delegation: Delegation, role: Callable[[], bytes]
+) -> Iterator[None]:
+    """Says so when a project's role lacks signatures because its publishers were changed."""
+    try:
+        yield
+    except VerificationError as error:
+        former = delegation.former
+        if error.code != "threshold-not-met" or not former.keys():
+            raise
+        with sound(f"the role of {name}"):
+            signed = parse_targets(role(), name.role).signatures
+        if (revocation := former.revocation_of(signed)) is not None:
+            raise key_revoked(revocation, str(name)) from error
+        error.hint = f"its publishers were changed; one of them runs: forge resign {name}"
+        raise
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from signing.names import ComponentName
 
 from .. import __version__
 from ..services.catalogue import MAX_PAGE, ComponentDetails
-from .rendering import instant
+from .rendering import expiring_json, instant
 from .requests import answer, audited, query_integer, registry
 
 
 def add_routes(api: Blueprint) -> None:
     api.get("/")(describe)
+    api.get("/health")(show_health)
     api.get("/components")(search)
     api.get("/components/<organisation>/<name>")(show_component)
 
@@ -30,6 +31,25 @@ def describe() -> Response:
             "root_fingerprint": registry().fingerprint,
             "metadata_url": "/tuf/",
             "blobs_url": "/blobs/",
+        }
+    )
+
+
+@audited("registry.health")
+def show_health() -> Response:
+    return health_answer()
+
+
+def health_answer() -> Response:
+    """The registry's state, for programs; also at ``/health``."""
+    state = registry().health.state()
+    return answer(
+        {
+            "status": state.status,
+            "read_only": state.read_only,
+            "checked_at": instant(state.checked_at),
+            "snapshot_version": state.snapshot_version,
+            "expiring": [expiring_json(item) for item in state.expiring],
         }
     )
 
@@ -71,6 +91,7 @@ def _details(details: ComponentDetails) -> dict[str, Any]:
         "languages": list(details.languages),
         "tasks": list(details.tasks),
         "latest": details.latest,
+        "expiring": [expiring_json(item) for item in details.expiring],
         "organisation": {
             "name": details.organisation,
             "display_name": details.organisation_display_name,

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, request
 from ..errors import RegistryError
 from ..services.organisations import ApplicationRow, OrganisationRow
 from .bodies import read_json
-from .rendering import instant
-from .requests import answer, audited, authenticated, known, registry
+from .rendering import expiring_json, instant
+from .requests import answer, audited, authenticated, caller, known, registry
 
-_STATES = ("pending", "approved")
+_STATES = ("pending", "approved", "refused")
 _MAX_TEXT = 5_000_000
 
 
@@ -20,6 +20,7 @@ def add_routes(api: Blueprint) -> None:
     api.post("/applications")(apply)
     api.get("/applications")(list_applications)
     api.get("/applications/<organisation>")(show_application)
+    api.post("/applications/<organisation>/refusal")(refuse)
     api.get("/organisations")(list_organisations)
     api.get("/organisations/<organisation>")(show_organisation)
     api.put("/organisations/<organisation>/members/<user>")(set_member)
@@ -53,6 +54,15 @@ def list_applications() -> Response:
 @audited("organisation.application")
 def show_application(organisation: str) -> Response:
     return answer(_application(registry().organisations.application(organisation), texts=True))
+
+
+@audited("organisation.refuse")
+def refuse(organisation: str) -> Response:
+    registry().throttle.check(request.remote_addr, registry().clock())
+    body = read_json(registry().settings.max_json_bytes).only(["refusal"])
+    text = body.text("refusal", max_chars=_MAX_TEXT)
+    reason = registry().organisations.refuse(caller(), organisation, text.encode())
+    return answer({"organisation": organisation, "state": "refused", "reason": reason})
 
 
 @audited("organisation.list")
@@ -91,9 +101,10 @@ def _application(row: ApplicationRow, *, texts: bool) -> dict[str, Any]:
         "applicant": row.applicant,
         "created_at": instant(row.created_at),
         "similar": list(row.similar),
+        "reason": row.reason,
     }
     if texts:
-        value |= {"application": row.application, "role": row.role}
+        value |= {"application": row.application, "role": row.role, "refusal": row.refusal}
     return value
 
 
@@ -104,6 +115,7 @@ def _organisation(row: OrganisationRow) -> dict[str, Any]:
         "display_name": row.display_name,
         "state": row.state,
         "components": list(row.components),
+        "expiring": [expiring_json(item) for item in row.expiring],
     }
     if row.members is not None:
         value["members"] = [{"user": user, "role": role} for user, role in row.members]

@@ -22,6 +22,7 @@ def add_routes(api: Blueprint) -> None:
     api.get("/roles/<role>")(show_role)
     api.post("/roles")(accept_roles)
     api.post("/releases")(offer_release)
+    api.post("/signatures")(resign_releases)
     api.put("/blobs/<digest>")(put_blob)
     api.route("/blobs/<digest>", methods=["HEAD"])(head_blob)
 
@@ -57,6 +58,25 @@ def offer_release() -> Response:
         return answer({"state": "missing", "missing": missing})
     document = {"state": "published", "receipt": _receipt(result.receipt)}
     return answer(document, 201 if result.created else 200)
+
+
+@audited("release.resign")
+def resign_releases() -> Response:
+    who = authenticated()
+    limit = registry().settings.max_offer_bytes
+    body = read_json(limit).only(("component", "role", "bundles"))
+    component = ComponentName.parse(body.text("component"), "request: component")
+    bundles = as_bytes(body.object("bundles").value, "bundles")
+    role = body.text("role", max_chars=limit).encode()
+    done = registry().signatures.resign(who, component, role, bundles)
+    return answer(
+        {
+            "component": str(component),
+            "versions": list(bundles),
+            "role_version": done.role_version,
+            "snapshot": done.snapshot,
+        }
+    )
 
 
 @audited("blob.store")

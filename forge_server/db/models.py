@@ -78,7 +78,10 @@ class Token(Base):
 
 
 class Organisation(Base):
-    """An application (``pending``) and what becomes of it (``approved``)."""
+    """An application (``pending``) and what becomes of it (``approved`` or ``refused``).
+
+    ``refusal`` is what the registrar signed then, in its exact bytes.
+    """
 
     __tablename__ = "organisations"
 
@@ -89,6 +92,7 @@ class Organisation(Base):
     display_name: Mapped[str] = mapped_column(String(120))
     application: Mapped[bytes | None] = mapped_column(LargeBinary)
     first_role: Mapped[bytes | None] = mapped_column(LargeBinary)
+    refusal: Mapped[bytes | None] = mapped_column(LargeBinary)
     applicant_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
     created_at: Mapped[datetime]
     approved_at: Mapped[datetime | None]
@@ -153,13 +157,17 @@ class LogCheckpoint(Base):
 
 
 class Role(Base):
-    """The current version of each role, the server's own two included."""
+    """The current version of each role, the server's own two included.
+
+    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once.
+    """
 
     __tablename__ = "roles"
 
     name: Mapped[str] = mapped_column(String(81), primary_key=True)
     version: Mapped[int]
     metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Component(Base):

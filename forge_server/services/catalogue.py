@@ -10,10 +10,13 @@ from packaging.version import Version
 from sqlalchemy import func, select
 
 from signing.names import ComponentName
+from signing.renewal import Expiring, expiring
 
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release, User
 from ..errors import RegistryError
+from .clock import Clock
+from .rolebook import expiries
 
 MAX_PAGE = 100
 _MAX_WORDS = 8
@@ -58,7 +61,7 @@ class VersionItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentDetails:
-    """``versions`` newest first."""
+    """``versions`` newest first; ``expiring`` names its roles that end within 60 days."""
 
     component: str
     kind: str
@@ -71,11 +74,13 @@ class ComponentDetails:
     organisation_display_name: str
     organisation_kind: str
     versions: Sequence[VersionItem]
+    expiring: Sequence[Expiring]
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     database: Database
+    clock: Clock
 
     def search(self, text: str, *, limit: int, offset: int) -> Page:
         """Components whose name, summary, languages or tasks hold every word of ``text``."""
@@ -115,6 +120,7 @@ class Catalogue:
                 .where(Release.component_id == row.id)
             )
             versions = [_version(release, user) for release, user in releases]
+            ends = expiries(session, (name.org, name.role))
         return ComponentDetails(
             component=str(name),
             kind=row.kind,
@@ -126,6 +132,7 @@ class Catalogue:
             organisation=organisation.name,
             organisation_display_name=organisation.display_name,
             organisation_kind=organisation.kind,
+            expiring=expiring(ends, self.clock()),
             versions=sorted(versions, key=lambda item: Version(item.version), reverse=True),
         )
 

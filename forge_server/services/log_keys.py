@@ -32,7 +32,7 @@ class LogKeys:
         """The log's name.
 
         Raises:
-            RegistryError: there is none to be read (``keys-missing``).
+            RegistryError: there is none to be read (``read-only``).
         """
         try:
             text = (self.folder / "log.vkey").read_text("utf-8").strip()
@@ -48,7 +48,7 @@ class LogKeys:
         """``{file: key}``, the first one first; what was added a moment ago is among them.
 
         Raises:
-            RegistryError: none can be read (``keys-missing``).
+            RegistryError: none can be read (``read-only``).
             KeyUnusableError: a file that is not a private key.
         """
         try:
@@ -72,5 +72,5 @@ class LogKeys:
     def _missing(self, error: Exception) -> RegistryError:
         reason = getattr(error, "strerror", None) or type(error).__name__
         return RegistryError(
-            "keys-missing", f"{self.folder}: expected log.pem and log.vkey, found {reason}"
+            "read-only", f"expected the log's key in log.pem and log.vkey, found {reason}"
         )

@@ -15,8 +15,11 @@ from sqlalchemy.orm import Session
 
 from signing.applications import Application, verify_application
 from signing.names import parse_org_name, skeleton
+from signing.profile import OrgProfile
+from signing.refusals import read_reason, verify_refusal
+from signing.renewal import Expiring, expiring
 from signing.role_edits import add_organisation
-from signing.roles import OrgProfile
+from signing.roles import delegation_of
 from signing.updates import check_role_update
 
 from ..db.engine import Database
@@ -28,7 +31,7 @@ from .callers import Caller, Identity
 from .clock import Clock
 from .publication import Publication
 from .rights import member_role, require_member, require_organisation
-from .rolebook import require_role
+from .rolebook import expiries, require_role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +47,14 @@ class ApplicationRow:
     applicant: str | None
     created_at: datetime
     similar: Sequence[str]
+    refusal: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrganisationRow:
-    """``members`` is None for those who may not see them."""
+    """``members`` is None for those who may not see them; ``expiring`` names its roles that end
+    within 60 days."""
 
     name: str
     kind: str
@@ -56,6 +62,7 @@ class OrganisationRow:
     state: str
     components: Sequence[str]
     members: Sequence[tuple[str, str]] | None
+    expiring: Sequence[Expiring]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Organisations:
 
     def apply(self, caller: Caller, application: bytes, role: bytes) -> str:
         """Takes an application; returns the organisation's name. The same user may send it
-        again while it is pending, and thereby replace it.
+        again while it is pending or after it was refused, and thereby replace it.
 
         Raises:
             RegistryError: ``name-taken``, ``name-look-alike``, ``too-many-applications``.
@@ -88,6 +95,7 @@ class Organisations:
             )
             row.kind, row.display_name = verified.kind, verified.display_name
             row.application, row.first_role = application, role
+            row.state, row.refusal = "pending", None
             row.applicant_id, row.created_at = identity.user_id, self.clock()
             session.add(row)
             self.audit.record(
@@ -104,16 +112,21 @@ class Organisations:
             taken = session.get(Organisation, application.org) is not None
         if taken:
             return  # `_require_free` has the better words; a pending one passed this before
-        profile = OrgProfile(kind=application.kind, display_name=application.display_name)
         approved = add_organisation(
-            registrar, application.org, profile, application.keys, application.threshold, [], now
+            registrar,
+            application.org,
+            application.profile,
+            application.keys,
+            application.threshold,
+            [],
+            now,
         )
         check_role_update(application.org, role, None, approved, now)
 
     def _require_free(self, session: Session, name: str, identity: Identity) -> None:
         row = session.get(Organisation, name)
         if row is not None:
-            if row.state == "pending" and row.applicant_id == identity.user_id:
+            if row.state != "approved" and row.applicant_id == identity.user_id:
                 return
             state = "taken" if row.state == "approved" else "applied for by someone else"
             raise RegistryError(
@@ -142,6 +155,29 @@ class Organisations:
                 f"{pending} applications of {identity.user} are pending, the limit is "
                 f"{self.max_pending}",
             )
+
+    def refuse(self, caller: Caller, name: str, refusal: bytes) -> str:
+        """Takes the registrar's refusal of the pending application for ``name``; returns the
+        reason. It authenticates itself by its signatures. The name stays with its applicant.
+
+        Raises:
+            RegistryError: ``application-not-found``, or ``name-taken`` when it was approved.
+            SigningError: not signed by the registrar, or about another application.
+        """
+        self.publication.require_writable()
+        with self.database.write() as session:
+            row = session.get(Organisation, name)
+            if row is None or row.application is None:
+                raise RegistryError("application-not-found", f"nobody applied for {name!r:.90}")
+            if row.state == "approved":
+                raise RegistryError(
+                    "name-taken", f"organisation {name} is approved already", existing=name
+                )
+            registrar = delegation_of(require_role(session, "targets"), "registrar", "targets")
+            verified = verify_refusal(refusal, registrar, row.application)
+            row.state, row.refusal = "refused", refusal
+            self.audit.record(session, caller, "organisation.refuse", name, reason=verified.reason)
+        return verified.reason
 
     def applications(self, state: str | None) -> list[ApplicationRow]:
         """All applications, oldest first; only those in ``state`` if given."""
@@ -173,6 +209,8 @@ class Organisations:
             applicant=None if applicant is None else applicant.name,
             created_at=row.created_at,
             similar=_similar(session, row),
+            refusal=None if row.refusal is None else row.refusal.decode(),
+            reason=None if row.refusal is None else read_reason(row.refusal),
         )
 
     def organisations(self) -> list[OrganisationRow]:
@@ -180,7 +218,7 @@ class Organisations:
         query = select(Organisation).where(Organisation.state == "approved")
         with self.database.read() as session:
             return [
-                _organisation_row(session, row, None)
+                _organisation_row(session, row, None, self.clock())
                 for row in session.scalars(query.order_by(Organisation.name))
             ]
 
@@ -194,7 +232,8 @@ class Organisations:
                 and any(identity.scope.allows(a, name, None) for a in ("read", "manage"))
                 and member_role(session, name, identity.user_id) is not None
             )
-            return _organisation_row(session, row, _members(session, name) if may_see else None)
+            members = _members(session, name) if may_see else None
+            return _organisation_row(session, row, members, self.clock())
 
     def set_member(self, caller: Caller, organisation: str, user: str, role: str) -> None:
         """Makes ``user`` a member with ``role``, or changes the role.
@@ -255,7 +294,7 @@ def approve(session: Session, name: str, profile: OrgProfile | None, now: dateti
             f"organisation {name}: expected an application with its first role, found none",
             "the organisation applies with: forge org create",
         )
-    row.state = "approved"
+    row.state, row.refusal = "approved", None
     row.approved_at = now
     if profile is not None:
         row.kind, row.display_name = profile.kind, profile.display_name
@@ -317,11 +356,14 @@ def _members(session: Session, organisation: str) -> list[tuple[str, str]]:
 
 
 def _organisation_row(
-    session: Session, row: Organisation, members: Sequence[tuple[str, str]] | None
+    session: Session,
+    row: Organisation,
+    members: Sequence[tuple[str, str]] | None,
+    now: datetime,
 ) -> OrganisationRow:
-    names = session.scalars(
-        select(Component.name).where(Component.organisation == row.name).order_by(Component.name)
-    )
+    query = select(Component.name).where(Component.organisation == row.name)
+    names = session.scalars(query.order_by(Component.name)).all()
+    ends = expiries(session, [row.name, *(f"{row.name}.{name}" for name in names)])
     return OrganisationRow(
         name=row.name,
         kind=row.kind,
@@ -329,4 +371,5 @@ def _organisation_row(
         state=row.state,
         components=[f"{row.name}/{name}" for name in names],
         members=members,
+        expiring=expiring(ends, now),
     )

@@ -51,7 +51,7 @@ class TargetFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Todo:
-    releases: Sequence[int]
+    releases: Sequence[tuple[int, str]]  # (row id, digest of the bundle)
     targets: Sequence[TargetFile]
     roles: Sequence[tuple[int, str, int, bytes]]  # (row id, role, version, bytes), by id
     leaves: Sequence[tuple[str, int, int | None]]  # (role, version, number in the log)
@@ -217,7 +217,7 @@ class Publication:
             return _Todo(
                 roles=[(id_, role, version, data) for id_, role, version, data, _ in roles],
                 leaves=[(role, version, number) for _, role, version, _, number in roles],
-                releases=[release.id for release, _ in releases],
+                releases=[(release.id, release.bundle_sha256) for release, _ in releases],
                 targets=[
                     target
                     for release, component in releases
@@ -228,13 +228,24 @@ class Publication:
     def _mark(self, todo: _Todo) -> None:
         now = self.clock()
         with self.database.write() as session:
-            for model, column, ids in (
-                (MetadataVersion, "published_at", [row[0] for row in todo.roles]),
-                (Release, "stored_at", todo.releases),
-            ):
-                for start in range(0, len(ids), 500):  # far below SQLite's limit of parameters
-                    part = ids[start : start + 500]
-                    session.execute(update(model).where(model.id.in_(part)).values({column: now}))
+            for start in range(0, len(todo.roles), 500):  # far below SQLite's limit of parameters
+                ids = [row[0] for row in todo.roles[start : start + 500]]
+                session.execute(
+                    update(MetadataVersion)
+                    .where(MetadataVersion.id.in_(ids))
+                    .values(published_at=now)
+                )
+            for start in range(0, len(todo.releases), 500):
+                part = todo.releases[start : start + 500]
+                # A release that got another bundle meanwhile waits for its own turn.
+                session.execute(
+                    update(Release)
+                    .where(
+                        Release.id.in_([row for row, _ in part]),
+                        Release.bundle_sha256.in_([bundle for _, bundle in part]),
+                    )
+                    .values(stored_at=now)
+                )
 
 
 def _is_signed_by(row: MetadataVersion, key: PrivateKey) -> bool:

@@ -18,7 +18,8 @@ def require_organisation(session: Session, name: str) -> Organisation:
     """The approved organisation ``name``.
 
     Raises:
-        RegistryError: ``organisation-not-found`` or ``organisation-pending``.
+        RegistryError: ``organisation-not-found``, ``organisation-pending`` or
+            ``organisation-refused``.
     """
     row = session.get(Organisation, name)
     if row is None:
@@ -28,6 +29,12 @@ def require_organisation(session: Session, name: str) -> Organisation:
             "apply for it: forge org create",
         )
     if row.state != "approved":
+        if row.state == "refused":
+            raise RegistryError(
+                "organisation-refused",
+                f"organisation {name}: the registrar refused the application",
+                "see why, change it and apply again: forge org show, forge org create",
+            )
         raise RegistryError(
             "organisation-pending",
             f"organisation {name}: the registrar has not approved it yet",

@@ -11,6 +11,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from signing.renewal import signed_expiry
+
 from ..db.models import MetadataVersion, Role
 from ..errors import RegistryError
 from .log import append_role
@@ -58,6 +60,23 @@ def head_versions(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
+def expiries(session: Session, names: Iterable[str]) -> dict[str, datetime]:
+    """``{name: expiry}`` of those of ``names`` that exist."""
+    query = select(Role.name, Role.expires_at).where(Role.name.in_(list(names)))
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def expiring_before(session: Session, end: datetime, limit: int) -> dict[str, datetime]:
+    """``{name: expiry}`` of the roles that end before ``end``, the first ``limit`` to end."""
+    query = (
+        select(Role.name, Role.expires_at)
+        .where(Role.expires_at <= end, Role.name.not_in(("snapshot", "timestamp")))
+        .order_by(Role.expires_at, Role.name)
+        .limit(limit)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
 def add_role(
     session: Session, name: str, version: int, data: bytes, now: datetime
 ) -> MetadataVersion:
@@ -71,14 +90,15 @@ def add_role(
     # The root's first version is 1, and every role follows by one: a gap is a lost update.
     if version != have + 1:
         raise role_version_conflict(name, version, have)
+    expires = signed_expiry(data, name)
     index = append_role(session, name, version, data)
     row = MetadataVersion(role=name, version=version, data=data, log_index=index, created_at=now)
     session.add(row)
     session.flush()
     if head is None:
-        session.add(Role(name=name, version=version, metadata_id=row.id))
+        session.add(Role(name=name, version=version, metadata_id=row.id, expires_at=expires))
     else:
-        head.version = version
+        head.version, head.expires_at = version, expires
         head.metadata_id = row.id
     session.flush()
     return row

@@ -273,9 +273,9 @@ def require_no_look_alike(current: bytes | None, new: bytes) -> None:
             )
 
 
-def as_bytes(roles: Mapping[str, object]) -> dict[str, bytes]:
+def as_bytes(roles: Mapping[str, object], where: str = "roles") -> dict[str, bytes]:
     """The ``roles`` member of a request: ``{name: text}`` to ``{name: bytes as signed}``."""
     for name, text in roles.items():
         if not isinstance(text, str):
-            raise MalformedError(f"request: roles.{name[:90]}", "a string", type(text).__name__)
+            raise MalformedError(f"request: {where}.{name[:90]}", "a string", type(text).__name__)
     return {name: str(text).encode() for name, text in roles.items()}

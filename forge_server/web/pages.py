@@ -6,6 +6,7 @@ from flask import Blueprint, Response, render_template, request
 
 from signing.names import ComponentName, parse_org_name
 
+from ..api.catalogue import health_answer
 from ..api.problems import add_headers
 from ..api.requests import query_integer, registry
 from ..domain.text import harmless
@@ -23,6 +24,7 @@ def blueprint() -> Blueprint:
     pages.get("/components/<organisation>/<name>")(component)
     pages.get("/organisations/<name>")(organisation)
     pages.get("/errors")(errors)
+    pages.get("/health")(health)
     return pages
 
 
@@ -61,6 +63,16 @@ def organisation(name: str) -> Response:
 def errors() -> Response:
     """What each error code means: the one table, for people."""
     return _page("errors.html", table=TABLE)
+
+
+def health() -> Response:
+    """Whether the registry works, and which roles must be signed anew soon; JSON for programs."""
+    if request.accept_mimetypes.best_match(["text/html", "application/json"]) != "text/html":
+        response = health_answer()
+    else:
+        response = _page("health.html", health=registry().health.state())
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def refusal(error: RegistryError, request_id: str) -> Response:

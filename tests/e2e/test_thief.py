@@ -21,6 +21,7 @@ from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey, generate_key, load_private_key
 from signing.names import ComponentName
+from signing.profile import OrgProfile
 from signing.role_edits import (
     add_organisation,
     add_project,
@@ -30,7 +31,7 @@ from signing.role_edits import (
     sign_snapshot,
     sign_timestamp,
 )
-from signing.roles import OrgProfile, parse_root, parse_targets, role_version
+from signing.roles import parse_root, parse_targets, role_version
 from signing.tlog.tiles import ENTRIES, parse_entries, tile_in
 
 NAME = ComponentName.parse("minds-lab/model")

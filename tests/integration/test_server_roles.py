@@ -16,12 +16,18 @@ from server_fixtures import (  # noqa: F401
     world,
 )
 
-from signing.keys import generate_key
+from signing.keys import PrivateKey, generate_key
 from signing.names import ComponentName, parse_version
+from signing.refusals import sign_refusal
 from signing.role_edits import add_project, new_role, set_yanked
 
 NAME = ComponentName.parse(f"{ORG}/my-model")
 OTHERS_KEY = generate_key("p256")
+
+
+def refusal(world: World, application: str, key: PrivateKey) -> dict[str, str]:
+    data = sign_refusal(ORG, application.encode(), "no stamp", [key], world.clock())
+    return {"refusal": data.decode()}
 
 
 @pytest.fixture
@@ -55,6 +61,46 @@ class TestApplications:
         world.keys.clear()
         applicant.post("/api/v1/applications", world.application(), expect=201)
         applicant.post("/api/v1/roles", {"roles": world.approval()}, expect=200)
+
+    def test_a_refusal_is_signed_and_the_applicant_may_try_again(
+        self, world: World, applicant: Client
+    ) -> None:
+        body = world.application()
+        applicant.post("/api/v1/applications", body, expect=201)
+        registrar = Client(applicant.flask)
+        address = f"/api/v1/applications/{ORG}/refusal"
+        signed = refusal(world, body["application"], world.authority_key("registrar"))
+        answer = registrar.post(address, signed, expect=200)
+        assert (answer["state"], answer["reason"]) == ("refused", "no stamp")
+        shown = registrar.get(f"/api/v1/applications/{ORG}", expect=200)
+        assert (shown["state"], shown["reason"]) == ("refused", "no stamp")
+        assert shown["refusal"] == signed["refusal"]
+        assert registrar.get("/api/v1/applications?state=pending") == {"applications": []}
+        registrar.get(f"/api/v1/organisations/{ORG}", expect=409, code="organisation-refused")
+        # The name stays with its applicant, who may change the application.
+        other = Client(applicant.flask, world.user("other"))
+        other.post("/api/v1/applications", world.application(), expect=409, code="name-taken")
+        world.clock.ahead += timedelta(minutes=1)
+        applicant.post("/api/v1/applications", world.application(), expect=201)
+        shown = registrar.get(f"/api/v1/applications/{ORG}", expect=200)
+        assert (shown["state"], shown["refusal"]) == ("pending", None)
+        # What was said of the first application says nothing of the second.
+        answer = registrar.post(address, signed, expect=422, code="digest-mismatch")
+        registrar.post("/api/v1/roles", {"roles": world.approval()}, expect=200)
+        registrar.post(address, signed, expect=409, code="name-taken")
+
+    def test_nobody_but_the_registrar_refuses(self, world: World, applicant: Client) -> None:
+        body = world.application()
+        applicant.post("/api/v1/applications", body, expect=201)
+        address = f"/api/v1/applications/{ORG}/refusal"
+        for key in (OTHERS_KEY, world.authority_key("targets"), world.key(ORG)):
+            signed = refusal(world, body["application"], key)
+            answer = applicant.post(address, signed, expect=422, code="verification-failed")
+            assert answer["check"] == "threshold-not-met"
+        applicant.post(
+            "/api/v1/applications/nobody/refusal", signed, expect=404, code="application-not-found"
+        )
+        assert applicant.get(f"/api/v1/applications/{ORG}")["state"] == "pending"
 
     def test_names_are_given_once(self, world: World, applicant: Client) -> None:
         applicant.post("/api/v1/applications", world.application(), expect=201)

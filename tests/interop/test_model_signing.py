@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from builders import signed_release, tree
+from softhsm import Tokens, tokens
 
-from signing.keys import generate_key
+from forge_cli.signers.pkcs11 import generate_in_token
+from signing.keys import SigningKey, generate_key
+
+__all__ = ["tokens"]
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -28,7 +32,10 @@ def model_signing() -> str:
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     """A folder as `forge export-bundle` leaves it: files, bundle and key for an outsider."""
-    key = generate_key("p256")
+    return export(tmp_path, generate_key("p256"))
+
+
+def export(tmp_path: Path, key: SigningKey) -> Path:
     files = tree()
     # Names that sort differently by whole path and by path component, and one beyond ASCII.
     files |= {"a-b/x": b"1", "a/b": b"2", "a.txt": b"3", "ⵜⴰⵎⴰⵣⵉⵖⵜ/نص.txt": b"4", "empty": b""}
@@ -57,6 +64,14 @@ def test_accepts_what_we_signed(model_signing: str, exported: Path) -> None:
     result = verdict(model_signing, exported)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "succeeded" in result.stdout
+
+
+def test_accepts_what_a_token_signed(model_signing: str, tmp_path: Path, tokens: Tokens) -> None:
+    tokens.create("judged")
+    uri = tokens.uri("judged", "release", pin=True)
+    exported = export(tmp_path, generate_in_token(uri, "p256", lambda label: None))
+    result = verdict(model_signing, exported)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def _change(files: Path) -> None:

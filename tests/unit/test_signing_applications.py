@@ -13,15 +13,14 @@ from builders import NOW, changed_json
 
 from signing.applications import (
     MAX_KEYS,
-    ORG_KINDS,
     PAYLOAD_TYPE,
-    check_display_name,
     sign_application,
     verify_application,
 )
 from signing.dsse import envelope_json, pae
 from signing.errors import MalformedError, SigningError, VerificationError
 from signing.keys import PrivateKey, generate_key
+from signing.profile import ORG_KINDS, check_display_name
 
 Change = Callable[[dict[str, Any]], object]
 KEYS = [generate_key("p256") for _ in range(3)]

@@ -13,6 +13,7 @@ from builders import NAME, NOW, World, changed_role, manifest_of, sha256, signed
 from signing.errors import ConflictError, MalformedError, SigningError, VerificationError
 from signing.keys import PrivateKey, generate_key
 from signing.names import ComponentName, parse_version
+from signing.profile import OrgProfile
 from signing.role_edits import (
     add_organisation,
     add_project,
@@ -28,7 +29,6 @@ from signing.roles import (
     EXPIRY,
     MAX_REASON_CHARS,
     MAX_ROLE_BYTES,
-    OrgProfile,
     delegation_of,
     delegations_of,
     level_of,

@@ -1,0 +1,57 @@
+"""Roles that expire, and signing them anew without any other change (TUF 1.0 §5.3.10, §6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .encoding import Fields, parse_json
+from .keys import SigningKey
+from .publisher_keys import parse_instant
+from .role_edits import next_version, sign_role
+from .roles import MAX_ROLE_BYTES
+
+WARN_BEFORE = timedelta(days=60)
+# Signed anew every day by the registry itself: their expiry is not for people to watch.
+_SHORT_LIVED = frozenset(("snapshot", "timestamp", "status"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiring:
+    """A role that expires soon, or has expired: ``days`` left, negative when over."""
+
+    role: str
+    expires: datetime
+    days: int
+
+    def __str__(self) -> str:
+        name = self.role.replace(".", "/")
+        if self.days < 0:
+            return f"the role of {name} expired on {self.expires:%Y-%m-%d}"
+        return f"the role of {name} expires on {self.expires:%Y-%m-%d}, in {self.days} days"
+
+
+def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
+    """Those of ``{role: expiry}`` that end within `WARN_BEFORE`, the first to end first."""
+    found = [
+        Expiring(role=role, expires=expires, days=(expires - now) // timedelta(days=1))
+        for role, expires in expiries.items()
+        if role not in _SHORT_LIVED and expires - now <= WARN_BEFORE
+    ]
+    return sorted(found, key=lambda item: (item.expires, item.role))
+
+
+def signed_expiry(data: bytes, where: str) -> datetime:
+    """When the role ``data``, of whatever kind, expires.
+
+    Raises:
+        MalformedError: it says nothing of the kind.
+    """
+    signed = Fields.of(parse_json(data, where, max_bytes=MAX_ROLE_BYTES), where).object("signed")
+    return parse_instant(signed.text("expires"), signed.path("expires"))
+
+
+def renew_role(current: bytes, role: str, keys: Iterable[SigningKey], now: datetime) -> bytes:
+    """The next version of an organisation's or a project's role: a fresh expiry, nothing else."""
+    return sign_role(next_version(current, role, now), keys)

@@ -1,0 +1,48 @@
+"""Roles that end: named from 60 days ahead, and signed anew without any other change."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from builders import NAME, NOW, World, later, tree
+
+from signing.renewal import expiring, renew_role
+from signing.updates import check_role_update
+
+
+def test_roles_are_named_from_sixty_days_ahead() -> None:
+    expiries = {
+        "root": NOW + timedelta(days=61),
+        "targets": NOW + timedelta(days=60),
+        "registrar": NOW - timedelta(days=1),
+        "a.b": NOW + timedelta(days=3, hours=5),
+        "timestamp": NOW,
+        "snapshot": NOW,
+        "status": NOW,
+    }
+    found = expiring(expiries, NOW)
+    assert [(item.role, item.days) for item in found] == [
+        ("registrar", -1),
+        ("a.b", 3),
+        ("targets", 60),
+    ]
+    assert "expired on" in str(found[0])
+    assert "a/b expires on" in str(found[1])
+
+
+def test_a_renewed_role_says_nothing_new() -> None:
+    world = World()
+    world.publish(tree())
+    now = later(days=390)
+    for role, key, parent in (
+        (NAME.org, world.org_keys[NAME.org], "registrar"),
+        (NAME.role, world.project_keys[str(NAME)], NAME.org),
+    ):
+        before = world.roles[role]
+        after = renew_role(before, role, [key], now)
+        check_role_update(role, after, before, world.roles[parent], now)
+        old, new = (json.loads(data)["signed"] for data in (before, after))
+        assert new.pop("version") == old.pop("version") + 1
+        assert new.pop("expires") > old.pop("expires")
+        assert new == old
