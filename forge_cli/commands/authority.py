@@ -214,9 +214,8 @@ def approve(
         }
     )
     out.answer(f"{application.org} approved")
-    out.done(
-        f"signed {application.org} into the registry with key {ids([key.public for key in registrar])}"
-    )
+    used = ids([key.public for key in registrar])
+    out.done(f"signed {application.org} into the registry with key {used}")
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 
