@@ -113,7 +113,11 @@ def show(context: Context, folder: Path) -> None:
 def _registrar(function: Function) -> Function:
     """``--authority`` or ``--key``: where the registrar's key is."""
     function = click.option(
-        "--key", metavar="KEY", help="The registrar's key: pkcs11:URI, exec:COMMAND, name or file."
+        "--key",
+        "keys",
+        multiple=True,
+        metavar="KEY",
+        help="A key of the registrar: pkcs11:URI, exec:COMMAND, name or file. May be repeated.",
     )(function)
     return click.option(
         "--authority",
@@ -178,39 +182,41 @@ def approve(
     context: Context,
     org: str,
     folder: Path | None,
-    key: str | None,
+    keys: tuple[str, ...],
     key_id: str | None,
     yes: bool,
 ) -> None:
     """Sign the organisation ORG into the registry."""
     from ..flows import authority as flow
+    from ..flows.signers import ids
 
     pending = flow.read_application(context, org)
     application, out = pending.application, context.out
-    keys = [listed.keyid for listed in application.keys]
+    keyids = [listed.keyid for listed in application.keys]
     for line in _described(pending):
         out.say(line)
-    if key_id is not None and not (len(key_id) >= 8 and any(k.startswith(key_id) for k in keys)):
+    if key_id is not None and not (len(key_id) >= 8 and any(k.startswith(key_id) for k in keyids)):
         raise ForgeError(
             "key-unlisted",
-            f"{org} applied with another key\nexpected {key_id}\nfound    {', '.join(keys)}",
+            f"{org} applied with another key\nexpected {key_id}\nfound    {', '.join(keyids)}",
             hint="do not approve it; ask the organisation",
         )
     if context.interactive and not yes and not context.ask("Sign it with the registrar's key?"):
         raise ForgeError("usage", "not approved; nothing was sent")
-    registrar = flow.registrar_key(context, folder, key)
+    registrar = flow.registrar_keys(context, folder, keys)
     answer = flow.approve(context, pending, registrar)
     out.result(
         {
             "organisation": application.org,
             "kind": application.kind,
             "display_name": application.display_name,
-            "keyids": keys,
+            "keyids": keyids,
             "accepted": answer.get("accepted"),
         }
     )
     out.answer(f"{application.org} approved")
-    out.done(f"signed {application.org} into the registry with key {registrar.public.keyid[:12]}")
+    used = ids([key.public for key in registrar])
+    out.done(f"signed {application.org} into the registry with key {used}")
     out.next_step(f"{application.org} can publish now: forge publish FOLDER")
 
 
@@ -218,19 +224,22 @@ def approve(
 @click.argument("org")
 @click.option("--reason", required=True, metavar="TEXT", help="Shown to the applicant.")
 @_registrar
-def refuse(context: Context, org: str, reason: str, folder: Path | None, key: str | None) -> None:
+def refuse(
+    context: Context, org: str, reason: str, folder: Path | None, keys: tuple[str, ...]
+) -> None:
     """Refuse what ORG applied with, for a reason that is signed.
 
     The name stays with its applicant, who may change the application and send it again.
     """
     from ..flows import authority as flow
+    from ..flows.signers import ids
 
     pending = flow.read_application(context, org)
-    registrar = flow.registrar_key(context, folder, key)
+    registrar = flow.registrar_keys(context, folder, keys)
     flow.refuse(context, pending, registrar, reason)
     context.out.result({"organisation": org, "state": "refused", "reason": reason})
     context.out.answer(f"{org} refused")
-    context.out.done(f"signed the refusal with key {registrar.public.keyid[:12]}")
+    context.out.done(f"signed the refusal with key {ids([key.public for key in registrar])}")
 
 
 for _each in (

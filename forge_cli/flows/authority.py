@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,37 +70,39 @@ def read_application(context: Context, org: str) -> Pending:
     )
 
 
-def registrar_key(context: Context, folder: Path | None, reference: str | None) -> SigningKey:
-    """The registrar's key: ``reference``, or the file in the authority's ``folder``.
+def registrar_keys(
+    context: Context, folder: Path | None, references: Sequence[str]
+) -> list[SigningKey]:
+    """The registrar's keys: those that ``references`` name, or the file in the authority's
+    ``folder``.
 
     Raises:
-        ForgeError: ``key-missing``; the targets role does not list it.
+        ForgeError: ``key-missing``; the targets role does not list one of them.
     """
-    if (folder is None) == (reference is None):
+    if (folder is None) == (not references):
         raise UsageError("name the registrar's key: --authority FOLDER, or --key KEY")
-    if reference is not None:
-        name, key = reference, open_key(context, reference)
-    else:
-        assert folder is not None
+    opened = {name: open_key(context, name) for name in references}
+    if folder is not None:
         if not folder.is_dir():
             raise UsageError(f"--authority {folder}: no such folder")
         path = folder / "registrar.pem"
-        name, key = str(path), context.keys.load_file(path, f"registrar key {path}")
+        opened[str(path)] = context.keys.load_file(path, f"registrar key {path}")
     listed = delegations_of(context.view.targets, "targets")["registrar"].keys
-    if key.public not in listed:
-        raise ForgeError(
-            "key-missing",
-            f"{name} is not a key of this registry's registrar\n"
-            f"expected {ids(listed)}\nfound    {short(key.public)}",
-            hint="it belongs to the authority of another registry",
-        )
-    return key
+    for name, key in opened.items():
+        if key.public not in listed:
+            raise ForgeError(
+                "key-missing",
+                f"{name} is not a key of this registry's registrar\n"
+                f"expected {ids(listed)}\nfound    {short(key.public)}",
+                hint="it belongs to the authority of another registry",
+            )
+    return list(opened.values())
 
 
-def refuse(context: Context, pending: Pending, key: SigningKey, reason: str) -> None:
+def refuse(context: Context, pending: Pending, keys: Sequence[SigningKey], reason: str) -> None:
     """Sign the refusal of this very application, and send it."""
     application = pending.application
-    refusal = sign_refusal(application.org, application.raw, reason, [key], context.now)
+    refusal = sign_refusal(application.org, application.raw, reason, keys, context.now)
     registrar = delegations_of(context.view.targets, "targets")["registrar"]
     verify_refusal(refusal, registrar, application.raw)
     context.api().post(
@@ -107,7 +110,7 @@ def refuse(context: Context, pending: Pending, key: SigningKey, reason: str) -> 
     )
 
 
-def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, object]:
+def approve(context: Context, pending: Pending, keys: Sequence[SigningKey]) -> dict[str, object]:
     """Sign the organisation into the registrar's role and send both roles."""
     application = pending.application
 
@@ -118,7 +121,7 @@ def approve(context: Context, pending: Pending, key: SigningKey) -> dict[str, ob
             application.profile,
             application.keys,
             application.threshold,
-            [key],
+            keys,
             context.now,
         )
         check_role_update("registrar", new, view.registrar, view.targets, context.now)
