@@ -22,9 +22,9 @@ def key_set(threshold: int, *keys: PrivateKey | PublicKey) -> KeySet:
 
 
 def online_keys_of(path: Path) -> dict[str, PublicKey]:
-    """The server's public keys in ``online-keys.json``."""
+    """The public keys of the server's two roles in ``online-keys.json``."""
     pems = json.loads(path.read_text())
-    return {role: PublicKey.from_pem(pem.encode()) for role, pem in pems.items()}
+    return {role: PublicKey.from_pem(pems[role].encode()) for role in ("snapshot", "timestamp")}
 
 
 @dataclass

@@ -86,9 +86,9 @@ def test_a_database_from_before_learns_when_its_roles_expire(
         connection.execute(text("DROP INDEX ix_roles_expires_at"))
         connection.execute(text("ALTER TABLE roles DROP COLUMN expires_at"))
         connection.execute(text("ALTER TABLE organisations DROP COLUMN refusal"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     engine.dispose()
-    assert migrate(path)[0] == "0001"
+    assert migrate(path)[0] == "0002"
     from forge_server.services.rolebook import expiries
 
     with world.reopen().database.read() as session:
