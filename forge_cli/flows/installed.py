@@ -139,9 +139,16 @@ def site_of_tree(folder: Path) -> tuple[Site, ComponentName]:
     """The site and name of an installed component's folder.
 
     Raises:
-        ForgeError: ``not-installed``.
+        ForgeError: ``not-found``, ``not-installed``.
     """
-    folder = folder.absolute()
+    given, folder = folder, folder.absolute()
+    if not folder.is_dir():
+        raise ForgeError(
+            "not-found",
+            f"{given}: no such folder",
+            hint="a release in the registry: forge verify ORG/NAME\n"
+            "an installed one: forge verify out/forge_components/ORG/NAME",
+        )
     with suppress(MalformedError):
         name = ComponentName.parse(f"{folder.parent.name}/{folder.name}")
         if folder.parent.parent.name == COMPONENTS:
@@ -150,7 +157,7 @@ def site_of_tree(folder: Path) -> tuple[Site, ComponentName]:
                 return site, name
     raise ForgeError(
         "not-installed",
-        f"{folder}: not installed by forge, so there is no evidence beside it",
+        f"{given}: not installed by forge, so there is no evidence beside it",
         hint="loose files: forge verify FOLDER --bundle release.sigstore.json --key publisher.pem",
     )
 
