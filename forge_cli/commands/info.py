@@ -8,7 +8,7 @@ import click
 
 from ..context import Context
 from ..output import clean, count_text, size_text
-from ._command import forge_command
+from ._command import forge_command, parse_option
 
 
 @forge_command("info")
@@ -24,7 +24,7 @@ def command(context: Context, requirement: str) -> None:
     from ..border import sound
     from ..flows.verify import choose
 
-    wanted = Requirement.parse(requirement)
+    wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     view, name = context.view, wanted.component
     entry = choose(view, wanted)
     state = view.require(name)

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, RemoteError
+from ..nearby import did_you_mean
 from ..output import clean
-from ._command import FILE, forge_command, key_option
+from ._command import FILE, forge_command, key_option, parse_option
 
 _KINDS = ("government", "startup", "academic", "company")
 _ROLES = ("owner", "publisher", "reader")
@@ -51,9 +52,15 @@ def show(context: Context, org: str) -> None:
     """Show an organisation: what the registrar signed, and what the registry says."""
     from signing.names import parse_org_name
 
-    name = parse_org_name(org)
-    delegation = context.view.organisations().get(name)
-    answer = context.api().get("organisations", name)
+    name = parse_option("ORG", parse_org_name, org)
+    registered = context.view.organisations()
+    delegation = registered.get(name)
+    try:
+        answer = context.api().get("organisations", name)
+    except RemoteError as error:
+        if error.status == 404:
+            error.hint = did_you_mean(name, registered) or error.hint
+        raise
     out = context.out
     profile = delegation.profile if delegation else None
     components = [_component(item) for item in answer.get("components") or ()]
@@ -102,7 +109,8 @@ def member_add(context: Context, org: str, user: str, role: str) -> None:
     """Make USER a member of ORG, or change their role."""
     context.api_with_token().put("organisations", org, "members", user, body={"role": role})
     context.out.result({"organisation": org, "user": user, "role": role})
-    context.out.done(f"{clean(user)} is now {role} in {clean(org)}")
+    article = "an" if role == "owner" else "a"
+    context.out.done(f"{clean(user)} is now {article} {role} of {clean(org)}")
     if role != "reader":
         context.out.say("  signing needs a key that the component lists, besides the membership")
 
@@ -139,12 +147,12 @@ def sign(context: Context, file: Path, yes: bool) -> None:
     org, data = read_role_file(file)
     out = context.out
     added = additions(context, org, data)
+    if not added:
+        raise ForgeError("already-exists", f"{file}: adds nothing to what {org} has signed already")
     out.say(f"this lets the following keys publish for {org}:")
     for name, delegation in added.items():
         for key in delegation.keys:
             out.say(f"  {name}  key {key.keyid}")
-    if not added:
-        raise ForgeError("already-exists", f"{file}: adds nothing to what {org} has signed already")
     if context.interactive and not yes and not context.ask("Sign it?"):
         raise ForgeError("usage", "not signed")
     done = sign_file(context, file, org, data)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from signing.applications import sign_application
-from signing.errors import VerificationError
+from signing.errors import MalformedError, VerificationError
 from signing.names import ComponentName, parse_org_name
 from signing.role_edits import add_signatures, new_role
-from signing.roles import Delegation, delegations_of
+from signing.roles import Delegation, delegations_of, role_version
 from signing.updates import check_role_update
 
 from ..context import Context
@@ -57,7 +57,14 @@ def read_role_file(path: Path) -> tuple[str, bytes]:
         raise UsageError(f"{path}: no such file") from None
     if len(data) > _MAX_ROLE_BYTES:
         raise ForgeError("malformed", f"{path}: expected at most {_MAX_ROLE_BYTES} bytes")
-    names = {ComponentName.from_role(role, str(path)).org for role in delegations_of(data)}
+    try:
+        names = {ComponentName.from_role(role, str(path)).org for role in delegations_of(data)}
+    except MalformedError as error:
+        raise ForgeError(
+            "malformed",
+            f"{path}: expected a role that `forge publish` wrote, found something else "
+            f"({error.message})",
+        ) from None
     if len(names) != 1:
         raise ForgeError(
             "malformed",
@@ -75,6 +82,15 @@ def additions(context: Context, org: str, data: bytes) -> dict[ComponentName, De
     before = delegations_of(current, org)
     after = delegations_of(data, org)
     changed = [role for role in before if before[role] != after.get(role)]
+    made, now = role_version(data, org), role_version(current, org)
+    if made <= now and (changed or after.keys() - before.keys()):
+        raise ForgeError(
+            "role-version",
+            f"the file was made for version {made} of the role of {org}, "
+            f"which is at version {now} by now",
+            hint="nothing is wrong with it, it is only old: "
+            "the publisher runs `forge publish` again and brings the new file",
+        )
     if changed:
         raise VerificationError(
             "chain-broken",
