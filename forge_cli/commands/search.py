@@ -34,7 +34,7 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
     rows = [
         [
             clean(item.get("component")),
-            clean(item.get("latest") or "-"),
+            clean(item.get("latest") or "-") + (" (yanked)" if item.get("yanked") else ""),
             clean(item.get("kind")),
             _shortened(clean(item.get("summary"))),
         ]
