@@ -93,6 +93,7 @@ class Catalogue:
             .join(
                 Release,
                 (Release.component_id == Component.id) & (Release.version == Component.latest),
+                isouter=True,
             )
         )
         for word in text.casefold().split()[:_MAX_WORDS]:
