@@ -39,6 +39,7 @@ def _helps(
         parent=parent,
         terminal_width=90,
         max_content_width=90,
+        help_option_names=["-h", "--help"],  # as both programs are called
     )
     yield path, command.get_help(context).strip()
     if isinstance(command, click.Group):

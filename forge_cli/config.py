@@ -7,6 +7,7 @@ tests. ``FORGE_URL`` chooses the registry and ``FORGE_TOKEN`` its access token, 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def normalise_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
             f"expected the URL of a registry, found {text!r}",
-            hint="it looks like https://forge.example",
+            hint=f"perhaps http://{text}"
+            if re.fullmatch(r"[\w.-]+:\d+(/.*)?", text)
+            else "it looks like https://forge.example",
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(

@@ -86,7 +86,7 @@ def _usage(out: Output, error: click.ClickException) -> int:
         return errors.USAGE
     context = getattr(error, "ctx", None)
     hint = f"see `{context.command_path} --help`" if context is not None else None
-    message = error.format_message()
+    message = error.format_message().replace("\t", "  ")  # Click sets choices off with a tab
     out.fail(errors.Failure(code="usage", exit_code=errors.USAGE, message=message, hint=hint))
     return errors.USAGE
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,6 +114,21 @@ class Output:
         """What a person will most likely want to type now."""
         for index, line in enumerate(lines):
             self.say(f"{self.paint('next:', 'cyan') if index == 0 else '     '} {line}")
+
+    def hanging(self, lead: str, text: str) -> None:
+        """A line of the answer; on a terminal its further lines begin under ``text``."""
+        indent = _width(re.sub("\x1b\\[[0-9]*m", "", lead))
+        room = self._columns() - indent
+        lines = textwrap.wrap(text, room) if room >= 20 else [text]
+        self.answer(lead + (lines[0] if lines else ""))
+        for line in lines[1:]:
+            self.answer(" " * indent + line)
+
+    def _columns(self) -> int:
+        """The width of the terminal; what is not a terminal never needs a line cut."""
+        if not self.stdout.isatty():
+            return sys.maxsize
+        return shutil.get_terminal_size().columns
 
     def table(self, rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
         """Rows of the answer in aligned columns."""

@@ -51,6 +51,8 @@ class Plan:
         lines = []
         for step in self.build:
             was = f" (was {step.replaces})" if step.replaces else ""
+            if step.replaces == str(step.locked.version):
+                was = " put right: files were changed, missing or extra"
             lines.append(
                 f"{step.locked.component} {step.locked.version}{was}  "
                 f"{count_text(len(step.manifest.files), 'file')}, "

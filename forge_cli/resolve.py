@@ -48,14 +48,18 @@ def resolve(
     Raises:
         ForgeError: ``not-found`` for an unknown component, ``unsatisfiable`` with who wants what.
     """
+    requirements = list(requirements)
     provider = _Provider(lookup, preferred or {})
     resolver: resolvelib.Resolver[Requirement, Release, ComponentName] = resolvelib.Resolver(
         provider, resolvelib.BaseReporter()
     )
     try:
-        result = resolver.resolve(list(requirements), max_rounds=20_000)
+        result = resolver.resolve(requirements, max_rounds=20_000)
     except resolvelib.ResolutionImpossible as error:
         causes = [(cause.requirement, cause.parent) for cause in error.causes]
+        # The resolver names what met last; what the person asked for belongs to it all the same.
+        names = {requirement.component for requirement, _ in causes}
+        causes += [(wish, None) for wish in requirements if wish.component in names]
         raise _conflict(causes, lookup) from None
     except resolvelib.ResolutionTooDeep:
         raise ForgeError(

@@ -29,29 +29,43 @@ class _Failing(click.Group):
         except (RegistryError, SigningError, StorageError) as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
             sys.exit(130)
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", None)
 
 
-def _fail(message: str, hint: str | None) -> NoReturn:
+def _fail(message: str, hint: str | None, code: int = 1) -> NoReturn:
     from .domain.text import harmless
 
     click.echo(f"error: {harmless(message)}", err=True)
     if hint:
         for line in hint.splitlines():
             click.echo(f"hint: {harmless(line)}", err=True)
-    sys.exit(1)
+    sys.exit(code)
 
 
 @click.group(cls=_Failing, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="forge-server")
+@click.version_option(__version__, prog_name="forge-server", message="%(prog)s %(version)s")
 def cli() -> None:
     """Make, run and look after a registry."""
 
 
 def main() -> None:
-    cli(prog_name="forge-server")
+    """What the console script calls; a wrong command line is told like every other refusal."""
+    try:
+        code = cli.main(prog_name="forge-server", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = None if context is None else f"see {context.command_path} --help"
+        _fail(" ".join(error.format_message().split()), hint, 2)
+    except click.Abort:
+        click.echo("\ninterrupted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
@@ -120,6 +134,8 @@ def adopt(folder: Path, metadata: Path) -> None:
         click.echo("nothing new", err=True)
     if done.read_only is not None:
         click.echo(f"READ-ONLY: {done.read_only}", err=True)
+    else:
+        click.echo(f"next: forge-server run {folder}   (or restart it)", err=True)
 
 
 @cli.command()
@@ -216,7 +232,7 @@ def user() -> None:
 @_FOLDER
 @click.argument("name")
 @click.option("--token-name", default="first", show_default=True)
-@click.option("--expires-in-days", type=int, default=90, show_default=True)
+@click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
 def user_add(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Add the user NAME; prints an access token, alone, on stdout."""
@@ -261,7 +277,7 @@ def token() -> None:
 @_FOLDER
 @click.argument("name")
 @click.option("--token-name", default="made by the operator", show_default=True)
-@click.option("--expires-in-days", type=int, default=90, show_default=True)
+@click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
 def token_new(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Make another token for the user NAME; prints it, alone, on stdout."""
@@ -288,11 +304,16 @@ def token_list(registry: Any, name: str | None) -> None:
     from .domain.text import harmless
 
     names = [name] if name else [row.name for row in registry.accounts.users()]
+    lines = []
     for row in (row for each in names for row in registry.accounts.tokens(each)):
         used = "never used" if row.last_used_at is None else f"used {row.last_used_at:%F}"
         state = "revoked" if row.revoked_at else f"until {row.expires_at:%F}"
         scopes = ",".join(row.scope.texts())
-        click.echo(f"{row.id}  {row.user}  {harmless(row.name)}  {scopes}  {state}  {used}")
+        lines.append((str(row.id), row.user, harmless(row.name), scopes, state, used))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
 
 
 @token.command("revoke")
@@ -326,7 +347,8 @@ def check(registry: Any, finish: bool, deep: bool) -> None:
     for problem in report.problems:
         click.echo(harmless(problem))
     if report.problems:
-        click.echo(f"{len(report.problems)} problems", err=True)
+        count = len(report.problems)
+        click.echo("1 problem" if count == 1 else f"{count} problems", err=True)
         sys.exit(1)
     click.echo(f"{report.releases} releases, {report.roles} roles: nothing wrong", err=True)
 
@@ -335,19 +357,24 @@ def check(registry: Any, finish: bool, deep: bool) -> None:
 @_FOLDER
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--action", help="Only events of this action, like release.publish.")
+@click.option("--request", metavar="ID", help="Only the events of this request.")
 @_with_registry
-def audit(registry: Any, limit: int, action: str | None) -> None:
+def audit(registry: Any, limit: int, action: str | None, request: str | None) -> None:
     """Print the newest events, oldest first."""
     import json
 
     from .domain.text import one_log_line
 
-    for row in registry.audit.newest(limit, action):
+    rows = registry.audit.newest(limit, action, request)
+    for row in rows:
         line = (
-            f"{row.at:%FT%TZ}  {row.actor or row.address or '-'}  {row.action}  "
-            f"{row.subject or '-'}  {row.outcome}  {json.dumps(dict(row.detail))}"
+            f"{row.at:%FT%TZ}  {row.actor or row.address or '-':12}  {row.action:20}  "
+            f"{row.subject or '-'}  {row.outcome}  {row.request_id or '-'}  "
+            f"{json.dumps(dict(row.detail))}"
         )
         click.echo(one_log_line(line))
+    if not rows:
+        click.echo("no such event", err=True)
 
 
 @cli.command()

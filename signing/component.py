@@ -15,7 +15,7 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.version import Version
 
-from .encoding import Fields, is_plain
+from .encoding import Fields, is_plain, nearest
 from .errors import MalformedError
 from .names import ComponentName, parse_org_name, parse_project_name, parse_specifier, parse_version
 from .paths import check_path
@@ -77,12 +77,14 @@ def parse_forge_toml(data: bytes, where: str = FILE_NAME) -> ComponentSpec:
         raise MalformedError(where, f"at most {MAX_TOML_BYTES} bytes", f"{len(data)} bytes")
     try:
         text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise MalformedError(where, "TOML in plain UTF-8", "a byte order mark before it")
         _check_dots(text, where)
         value = tomllib.loads(text)
     except UnicodeDecodeError as error:
-        raise MalformedError(where, "UTF-8 text", f"byte {error.start} is not") from None
+        raise MalformedError(where, "UTF-8 text", f"something else at byte {error.start}") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError says the line itself
-        raise MalformedError(where, "TOML", error) from None
+        raise MalformedError(where, "TOML", f"something else: {error}") from None
     try:
         return _parse_spec(Fields.of(value, where))
     except MalformedError as error:
@@ -160,7 +162,9 @@ def parse_metadata(metadata: Fields, component: ComponentName) -> None:
 def _one_of(table: Fields, key: str, known: tuple[str, ...]) -> str:
     text = table.text(key)
     if text not in known:
-        raise MalformedError(table.path(key), f"one of {', '.join(known)}", repr(text))
+        raise MalformedError(
+            table.path(key), f"one of {', '.join(known)}", repr(text), nearest(text, known)
+        )
     return text
 
 

@@ -64,7 +64,7 @@ def parse_json(data: bytes, where: str, *, max_bytes: int = MAX_JSON_BYTES) -> A
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(where, "UTF-8 text", f"byte {error.start} is not") from None
+        raise MalformedError(where, "UTF-8 text", f"something else at byte {error.start}") from None
     try:
         value = json.loads(
             text,
@@ -78,7 +78,7 @@ def parse_json(data: bytes, where: str, *, max_bytes: int = MAX_JSON_BYTES) -> A
     except RecursionError:
         raise MalformedError(where, f"at most {MAX_DEPTH} levels", "many more") from None
     except ValueError as error:
-        raise MalformedError(where, "JSON", error) from None
+        raise MalformedError(where, "JSON", f"something else: {error}") from None
     _check_values(value, where)
     return value
 
@@ -157,11 +157,20 @@ class Fields:
     def only(self, known: Iterable[str], *, optional: Iterable[str] = ()) -> Fields:
         """Refuses members that are missing or unknown."""
         required = set(known)
-        for key in sorted(required - self.value.keys()):
+        missing = sorted(required - self.value.keys())
+        unknown = sorted(self.value.keys() - required - set(optional))
+        # A misspelt key is both missing and unknown: say the one that shows the mistake.
+        misspelt = [key for key in unknown[:20] if missing and nearest(key, missing)]
+        for key in [] if misspelt else missing:
             raise MalformedError(self.path(key), "a value", "nothing: the field is missing")
-        for key in sorted(self.value.keys() - required - set(optional)):
+        for key in misspelt or unknown:
             names = ", ".join(sorted(required | set(optional)))
-            raise MalformedError(self.path(key), f"one of the known fields ({names})", key)
+            raise MalformedError(
+                self.path(key),
+                f"one of the known fields ({names})",
+                key,
+                nearest(key, missing if misspelt else required | set(optional)),
+            )
         return self
 
     def _typed(self, key: str, kind: type, expected: str) -> Any:
@@ -221,6 +230,14 @@ class Fields:
         ]
 
 
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """A hint naming the one of ``known`` that ``text`` may have been meant as, if one is near."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(text[:100], sorted(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
 def type_name(value: Any) -> str:
     """How JSON and TOML call the type of ``value``; the value itself where it is short."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
@@ -230,7 +247,8 @@ def type_name(value: Any) -> str:
         return names[type(value)]
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         return "an integer beyond 2^53"  # str() refuses the really long ones
-    return f"{type(value).__name__} {value}"
+    kind = "an integer" if isinstance(value, int) else "a number"
+    return f"{kind if isinstance(value, int | float) else type(value).__name__} {value}"
 
 
 def is_plain(text: str, *, many_lines: bool = False) -> bool:

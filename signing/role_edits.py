@@ -219,6 +219,10 @@ def _delegate(
         parent.delegations = Delegations(keys={}, roles={})
     roles = parent.delegations.roles
     if roles is None or role in roles:
+        if profile is not None:
+            raise ConflictError(
+                "name-taken", f"{role} is approved already", f"see it: forge org show {role}"
+            )
         raise ConflictError("name-taken", f"{role} is delegated already", "choose another name")
     extra = {}
     if profile is not None:

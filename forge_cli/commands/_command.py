@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ..context import Context
+from ..errors import UsageError
 
 Function = Callable[..., int | None]
+_Parsed = TypeVar("_Parsed")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -55,6 +57,20 @@ def forge_command(
         return click.command(name, epilog=epilog)(wrapped)
 
     return decorate
+
+
+def parse_option(option: str, parse: Callable[[str, str], _Parsed], text: str) -> _Parsed:
+    """``text`` from the command line, read by a parser of `signing`.
+
+    Raises:
+        UsageError: it does not have the form; named by the option, with exit code 2.
+    """
+    from signing.errors import MalformedError
+
+    try:
+        return parse(text, option)
+    except MalformedError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def into_option(function: Function) -> Function:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, UsageError
 from ..output import clean
 from . import _ceremony, _ceremony_plans
 from ._command import FILE, FOLDER, Function, forge_command
@@ -47,6 +47,8 @@ def init(
 
     if folder.exists() and any(folder.iterdir()):
         raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
+    if not online_keys.is_file():
+        raise UsageError(f"--online-keys {online_keys}: no such file")
     passphrase = None if insecure_unencrypted else context.passphrases.new("the authority's keys")
     root = flow.init(context, folder, online_keys, passphrase)
     context.out.result({"folder": str(folder), "fingerprint": root})

@@ -6,6 +6,7 @@ import click
 
 from ..config import SETTINGS
 from ..context import Context
+from ..errors import UsageError
 from ._command import forge_command
 
 
@@ -32,6 +33,8 @@ def get(context: Context, name: str) -> None:
 @click.argument("value")
 def set_(context: Context, name: str, value: str) -> None:
     """Change one setting; an empty VALUE takes it out."""
+    if name == "key" and value and value not in context.keys.names():
+        raise UsageError(f"key: there is no key {value!r} here", hint="see them: forge key list")
     context.config.set_value(name, value or None)
     context.out.result({name: value or None})
     context.out.done(f"{name} = {context.config.get(name)}" if value else f"{name} is not set")

@@ -43,7 +43,6 @@ def command(context: Context, requirement: str, into: Path) -> None:
     )
     out.next_step(
         f"model_signing verify key {into}/files --signature {into}/release.sigstore.json "
-        f"--public-key {into}/publisher.pem",
-        f"forge verify {into}/files --bundle {into}/release.sigstore.json "
-        f"--key {into}/publisher.pem --manifest {into}/manifest.json",
+        f"--public_key {into}/publisher.pem",
+        f"forge verify {into}   (without a network; --fingerprint where nothing is pinned)",
     )

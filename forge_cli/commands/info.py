@@ -8,7 +8,7 @@ import click
 
 from ..context import Context
 from ..output import clean, count_text, size_text
-from ._command import forge_command
+from ._command import forge_command, parse_option
 from ._profile import profile_json, profile_rows
 
 
@@ -25,7 +25,7 @@ def command(context: Context, requirement: str) -> None:
     from ..border import sound
     from ..flows.verify import choose
 
-    wanted = Requirement.parse(requirement)
+    wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     view, name = context.view, wanted.component
     entry = choose(view, wanted)
     state = view.require(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,8 +10,14 @@ import click
 
 from ..context import Context
 from ..errors import UsageError
-from ._command import FOLDER, forge_command
+from ._command import FOLDER, forge_command, parse_option
 
+_OPTION_OF = {
+    "version": "--version",
+    "license": "--license",
+    "languages": "--language",
+    "summary": "--summary",
+}
 _KINDS = ("model", "library", "dataset", "prompt")
 
 
@@ -40,24 +47,32 @@ def command(
 
     It publishes as it is, together with whatever you put into it.
     """
+    from signing.errors import MalformedError
     from signing.names import ComponentName, parse_org_name, parse_project_name
 
     from ..flows.scaffold import Scaffold, scaffold
 
-    org = org or _ask(context, "Organisation", "--org")
-    name = name or folder.absolute().name
+    org = parse_option("--org", parse_org_name, org or _ask(context, "Organisation", "--org"))
+    name = parse_option("--name", parse_project_name, name or folder.absolute().name)
     kind = kind or _ask(context, f"Kind ({', '.join(_KINDS)})", "--kind")
     if kind not in _KINDS:
         raise UsageError(f"--kind: expected one of {', '.join(_KINDS)}, found {kind!r}")
     wanted = Scaffold(
-        component=ComponentName(parse_org_name(org, "--org"), parse_project_name(name, "--name")),
+        component=ComponentName(org, name),
         kind=kind,
         version=version,
         summary=summary,
         license=license,
         languages=languages,
     )
-    written = scaffold(folder, wanted)
+    try:
+        written = scaffold(folder, wanted)
+    except MalformedError as error:
+        field = re.split(r"[.\[]", error.where.partition("component.")[2])[0]
+        if field not in _OPTION_OF:
+            raise
+        text = f"{_OPTION_OF[field]}: expected {error.expected}, found {error.found}"
+        raise UsageError(text, hint=error.hint) from None
     out = context.out
     out.result(
         {

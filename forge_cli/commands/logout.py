@@ -14,6 +14,9 @@ def command(context: Context) -> None:
     context.out.result({"registry": url, "removed": removed})
     if removed:
         context.out.done(f"forgot the token for {url}")
-        context.out.say("  it stays valid until it expires; to end it: forge token revoke ID")
+        context.out.say(
+            "  it stays valid until it expires; another login of yours can end it "
+            "(forge token revoke ID), or the operator"
+        )
     else:
         context.out.say(f"there was no token for {url}")

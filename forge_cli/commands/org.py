@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Context
-from ..errors import ForgeError, UsageError
+from ..errors import ForgeError, RemoteError, UsageError
+from ..nearby import did_you_mean
 from ..output import clean
-from ._command import FILE, forge_command
+from ._command import FILE, forge_command, parse_option
 from ._profile import profile_json, profile_rows
 from .org_publisher import publisher
 
@@ -107,8 +108,15 @@ def show(context: Context, org: str) -> None:
     """Show an organisation: what the registrar signed, and what the registry says."""
     from signing.names import parse_org_name
 
-    name = parse_org_name(org)
-    delegation = context.view.organisations().get(name)
+    name = parse_option("ORG", parse_org_name, org)
+    registered = context.view.organisations()
+    delegation = registered.get(name)
+    try:
+        answer = context.api().get("organisations", name)
+    except RemoteError as error:
+        if error.status == 404:
+            error.hint = did_you_mean(name, registered) or error.hint
+        raise
     out = context.out
     if delegation is None and _show_refused(context, name):
         return
@@ -189,7 +197,8 @@ def member_add(context: Context, org: str, user: str, role: str) -> None:
     """Make USER a member of ORG, or change their role."""
     context.api_with_token().put("organisations", org, "members", user, body={"role": role})
     context.out.result({"organisation": org, "user": user, "role": role})
-    context.out.done(f"{clean(user)} is now {role} in {clean(org)}")
+    article = "an" if role == "owner" else "a"
+    context.out.done(f"{clean(user)} is now {article} {role} of {clean(org)}")
     if role != "reader":
         context.out.say("  signing needs a key that the component lists, besides the membership")
 

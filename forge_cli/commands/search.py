@@ -34,9 +34,9 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
     rows = [
         [
             clean(item.get("component")),
-            clean(item.get("latest") or "-"),
+            clean(item.get("latest") or "-") + (" (yanked)" if item.get("yanked") else ""),
             clean(item.get("kind")),
-            clean(item.get("summary"))[:100],
+            _shortened(clean(item.get("summary"))),
         ]
         for item in items
         if isinstance(item, dict)
@@ -47,3 +47,7 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
         out.say(f"nothing matches {' '.join(words)!r}" if words else "the registry is empty")
     elif isinstance(total, int) and total > offset + len(rows):
         out.say(f"{len(rows)} of {total}; more with --offset {offset + len(rows)}")
+
+
+def _shortened(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from ..context import Context
+from ..errors import UsageError
 from ..output import clean
-from ._command import forge_command
+from ._command import forge_command, parse_option
 
 _ACTIONS = ("read", "publish", "manage")
 
@@ -30,7 +31,7 @@ def command() -> None:
 @click.option("--org", metavar="ORG", help="Only for this organisation.")
 @click.option("--component", metavar="ORG/NAME", help="Only for this component.")
 @click.option(
-    "--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="Valid for."
+    "--days", type=click.IntRange(1, 366), default=90, show_default=True, help="Valid for."
 )
 def create(
     context: Context,
@@ -41,8 +42,16 @@ def create(
     days: int,
 ) -> None:
     """Create a token called NAME and print it, alone, on standard output."""
+    from signing.names import ComponentName, parse_org_name
+
     from ..remote.api import member
 
+    if not name.strip():
+        raise UsageError("NAME: expected a name to tell the token by, found nothing")
+    if org is not None:
+        parse_option("--org", parse_org_name, org)
+    if component is not None:
+        parse_option("--component", ComponentName.parse, component)
     body = {
         "name": name,
         "actions": list(actions),
@@ -73,11 +82,17 @@ def list_(context: Context) -> None:
                 ",".join(map(clean, row.get("actions") or ())),
                 clean(row.get("component") or row.get("organisation") or "everything"),
                 _state(row),
-                f"last used {clean(row.get('last_used_at') or 'never')}",
+                _last_used(row),
             ]
             for row in rows
         ]
     )
+
+
+def _last_used(row: dict[str, object]) -> str:
+    # The registry notes it every ten minutes at most: no more digits than are true.
+    used = row.get("last_used_at")
+    return "never used" if not used else f"last used about {clean(used)[:15]}0Z"
 
 
 def _state(row: dict[str, object]) -> str:
@@ -87,12 +102,12 @@ def _state(row: dict[str, object]) -> str:
 
 
 @forge_command("revoke")
-@click.argument("token_id", metavar="ID")
-def revoke(context: Context, token_id: str) -> None:
+@click.argument("token_id", metavar="ID", type=click.IntRange(1))
+def revoke(context: Context, token_id: int) -> None:
     """End a token; ID is the one that `forge token list` shows."""
-    context.api_with_token().delete("tokens", token_id)
+    context.api_with_token().delete("tokens", str(token_id))
     context.out.result({"id": token_id, "revoked": True})
-    context.out.done(f"token {clean(token_id)} is revoked")
+    context.out.done(f"token {token_id} is revoked")
 
 
 for _each in (create, list_, revoke):

@@ -10,10 +10,12 @@ import click
 
 from ..context import Context
 from ..errors import OK, VERIFICATION, UsageError
-from ..output import clean
-from ._command import FILE, forge_command
+from ..output import Output, clean
+from ._command import FILE, forge_command, parse_option
 
 if TYPE_CHECKING:
+    from signing.report import Report
+
     from ..flows.verify import Verified
 
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+\s*([<>=!~].*)?")
@@ -43,33 +45,53 @@ def command(
     metadata_only: bool,
     fingerprint: str | None,
 ) -> int:
-    """Verify a release, an installed folder, or loose files.
+    """Verify a release, an installed or exported folder, or loose files.
 
     \b
     forge verify minds-lab/my-model==1.0.0               in the registry, with its files
     forge verify out/forge_components/minds-lab/my-model  installed; needs no network
+    forge verify third-party                              exported; needs no network
     forge verify FOLDER --bundle FILE --key FILE          no registry, no network
 
     Each numbered check says what it establishes and what it does not. Exit code 3 when any
     of them fails.
     """
+    from signing.authority import parse_fingerprint
+    from signing.names import Requirement
+
     from ..flows import verify as flow
 
     if (bundle is None) != (key is None):
         raise UsageError("--bundle and --key go together")
+    if fingerprint is not None:
+        fingerprint = parse_option("--fingerprint", parse_fingerprint, fingerprint)
+    # An option that changes nothing must not look as if it had been checked.
+    named = _NAME.fullmatch(target) is not None and not _is_installed(target)
+    loose = bundle is not None and key is not None
+    _refuse(manifest is not None and not loose, "--manifest", "--bundle and --key")
+    _refuse(metadata_only and (loose or not named), "--metadata-only", "ORG/NAME")
+    _refuse(online and loose, "--online", "what came from a registry")
+    _refuse(fingerprint is not None and loose, "--fingerprint", "what came from a registry")
+    folder = Path(target)
     if bundle is not None and key is not None:
-        done = flow.verify_loose(Path(target), bundle, key, manifest)
-    elif _NAME.fullmatch(target) and not _is_installed(target):
-        from signing.names import Requirement
-
-        done = flow.verify_registry(context, Requirement.parse(target), download=not metadata_only)
+        done = flow.verify_loose(folder, bundle, key, manifest)
+    elif named:
+        requirement = parse_option("ORG/NAME", Requirement.parse, target)
+        done = flow.verify_registry(
+            context, requirement, download=not metadata_only, fingerprint=fingerprint
+        )
+    elif (folder / "evidence.json").is_file() and (folder / "files").is_dir():
+        done = flow.verify_exported(context, folder, online=online, fingerprint=fingerprint)
     else:
-        if fingerprint is not None:
-            from signing.authority import parse_fingerprint
-
-            fingerprint = parse_fingerprint(fingerprint, "--fingerprint")
-        done = flow.verify_installed(context, Path(target), online=online, fingerprint=fingerprint)
+        done = flow.verify_installed(context, folder, online=online, fingerprint=fingerprint)
     return _show(context, done)
+
+
+def _refuse(wrong: bool, option: str, only_with: str) -> None:
+    if wrong:
+        raise UsageError(
+            f"{option} goes with {only_with} only", hint="leave it out, or see forge verify --help"
+        )
 
 
 def _is_installed(target: str) -> bool:
@@ -105,13 +127,8 @@ def _show(context: Context, done: Verified) -> int:
             ],
         }
     )
-    width = max(len(check.title) for check in report.checks)
-    for check in report.checks:
-        mark = out.paint(_MARK[check.status], _COLOR[check.status])
-        out.answer(f"{check.number:2} {mark} {check.title:{width}}  {clean(check.detail)}")
-        if check.status == "passed":
-            out.answer(f"     establishes    {check.establishes}")
-            out.answer(f"     does not show  {check.does_not_establish}")
+    if not out.quiet:
+        _show_checks(out, report)
     for remark in done.remarks:
         out.say(f"note: {remark}")
     if context.asked_registry and failure is None:
@@ -123,6 +140,20 @@ def _show(context: Context, done: Verified) -> int:
         out.answer(f"verified: {what}")
         return OK
     out.answer(f"FAILED at check {failure.number} ({failure.title}): {done.subject}")
-    if failure.error is not None and failure.error.hint:
-        out.say(f"{out.paint('hint', 'cyan')}: {failure.error.hint}")
+    if out.quiet:
+        out.answer(f"  {clean(failure.detail)}")
+    for hint in (failure.error.hint if failure.error else None, done.repair):
+        if hint:
+            out.say(f"{out.paint('hint', 'cyan')}: {hint}")
     return VERIFICATION
+
+
+def _show_checks(out: Output, report: Report) -> None:
+    """Every check with what it establishes; long lines hang under their own column."""
+    width = max(len(check.title) for check in report.checks)
+    for check in report.checks:
+        mark = out.paint(_MARK[check.status], _COLOR[check.status])
+        out.hanging(f"{check.number:2} {mark} {check.title:{width}}  ", clean(check.detail))
+        if check.status == "passed":
+            out.hanging("     establishes    ", check.establishes)
+            out.hanging("     does not show  ", check.does_not_establish)

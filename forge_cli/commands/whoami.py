@@ -20,4 +20,4 @@ def command(context: Context) -> None:
     out.say(f"  token     {clean(token.get('name'))}: {scopes}")
     out.say(f"  expires   {clean(token.get('expires_at') or 'never')}")
     for organisation in answer.get("organisations") or ():
-        out.say(f"  {clean(organisation.get('role')):9} in {clean(organisation.get('name'))}")
+        out.say(f"  {clean(organisation.get('role')):8}  in {clean(organisation.get('name'))}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..context import Context
 from ..errors import ForgeError, describe
-from ..output import size_text
+from ..output import count_text, size_text
 
 _MAX_SKEW_SECONDS = 300
 _LOW_DISK = 1 << 30
@@ -33,6 +33,7 @@ class Finding:
 
 def examine(context: Context) -> Iterator[Finding]:
     """Every finding in turn; a failing check never keeps the next ones from running."""
+    broken = None
     for check in (
         _modules,
         _keys,
@@ -45,10 +46,18 @@ def examine(context: Context) -> Iterator[Finding]:
         _expiry,
         _account,
     ):
+        if broken is not None and check in (_reach, _metadata, _expiry, _account):
+            # The same complaint once more would hide the one that is to be mended.
+            yield Finding(
+                title=_TITLES[check], status="skipped", detail=f"needs the check {broken!r} first"
+            )
+            continue
         try:
             yield check(context)
         except Exception as error:
             failure = describe(error)
+            if check in (_pin, _reach):
+                broken = _TITLES[check]
             yield Finding(
                 title=_TITLES[check],
                 status="problem",
@@ -77,7 +86,7 @@ def _modules(context: Context) -> Finding:
                 hint="install forge in an environment of its own, for instance with pipx",
                 exit_code=1,
             )
-    return Finding(title=title, status="ok", detail="signing and storage are ours")
+    return Finding(title=title, status="ok", detail="signing and storage are forge's own")
 
 
 def _keys(context: Context) -> Finding:
@@ -204,7 +213,7 @@ def _metadata(context: Context) -> Finding:
     return Finding(
         title=_TITLES[_metadata],
         status="ok",
-        detail=f"verified from the pinned root; {count} organisation(s) registered",
+        detail=f"verified from the pinned root; {count_text(count, 'organisation')} registered",
     )
 
 

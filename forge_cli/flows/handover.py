@@ -39,8 +39,9 @@ def hand_wheels(context: Context, done: Installed, python: Path | None) -> Hande
     missing = pending(wheels, environment, record_path)
     if missing:
         installer = hand_over(missing, environment, record_path)
+        where = str(environment.prefix)
         context.out.done(
             f"{installer} installed {count_text(len(missing), 'wheel')} into "
-            f"{environment.prefix} ({environment.why})"
+            + (where if where in environment.why else f"{where} ({environment.why})")
         )
     return Handed(wheels=tuple(missing), python=str(environment.python))

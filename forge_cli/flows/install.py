@@ -132,7 +132,12 @@ def resolve_lock(context: Context, wanted: Sequence[Requirement], old: Lock | No
         ]
 
     preferred = {c.component: c.version for c in old.components} if old is not None else {}
-    chosen = resolve(wanted, lookup, preferred)
+    try:
+        chosen = resolve(wanted, lookup, preferred)
+    except ForgeError as error:
+        unknown = (r.component for r in wanted if lookup(r.component) is None)
+        error.hint = next(filter(None, map(view.near, unknown)), error.hint)
+        raise
     components = []
     for name, release in chosen.items():
         entry = view.require(name).releases[str(release.version)]

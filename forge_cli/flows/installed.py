@@ -9,6 +9,7 @@ The record is written last: a component without one was not (completely) install
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class Site:
     def records(self) -> Iterator[Record]:
         """Every readable record, by name."""
         with suppress(FileNotFoundError):
+            os.listdir(self.private)  # glob would take a folder it may not read for an empty one
             for path in sorted(self.private.glob("*/*.json")):
                 with suppress(MalformedError):
                     yield Record.from_json(path.read_bytes(), str(path))
@@ -139,9 +141,17 @@ def site_of_tree(folder: Path) -> tuple[Site, ComponentName]:
     """The site and name of an installed component's folder.
 
     Raises:
-        ForgeError: ``not-installed``.
+        ForgeError: ``not-found``, ``not-installed``.
     """
-    folder = folder.absolute()
+    given, folder = folder, folder.absolute()
+    if not folder.is_dir():
+        raise ForgeError(
+            "not-found",
+            f"{given}: no such folder",
+            hint="a release in the registry: forge verify ORG/NAME\n"
+            "an installed one: forge verify out/forge_components/ORG/NAME\n"
+            "loose files: forge verify FOLDER --bundle FILE --key FILE",
+        )
     with suppress(MalformedError):
         name = ComponentName.parse(f"{folder.parent.name}/{folder.name}")
         if folder.parent.parent.name == COMPONENTS:
@@ -150,7 +160,7 @@ def site_of_tree(folder: Path) -> tuple[Site, ComponentName]:
                 return site, name
     raise ForgeError(
         "not-installed",
-        f"{folder}: not installed by forge, so there is no evidence beside it",
+        f"{given}: not installed by forge, so there is no evidence beside it",
         hint="loose files: forge verify FOLDER --bundle release.sigstore.json --key publisher.pem",
     )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..config import normalise_url
 from ..context import Context
-from ..errors import ForgeError, UsageError
+from ..errors import ForgeError, RemoteError, UsageError
 from ..remote.api import Api
 from .trusting import pin_registry
 
@@ -25,7 +28,12 @@ def login(context: Context, url: str, fingerprint: str | None, token_file: Path 
     if token is None:
         token = _token(context, url, None)
     _warn_plain(context, url)
-    answer = Api(http=context.http, url=pin.url, token=token).get("whoami")
+    try:
+        answer = Api(http=context.http, url=pin.url, token=token).get("whoami")
+    except RemoteError as error:
+        if error.status == 401:  # "log in" would send the person round in a circle
+            error.hint = "ask the operator for another one: forge-server token new"
+        raise
     context.credentials.put(url, token)
     context.config.set_value("registry", url)
     return answer
@@ -53,9 +61,22 @@ def _token(context: Context, url: str, token_file: Path | None) -> str:
             "expected an access token (one line that begins with forge_), found "
             + ("nothing" if not token else "something else"),
         )
-    if " " in token:
-        raise ForgeError("malformed", "expected one access token, found several words")
+    if not _is_well_formed(token):
+        raise ForgeError(
+            "malformed",
+            "expected an access token (forge_ and 58 letters and digits), found something else",
+            hint="it was not sent anywhere; was it copied whole, and is it the right file?",
+        )
     return token
+
+
+def _is_well_formed(token: str) -> bool:
+    """Prefix, alphabet and checksum (CRC-32 behind 32 bytes, base32 of RFC 4648 §6): a file
+    named by mistake is never sent to anybody."""
+    if not re.fullmatch(r"forge_[a-z2-7]{58}", token):
+        return False
+    data = base64.b32decode(token.removeprefix("forge_").upper() + "======")
+    return zlib.crc32(data[:32]).to_bytes(4, "big") == data[32:]
 
 
 def _read_file(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from signing.applications import sign_application
-from signing.errors import VerificationError
+from signing.errors import MalformedError, VerificationError
 from signing.names import ComponentName, parse_org_name
 from signing.profile import OrgProfile
 from signing.role_edits import add_signatures, new_role
@@ -73,7 +73,14 @@ def read_role_file(path: Path) -> tuple[str, bytes]:
         raise UsageError(f"{path}: no such file") from None
     if len(data) > _MAX_ROLE_BYTES:
         raise ForgeError("malformed", f"{path}: expected at most {_MAX_ROLE_BYTES} bytes")
-    names = {ComponentName.from_role(role, str(path)).org for role in delegations_of(data)}
+    try:
+        names = {ComponentName.from_role(role, str(path)).org for role in delegations_of(data)}
+    except MalformedError as error:
+        raise ForgeError(
+            "malformed",
+            f"{path}: expected a role that `forge publish` wrote, found something else "
+            f"({error.message})",
+        ) from None
     if len(names) != 1:
         raise ForgeError(
             "malformed",

@@ -8,6 +8,7 @@ the format ignores them: signing them would sign nothing.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Final
 
 from signing.component import ComponentSpec, parse_forge_toml
 from signing.digests import hash_stream
+from signing.errors import MalformedError
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.paths import check_path, check_paths
 
@@ -63,6 +65,7 @@ def pack(folder: Path, out: Output) -> Packed:
     spec = read_spec(folder)
     found, notices = walk(folder)
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
+    _require_card(folder, spec, found)
     total = sum(file.info.st_size for file in found)
     with out.progress("hashing", total) as bar:
 
@@ -105,6 +108,21 @@ def read_spec(folder: Path) -> ComponentSpec:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ForgeError("refused-file", f"{path}: expected a regular file")
         return parse_forge_toml(file.read(1 << 20), str(path))
+
+
+def _require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:
+    """Refuses a card that is not there, in the words of forge.toml, where it is mended."""
+    if spec.card is None or any(file.path == spec.card for file in found):
+        return
+    path = folder / _TOML
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next((n for n, line in enumerate(lines, 1) if re.match(r"\s*card\s*=", line)), 1)
+    raise MalformedError(
+        f"{path}, line {at}: component.card",
+        "a file of the component",
+        repr(spec.card),
+        f"write {folder / spec.card}, or take the line out",
+    )
 
 
 def walk(folder: Path) -> tuple[list[Found], list[str]]:

@@ -20,8 +20,9 @@ from signing.verify import verify_release
 
 from ..border import sound
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, RemoteError
 from ..files import write_private
+from ..nearby import did_you_mean
 from ..output import count_text, size_text
 from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
@@ -103,12 +104,7 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
     context, manifest = session.context, session.packed.manifest
     state = view.component(session.component)
     if state is None:
-        raise ForgeError(
-            "not-found",
-            f"organisation {session.component.org} is not registered in {view.url}",
-            hint=f"forge org create {session.component.org} --kind … --display-name …, "
-            "then the authority approves it",
-        )
+        raise _not_registered(session, view)
     there = state.releases.get(str(manifest.version))
     if there is not None and there.manifest_sha256 == manifest.digest:
         return Published(packed=session.packed, signed_by=None, already=True)
@@ -132,6 +128,29 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         new_project=signed.new_project,
         uploaded=session.uploaded,
         uploaded_bytes=session.uploaded_bytes,
+    )
+
+
+def _not_registered(session: _Session, view: View) -> ForgeError:
+    """Why nobody can publish there: not decided yet, mistyped, or never applied for."""
+    org = session.component.org
+    try:
+        answer = session.api.get("organisations", org)
+    except RemoteError:
+        answer = {}
+    if isinstance(answer, dict) and answer.get("state") == "pending":
+        return ForgeError(
+            "not-found",
+            f"organisation {org} waits for the authority's approval",
+            hint="when they have approved it (forge authority approve), publish again",
+        )
+    near = did_you_mean(org, view.organisations())
+    return ForgeError(
+        "not-found",
+        f"organisation {org} is not registered in {view.url}",
+        hint=f"{near} It stands in forge.toml"
+        if near
+        else f"forge org create {org} --kind … --display-name …, then the authority approves it",
     )
 
 
@@ -195,7 +214,7 @@ def _missing_signature(
         "signature-missing",
         f"{component} is new: organisation {component.org} must list your key "
         f"{short(publisher)} first\n"
-        f"expected {needed.threshold} signature(s) by the organisation's keys, "
+        f"expected {count_text(needed.threshold, 'signature')} by the organisation's keys, "
         f"found {len(signed)}\nmissing  {ids(others)}",
         hint=f"carry {path} to a holder of that key, who runs: forge org sign {path}\n"
         "then publish again",

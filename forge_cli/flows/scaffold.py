@@ -19,12 +19,12 @@ _TOML: Final = """\
 [component]
 org = "{org}"
 name = "{name}"
-version = "{version}"              # PEP 440; a published version never changes
-kind = "{kind}"               # model | library | dataset | prompt
+version = "{version}"  # PEP 440; a published version never changes
+kind = "{kind}"  # model | library | dataset | prompt
 summary = {summary}
-license = "{license}"         # SPDX expression
-languages = [{languages}]            # ISO 639 codes, such as "ary", "zgh", "ar", "fr"
-tasks = []                     # such as "text-classification"
+license = "{license}"  # SPDX expression
+languages = [{languages}]  # ISO 639 codes, such as "ary", "zgh", "ar", "fr"
+tasks = []  # such as "text-classification"
 card = "README.md"
 
 # Other components that this one needs, with PEP 440 ranges:

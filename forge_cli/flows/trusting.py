@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from signing.authority import fingerprint, parse_fingerprint
+from signing.errors import MalformedError
 
 from ..context import Context
-from ..errors import ForgeError, NetworkError
+from ..errors import ForgeError, NetworkError, UsageError
 from ..remote.http import read_limited
 from ..truststore import MAX_ROOT_BYTES, Pin
 
@@ -50,7 +51,10 @@ def pin_registry(context: Context, url: str, expected: str | None) -> Pin:
 
 
 def _hex(text: str) -> str:
-    return parse_fingerprint(text).removeprefix("sha256:")
+    try:
+        return parse_fingerprint(text, "--fingerprint").removeprefix("sha256:")
+    except MalformedError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _ask(context: Context, url: str, found: str) -> str:

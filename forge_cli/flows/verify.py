@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from signing.errors import MalformedError
+from signing.authority import fingerprint as root_fingerprint
+from signing.errors import MalformedError, VerificationError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
 from signing.manifest import FileEntry, parse_manifest
@@ -29,11 +30,15 @@ from .installed import site_of_tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The report, what it is about, and remarks that a person should read."""
+    """The report, what it is about, and remarks that a person should read.
+
+    ``repair`` is what puts it right when a check failed, where something does.
+    """
 
     subject: str
     report: Report
     remarks: tuple[str, ...] = ()
+    repair: str | None = None
 
 
 def choose(view: View, requirement: Requirement) -> IndexEntry:
@@ -64,11 +69,25 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
     return releases[str(found[0].version)]
 
 
-def verify_registry(context: Context, requirement: Requirement, *, download: bool) -> Verified:
+def verify_registry(
+    context: Context, requirement: Requirement, *, download: bool, fingerprint: str | None = None
+) -> Verified:
     """Verify a release from the registry; its files too, unless neither cached nor wanted.
 
-    Files are fetched into the cache, where the next install finds them.
+    Files are fetched into the cache, where the next install finds them. ``fingerprint`` must be
+    the one that is pinned.
+
+    Raises:
+        VerificationError: ``fingerprint-mismatch``.
     """
+    if fingerprint is not None and fingerprint != context.pin.fingerprint:
+        raise VerificationError(
+            "fingerprint-mismatch",
+            f"the root of {context.url} as pinned here",
+            fingerprint,
+            context.pin.fingerprint,
+            "one of the two is another registry's: ask the operator which",
+        )
     view, name = context.view, requirement.component
     entry = choose(view, requirement)
     evidence = view.evidence(name, entry)
@@ -108,19 +127,65 @@ def verify_installed(
         evidence, remarks = _refreshed(context, evidence, name)
     else:
         remarks.append(_age(context, evidence))
+    report = _folder_report(context, evidence, name, folder, trusted)
+    return Verified(
+        subject=str(folder),
+        report=report,
+        remarks=tuple(remarks),
+        repair=f"forge sync --into {_from_here(site.into)}   puts back what was published",
+    )
+
+
+def _from_here(path: Path) -> Path:
+    """``path`` as a person here would write it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def verify_exported(
+    context: Context, folder: Path, *, online: bool, fingerprint: str | None
+) -> Verified:
+    """Verify what `export-bundle` wrote: ``files/`` against the chain in ``evidence.json``.
+
+    Raises:
+        VerificationError: the manifest or the signature that lies beside the evidence for other
+            tools is not the one that the evidence holds.
+    """
+    path = folder / "evidence.json"
+    with sound(str(path)):
+        evidence = Evidence.from_json(path.read_bytes())
+        name = parse_manifest(evidence.manifest).component
+    trusted = fingerprint or _trusted(context, root_fingerprint(evidence.roots[0]), None)
+    for beside, signed in (
+        ("manifest.json", evidence.manifest),
+        ("release.sigstore.json", evidence.bundle),
+    ):
+        if (folder / beside).exists() and (folder / beside).read_bytes() != signed:
+            raise VerificationError(
+                "digest-mismatch", str(folder / beside), f"what {path} holds", "something else"
+            )
+    remarks: list[str] = []
+    if online:
+        evidence, remarks = _refreshed(context, evidence, name)
+    else:
+        remarks.append(_age(context, evidence))
+    report = _folder_report(context, evidence, name, folder / "files", trusted)
+    return Verified(subject=str(folder / "files"), report=report, remarks=tuple(remarks))
+
+
+def _folder_report(
+    context: Context, evidence: Evidence, name: ComponentName, folder: Path, trusted: str
+) -> Report:
     observed = observe(folder)
-    toml = folder / "forge.toml"
-    report = verify_release(
+    return verify_release(
         evidence,
         name,
         None,
         fingerprint=trusted,
         now=context.now,
         observed=observed,
-        forge_toml=toml.read_bytes() if "forge.toml" in observed else None,
+        forge_toml=(folder / "forge.toml").read_bytes() if "forge.toml" in observed else None,
         witnesses=context.trust.witnesses(trusted),
     )
-    return Verified(subject=str(folder), report=report, remarks=tuple(remarks))
 
 
 def verify_loose(folder: Path, bundle: Path, key: Path, manifest: Path | None) -> Verified:
@@ -185,14 +250,17 @@ def download_files(context: Context, view: View, files: tuple[FileEntry, ...]) -
         ).fetch(list(wanted.values()))
 
 
-def _trusted(context: Context, fingerprint: str, registry: str) -> str:
+def _trusted(context: Context, fingerprint: str, registry: str | None) -> str:
     """The fingerprint, if this person pinned it: what the folder says of itself proves nothing."""
     if fingerprint in context.trust.pins().values():
         return fingerprint
+    url = "URL" if registry is None else clean(registry)
     raise ForgeError(
         "fingerprint-needed",
-        f"it was installed from {clean(registry)}, whose root is not trusted here",
-        hint=f"forge trust add {clean(registry)} --fingerprint …, or, without a network, "
+        "its root is not trusted here"
+        if registry is None
+        else f"it was installed from {url}, whose root is not trusted here",
+        hint=f"forge trust add {url} --fingerprint …, or, without a network, "
         "forge verify FOLDER --fingerprint sha256:…   (from the operator)",
     )
 

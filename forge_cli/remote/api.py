@@ -7,6 +7,7 @@ them. Nothing from here is shown as verified.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -132,7 +133,8 @@ def problem(response: BaseHTTPResponse, *, logged_in: bool) -> RemoteError:
     return RemoteError(
         _text(document, "code") or f"http-{status}",
         text or f"the registry answered {status}",
-        _text(document, "hint") or _hint(status, logged_in=logged_in),
+        (None if status == 401 and logged_in else _text(document, "hint"))
+        or _hint(status, logged_in=logged_in),
         status=status,
         request_id=_text(document, "request_id") or response.headers.get("X-Request-Id"),
         **facts,
@@ -146,6 +148,8 @@ def _text(document: Mapping[str, Any], name: str) -> str | None:
 
 def _hint(status: int, *, logged_in: bool) -> str | None:
     if status == 401:
+        if logged_in and os.environ.get("FORGE_TOKEN"):
+            return "the token in FORGE_TOKEN is unknown, expired or revoked: set another, or none"
         return (
             "the token is unknown, expired or revoked: forge login"
             if logged_in

@@ -215,6 +215,11 @@ def lost(url: str, error: BaseException) -> NetworkError:
     """What to say when no (whole) answer came from ``url``."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     host = _host(url)
+    if "WRONG_VERSION_NUMBER" in str(cause) or "RECORD_LAYER" in str(cause):
+        return NetworkError(
+            f"{host}: expected a TLS connection, found something else",
+            hint=f"if it is served without encryption: {host.replace('https://', 'http://')}",
+        )
     if isinstance(cause, SSLError) or "certificate" in str(cause).lower():
         return NetworkError(
             f"{host}: the TLS connection was not accepted: {cause}",
@@ -228,7 +233,8 @@ def lost(url: str, error: BaseException) -> NetworkError:
         )
     if "refused" in text.lower():
         return NetworkError(
-            f"{host}: connection refused", hint="is the registry running? try `forge doctor`"
+            f"{host}: connection refused",
+            hint="is the registry running there, and is the port right?",
         )
     if "Timeout" in name or "timed out" in text:
         return NetworkError(

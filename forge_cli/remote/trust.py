@@ -45,6 +45,7 @@ from ..border import sound
 from ..cache import Cache
 from ..errors import ForgeError, NetworkError
 from ..files import locked
+from ..nearby import did_you_mean
 from .http import BLOCK_BYTES, Http, read_limited
 from .log import LogView
 
@@ -202,9 +203,18 @@ class View:
             raise ForgeError(
                 "not-found",
                 f"{name}: {what} in {self.url}",
-                hint=f"look for it: forge search {name.name}",
+                hint=self.near(name) or f"look for it: forge search {name.name}",
             )
         return state
+
+    def near(self, name: ComponentName) -> str | None:
+        """``did you mean …?`` among the signed names: organisations, then the projects of one."""
+        organisation = self.organisation_role(name.org)
+        if organisation is None:
+            return did_you_mean(name.org, self.organisations())
+        with sound(f"the role of {name.org}"):
+            roles = delegations_of(organisation, name.org)
+        return did_you_mean(str(name), (role.replace(".", "/") for role in roles))
 
     def _component(self, name: ComponentName) -> ComponentState | None:
         organisation = self.organisation_role(name.org)

@@ -70,6 +70,7 @@ def search() -> Response:
             "versions": item.versions,
             "license": item.license,
             "updated_at": instant(item.updated_at),
+            "yanked": item.yanked,
         }
         for item in page.items
     ]

@@ -117,7 +117,10 @@ def _settle(stage: Stage, url: str, organisation: Organisation) -> Person:
         "--display-name", organisation.display_name,
     )  # fmt: skip
     stage.say("The authority approves it, where its keys are:")
-    person.forge("authority", "approve", organisation.name, "--authority", "../reg-authority")
+    person.forge(
+        "authority", "approve", organisation.name, "--authority", "../reg-authority",
+        shown_as="authority",
+    )  # fmt: skip
     return person
 
 

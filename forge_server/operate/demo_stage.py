@@ -52,9 +52,9 @@ class Stage:
 
     def execute(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], *,
-        capture: bool = False, stdin: Path | None = None,
+        capture: bool = False, stdin: Path | None = None, apart: bool = False,
     ) -> str:  # fmt: skip
-        """Runs ``command`` to its end.
+        """Runs ``command`` to its end; ``apart`` keeps Ctrl-C from it, which ends it all the same.
 
         Raises:
             RegistryError: it failed.
@@ -63,7 +63,7 @@ class Stage:
             done = subprocess.run(
                 command, cwd=folder, env=dict(environment), stdin=source, text=True, check=False,
                 stdout=subprocess.PIPE if capture else None,
-                stderr=subprocess.DEVNULL if capture else None,
+                stderr=subprocess.DEVNULL if capture else None, start_new_session=apart,
             )  # fmt: skip
         if done.returncode != 0:
             raise RegistryError(
@@ -99,7 +99,7 @@ class Person:
     name: str
     folder: Path
 
-    def forge(self, *arguments: str) -> None:
+    def forge(self, *arguments: str, shown_as: str | None = None) -> None:
         """Runs the real ``forge`` command."""
         program = shutil.which("forge", path=self._environment()["PATH"])
         if program is None:
@@ -107,13 +107,16 @@ class Person:
                 "demo-failed", "expected the command forge on the PATH, found none",
                 "install the whole distribution into this environment",
             )  # fmt: skip
-        self.stage.show(self.name, ["forge", *arguments])
+        self.stage.show(shown_as or self.name, ["forge", *arguments])
         self.stage.execute([program, *arguments], self.folder, self._environment())
 
     def python(self, *arguments: str) -> None:
         """Runs the Python that runs the demonstration."""
         self.stage.show(self.name, ["python", *_shortened(arguments)])
-        self.stage.execute([sys.executable, *arguments], self.folder, self._environment())
+        # A script of ours would answer Ctrl-C with a traceback.
+        self.stage.execute(
+            [sys.executable, *arguments], self.folder, self._environment(), apart=True
+        )
 
     def own_python(self, *arguments: str, stdin: Path) -> None:
         """Runs the Python of the person's own environment."""
@@ -164,7 +167,13 @@ def _url_of(server: subprocess.Popen[str], log: Path) -> str:
         if " on http" in line:
             return line.rpartition(" on ")[2].strip().rstrip("/")
     server.wait()
-    raise RegistryError("demo-failed", f"the server did not start: {log.read_text().strip()}")
+    said = [line.partition(": ") for line in log.read_text().strip().splitlines()]
+    parts = {kind: text for kind, _, text in said if kind in ("error", "hint")}
+    raise RegistryError(
+        "demo-failed",
+        f"the server did not start: {parts.get('error') or 'it said nothing'}",
+        parts.get("hint"),
+    )
 
 
 def _shortened(arguments: Sequence[str]) -> list[str]:

@@ -104,7 +104,10 @@ def require_empty(folder: Path) -> None:
 @contextmanager
 def _staging(final: Path) -> Iterator[Path]:
     """A private folder beside ``final``, gone afterwards unless it was moved."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))  # mode 0700
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))  # mode 0700
+    except OSError as error:  # with the name that was asked for, not the one made up here
+        raise OSError(error.errno, error.strerror, str(final)) from None
     try:
         yield folder
     finally:

@@ -46,7 +46,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise RegistryError(
             "cannot-listen",
             f"{host}:{port}: {'the port is taken' if taken else error.strerror or error}",
-            "choose another with --port, or --port 0 for any free one",
+            "choose another with --port, or --port 0 for any free one"
+            if taken
+            else "--host names an address of this machine, for instance 127.0.0.1 or 0.0.0.0",
         ) from error
     listener.set_inheritable(True)
     return listener

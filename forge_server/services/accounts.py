@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ..db.engine import Database
-from ..db.models import Member, Token, User
+from ..db.models import Member, Organisation, Token, User
 from ..domain.scopes import ACTIONS, Scope
 from ..domain.tokens import is_well_formed, new_token, token_digest
 from ..errors import RegistryError
@@ -103,6 +103,8 @@ class Accounts:
         identity = caller.identity
         assert identity is not None
         identity.require("manage", organisation=scope.organisation, component=scope.component)
+        if not name.strip():
+            raise RegistryError("malformed", "request: name: expected a name, found nothing")
         if not identity.scope.covers(scope):
             raise RegistryError(
                 "scope-exceeded",
@@ -111,6 +113,11 @@ class Accounts:
             )
         with self.database.write() as session:
             user = session.get_one(User, identity.user_id)
+            if scope.organisation and session.get(Organisation, scope.organisation) is None:
+                raise RegistryError(
+                    "organisation-not-found",
+                    f"new token: organisation {scope.organisation} does not exist",
+                )
             return self._add_token(session, caller, user, name, scope, expires_in_days)
 
     def tokens(self, user: str) -> list[TokenRow]:
@@ -133,7 +140,10 @@ class Accounts:
         with self.database.write() as session:
             row = session.get(Token, token_id)
             if row is None or (identity is not None and row.user_id != identity.user_id):
-                raise RegistryError("token-not-found", f"token {token_id}: none of yours")
+                raise RegistryError(
+                    "token-not-found",
+                    f"token {token_id}: {'none of yours' if identity else 'no such token'}",
+                )
             if row.revoked_at is None:
                 row.revoked_at = self.clock()
                 self.audit.record(session, caller, "token.revoke", str(token_id), name=row.name)
@@ -199,8 +209,8 @@ class Accounts:
         if not 1 <= expires_in_days <= MAX_TOKEN_DAYS:
             raise RegistryError(
                 "malformed",
-                f"request: expires_in_days: expected 1 to {MAX_TOKEN_DAYS}, "
-                f"found {expires_in_days}",
+                f"how long a token is valid: expected 1 to {MAX_TOKEN_DAYS} days "
+                f"(expires_in_days), found {expires_in_days}",
             )
         now = self.clock()
         secret = new_token(self.random_bytes(32))

@@ -61,11 +61,15 @@ class Audit:
                 self._event(caller, action, subject, error.code, {"message": error.message[:500]})
             )
 
-    def newest(self, limit: int, action: str | None = None) -> list[EventRow]:
-        """The last ``limit`` events, oldest first; of one ``action`` if given."""
+    def newest(
+        self, limit: int, action: str | None = None, request_id: str | None = None
+    ) -> list[EventRow]:
+        """The last ``limit`` events, oldest first; of one ``action`` or one request if given."""
         query = select(Event).order_by(Event.id.desc()).limit(limit)
         if action is not None:
             query = query.where(Event.action == action)
+        if request_id is not None:
+            query = query.where(Event.request_id == request_id)
         with self.database.read() as session:
             return [_row(event) for event in reversed(session.scalars(query).all())]
 

@@ -30,7 +30,8 @@ class Identity:
             raise RegistryError(
                 "scope-missing",
                 f"access token: expected the scope {want}, found {have}",
-                "make a token that has it: forge token create",
+                "make a token that has it: forge token create NAME "
+                f"--action {action}" + (f" --org {organisation}" if organisation else ""),
                 scope=want,
             )
 

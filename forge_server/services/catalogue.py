@@ -13,7 +13,7 @@ from signing.names import ComponentName
 from signing.renewal import Expiring, expiring
 
 from ..db.engine import Database
-from ..db.models import Component, Organisation, Release, User
+from ..db.models import Component, Organisation, Release, ReleaseFile, User
 from ..errors import RegistryError
 from .clock import Clock
 from .rolebook import expiries
@@ -24,7 +24,7 @@ _MAX_WORDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentItem:
-    """One line of a search result."""
+    """One line of a search result. ``yanked``: every version of it was."""
 
     component: str
     kind: str
@@ -35,6 +35,7 @@ class ComponentItem:
     organisation: str
     organisation_display_name: str
     updated_at: datetime
+    yanked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,9 @@ class VersionItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentDetails:
-    """``versions`` newest first; ``expiring`` names its roles that end within 60 days."""
+    """``versions`` newest first; ``expiring`` names its roles that end within 60 days. Card and
+    risk are those of the latest version: ``card`` is the path of a file in it and ``card_sha256``
+    its digest; None where the publisher gives none."""
 
     component: str
     kind: str
@@ -75,6 +78,11 @@ class ComponentDetails:
     organisation_kind: str
     versions: Sequence[VersionItem]
     expiring: Sequence[Expiring]
+    yanked: bool
+    card: str | None
+    card_sha256: str | None
+    risk_class: str | None
+    risk_rationale: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,15 @@ class Catalogue:
 
     def search(self, text: str, *, limit: int, offset: int) -> Page:
         """Components whose name, summary, languages or tasks hold every word of ``text``."""
-        query = select(Component, Organisation.display_name).join(
-            Organisation, Component.organisation == Organisation.name
+        # The latest version is a yanked one only where all are (`latest_version`).
+        query = (
+            select(Component, Organisation.display_name, Release.yanked)
+            .join(Organisation, Component.organisation == Organisation.name)
+            .join(
+                Release,
+                (Release.component_id == Component.id) & (Release.version == Component.latest),
+                isouter=True,
+            )
         )
         for word in text.casefold().split()[:_MAX_WORDS]:
             query = query.where(Component.search_text.contains(word, autoescape=True))
@@ -96,7 +111,7 @@ class Catalogue:
                 .limit(min(limit, MAX_PAGE))
                 .offset(offset)
             )
-            items = [_item(component, display_name) for component, display_name in rows]
+            items = [_item(component, name, yanked) for component, name, yanked in rows]
         return Page(total=total, items=items)
 
     def component(self, name: ComponentName) -> ComponentDetails:
@@ -119,7 +134,16 @@ class Catalogue:
                 .join(User, Release.publisher_id == User.id)
                 .where(Release.component_id == row.id)
             )
-            versions = [_version(release, user) for release, user in releases]
+            pairs = list(releases)
+            versions = [_version(release, user) for release, user in pairs]
+            latest = next(release for release, _ in pairs if release.version == row.latest)
+            card = latest.details.get("card")
+            card_sha256 = session.scalar(
+                select(ReleaseFile.sha256).where(
+                    ReleaseFile.release_id == latest.id, ReleaseFile.path == card
+                )
+            )
+            risk = latest.details.get("risk") or {}
             ends = expiries(session, (name.org, name.role))
         return ComponentDetails(
             component=str(name),
@@ -133,11 +157,16 @@ class Catalogue:
             organisation_display_name=organisation.display_name,
             organisation_kind=organisation.kind,
             expiring=expiring(ends, self.clock()),
+            yanked=latest.yanked is not None,
+            card=card,
+            card_sha256=card_sha256,
+            risk_class=risk.get("class"),
+            risk_rationale=risk.get("rationale"),
             versions=sorted(versions, key=lambda item: Version(item.version), reverse=True),
         )
 
 
-def _item(row: Component, display_name: str) -> ComponentItem:
+def _item(row: Component, display_name: str, yanked: str | None) -> ComponentItem:
     return ComponentItem(
         component=f"{row.organisation}/{row.name}",
         kind=row.kind,
@@ -148,6 +177,7 @@ def _item(row: Component, display_name: str) -> ComponentItem:
         organisation=row.organisation,
         organisation_display_name=display_name,
         updated_at=row.updated_at,
+        yanked=yanked is not None,
     )
 
 

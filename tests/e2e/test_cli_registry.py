@@ -146,12 +146,18 @@ def test_a_publisher_without_the_organisations_key_needs_its_signature(
     assert done.returncode == 4
     assert "minds-lab-adds-carried.json" in done.stderr
     assert "forge org sign" in done.stderr
+    # Made from the same version of the role as the first: old as soon as that one is signed.
+    assert amina("publish", str(live.new_component("minds-lab", "later"))).returncode == 4
     stranger = person(live, "stranger")
     stranger.ok("key", "new", "--insecure-unencrypted")
     assert stranger("org", "sign", "minds-lab-adds-carried.json").returncode == 4
     shown = live.forge_with(live.environment, "org", "sign", "minds-lab-adds-carried.json")
     assert shown.returncode == 0, shown.stderr
     assert "minds-lab/carried  key" in shown.stderr
+    old = live.forge_with(live.environment, "org", "sign", "minds-lab-adds-later.json")
+    assert old.returncode == 6
+    assert "forge publish" in old.stderr
+    assert "do not sign" not in old.stderr
     amina.ok("publish", str(folder))
     set_version(folder, "1.1.0")
     assert live.forge_with(live.environment, "publish", str(folder)).returncode == 4

@@ -105,7 +105,7 @@ def forge(
     [
         (("instal",), 2, "Did you mean 'install'"),
         (("info",), 2, "Missing argument"),
-        (("info", "no-slash"), 1, "organisation/name"),
+        (("info", "no-slash"), 2, "organisation/name"),
         (("install",), 2, "nothing to install"),
         (("config", "get", "nothing"), 2, "settings are"),
         (("config", "set", "parallel", "99"), 2, "1 to 16"),
@@ -132,8 +132,8 @@ def test_refusals_say_what_to_do(
 
 def test_an_error_with_json_is_one_document(forge: Forge) -> None:
     ran = forge("info", "no-slash", "--json")
-    assert ran.json["error"]["code"] == "malformed"
-    assert ran.json["error"]["exit_code"] == ran.code == 1
+    assert ran.json["error"]["code"] == "usage"
+    assert ran.json["error"]["exit_code"] == ran.code == 2
 
 
 def test_settings_are_kept_and_taken_out(forge: Forge) -> None:

@@ -111,3 +111,12 @@ def test_an_unknown_component_is_not_found_and_nobody_else_is_asked() -> None:
 def test_a_circle_of_requirements_resolves() -> None:
     index: Index = {"o/a": [("1.0", {"o/b": ""}, None)], "o/b": [("1.0", {"o/a": ">=1"}, None)]}
     assert run(index, "o/a") == {"o/a": "1.0", "o/b": "1.0"}
+
+
+def test_a_conflict_names_every_wish_of_the_person() -> None:
+    index: Index = {"o/a": versions("1.0", "2.0"), "o/b": [("1.0", {"o/a": "<2"}, None)]}
+    with pytest.raises(ForgeError) as caught:
+        run(index, "o/a>=2", "o/a<3", "o/b")
+    assert "you want >=2" in caught.value.message
+    assert "you want <3" in caught.value.message
+    assert "o/b 1.0 wants <2" in caught.value.message

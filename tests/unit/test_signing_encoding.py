@@ -170,10 +170,11 @@ def test_absent_lists_and_optional_texts() -> None:
         ([], "a list"),
         ("", "a string"),
         (True, "a boolean"),
-        (7, "int 7"),
+        (7, "an integer 7"),
+        (1.5, "a number 1.5"),
         (16**5000, "an integer beyond 2^53"),
     ],
-    ids=["null", "object", "list", "string", "boolean", "integer", "huge"],
+    ids=["null", "object", "list", "string", "boolean", "integer", "number", "huge"],
 )
 def test_types_have_short_names(value: object, name: str) -> None:
     assert type_name(value) == name

@@ -1,0 +1,154 @@
+"""What the client says when somebody mistypes, comes too early or brings the wrong thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders import NAME, World, tree
+from cli_fixtures import Forge, new_world
+from static_server import StaticServer
+
+from forge_cli.errors import ForgeError
+from forge_cli.remote.http import lost
+
+
+@pytest.fixture
+def server() -> Iterator[StaticServer]:
+    world = new_world()
+    world.publish(tree())
+    with StaticServer(dict(world.files())) as made:
+        made.world = world  # type: ignore[attr-defined]
+        yield made
+
+
+@pytest.fixture
+def forge(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    server: StaticServer,
+) -> Forge:
+    """A client that trusts a registry with one component."""
+    made = Forge(tmp_path, monkeypatch, capsys)
+    world: World = server.world  # type: ignore[attr-defined]
+    made.trust(server, world)
+    return made
+
+
+@pytest.mark.parametrize("command", [("info",), ("verify",), ("install", "--into", "out")])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("minds-lab/darija-lidd", str(NAME)), ("mind-lab/x", "minds-lab")]
+)
+def test_a_mistyped_name_is_met_with_the_nearest(
+    forge: Forge, command: tuple[str, ...], name: str, meant: str
+) -> None:
+    ran = forge(command[0], name, *command[1:])
+    assert ran.code == 5
+    assert f"did you mean {meant}?" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("info", "my-model"), "ORG/NAME"),
+        (("trust", "add", "http://127.0.0.1:1", "--fingerprint", "abc"), "--fingerprint"),
+        (("login", "127.0.0.1:8080"), "http://127.0.0.1:8080"),
+        (("init", "x", "--org", "o", "--kind", "model", "--license", "nope"), "--license"),
+        (("init", "x", "--org", "o", "--kind", "model", "--version", "1.0-x"), "--version"),
+        (("init", "x", "--org", "o", "--kind", "model", "--language", "Darija"), "--language"),
+        (("init", "x", "--org", "Bad Org", "--kind", "model"), "--org"),
+        (("token", "create", "t", "--component", "foo"), "--component"),
+        (("token", "create", ""), "NAME"),
+        (("token", "create", "t", "--days", "367"), "--days"),
+        (("token", "revoke", "foo"), "ID"),
+        (("config", "set", "key", "nope"), "nope"),
+        (("authority", "init", "a", "--online-keys", "nope.json"), "nope.json"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_option_with_exit_code_2(
+    forge: Forge, arguments: tuple[str, ...], words: str
+) -> None:
+    ran = forge(*arguments)
+    assert ran.code == 2, ran.err
+    assert words in ran.err
+    assert not (forge.place / "x").exists()
+
+
+def test_a_missing_option_shows_its_choices_readably(forge: Forge) -> None:
+    ran = forge("org", "create", "a", "--display-name", "A")
+    assert "\\t" not in ran.err
+    assert "government" in ran.err
+
+
+def test_a_file_that_is_no_token_is_never_sent(forge: Forge, server: StaticServer) -> None:
+    for text in ("my-hostname", "forge_" + "a" * 57 + "b"):
+        (forge.place / "file").write_text(text + "\n")
+        ran = forge("login", server.url, "--token-file", "file")
+        assert ran.code == 1
+        assert "not sent" in ran.err
+    assert server.requests == []
+
+
+def test_a_card_that_is_not_there_is_named_as_forge_toml_names_it(forge: Forge) -> None:
+    forge.ok("init", "c", "--org", "o", "--kind", "model")
+    (forge.place / "c" / "README.md").unlink()
+    ran = forge("check", "c")
+    assert ran.code == 1
+    assert "c/forge.toml, line " in ran.err
+    assert "component.card" in ran.err
+    assert "c/README.md" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [("license =", "licence =", "license"), ('"model"', '"modle"', "model")],
+)
+def test_a_misspelt_key_or_value_of_forge_toml_is_guessed(
+    forge: Forge, old: str, new: str, meant: str
+) -> None:
+    forge.ok("init", "c", "--org", "o", "--kind", "model")
+    path = forge.place / "c" / "forge.toml"
+    path.write_text(path.read_text().replace(old, new))
+    assert f"did you mean {meant!r}?" in forge("check", "c").err
+
+
+def test_the_doctor_complains_once_about_a_server_that_is_down(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, server: StaticServer
+) -> None:
+    world: World = server.world  # type: ignore[attr-defined]
+    with StaticServer(dict(world.files())) as other:
+        url = other.url
+        forge.ok("trust", "add", url, "--fingerprint", world.fingerprint)
+    monkeypatch.setenv("FORGE_URL", url)
+    ran = forge("doctor")
+    assert ran.code == 8
+    assert ran.out.count("refused") == 1
+    assert "forge doctor" not in ran.out
+
+
+def test_tls_against_plain_http_suggests_http() -> None:
+    failure = lost("https://a.example:8080/x", ValueError("[SSL: WRONG_VERSION_NUMBER] wrong"))
+    assert isinstance(failure, ForgeError)
+    assert "http://a.example:8080" in str(failure.hint)
+    assert "SSL:" not in failure.message
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("forge_cli.flows.installed.os.listdir", refuse)
+    ran = forge("list", "--into", "out")
+    assert ran.code == 1
+    assert "Permission denied" in ran.err
+
+
+def test_a_file_that_is_no_role_is_named(forge: Forge) -> None:
+    (forge.place / "notes.txt").write_text("hello")
+    ran = forge("org", "sign", "notes.txt")
+    assert ran.code == 1
+    assert ran.err.startswith("error: notes.txt: ")
