@@ -111,16 +111,15 @@ def show(context: Context, org: str) -> None:
     name = parse_option("ORG", parse_org_name, org)
     registered = context.view.organisations()
     delegation = registered.get(name)
+    out = context.out
+    if delegation is None and _show_refused(context, name):
+        return
     try:
         answer = context.api().get("organisations", name)
     except RemoteError as error:
         if error.status == 404:
             error.hint = did_you_mean(name, registered) or error.hint
         raise
-    out = context.out
-    if delegation is None and _show_refused(context, name):
-        return
-    answer = context.api().get("organisations", name)
     profile = delegation.profile if delegation else None
     components = [_component(item) for item in answer.get("components") or ()]
     out.result(

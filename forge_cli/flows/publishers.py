@@ -188,6 +188,15 @@ def describe_changes(context: Context, org: str, data: bytes) -> list[str]:
     if current is None:
         raise ForgeError("not-found", f"organisation {org} is not registered in {context.url}")
     before, after = delegations_of(current, org), delegations_of(data, org)
+    made, now = role_version(data, org), role_version(current, org)
+    if made <= now and before != after:
+        raise ForgeError(
+            "role-version",
+            f"the file was made for version {made} of the role of {org}, "
+            f"which is at version {now} by now",
+            hint="nothing is wrong with it, it is only old: whoever made it repeats the command "
+            "(for a new component `forge publish`) and brings the new file",
+        )
     gone = sorted(before.keys() - after.keys())
     if gone:
         raise VerificationError(
