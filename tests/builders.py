@@ -141,6 +141,11 @@ class World:
     def set_role(self, role: str, data: bytes) -> None:
         self.roles[role] = data
         self.history[f"{role_version(data)}.{role}.json"] = data
+        if self.log is not None:
+            for name in ("targets", "registrar"):  # what the authority began with
+                first = self.authority.metadata[f"1.{name}.json"]
+                self.log.add_role(name, 1, first)
+            self.log.add_role(role, role_version(data), data)
 
     def add_org(self, org: str, kind: str = "startup", keys: int = 1, threshold: int = 1) -> None:
         own = [generate_key("p256") for _ in range(keys)]
