@@ -22,15 +22,19 @@ $(INSTALLED): constraints.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (first time only)"
-	@$(PIP) install --require-hashes --requirement constraints.txt
+	@$(PIP) install --no-deps --require-hashes --requirement constraints.txt
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
+
+# The lists are complete, so nothing is resolved again (--no-deps): a resolver would ask for the
+# newest release of a package named with an extra, and find it unpinned.
 
 # Programs that judge our formats, each apart from our own environment.
 $(JUDGES)/.installed: tests/interop/judges/model-signing.txt $(INSTALLED)
 	@test -x $(JUDGES)/bin/python || $(BIN)/python -m venv $(JUDGES)
 	@echo "Installing the independent verifier into $(JUDGES) (first time only)"
-	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(JUDGES)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
 demo: $(INSTALLED)
