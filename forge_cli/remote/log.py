@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -60,6 +61,7 @@ class LogView:
     url: str
     policy: LogPolicy
     state: Path
+    now: datetime
     _signed: SignedCheckpoint | None = None
     _tiles: dict[Tile, bytes] = field(default_factory=dict)
 
@@ -79,13 +81,13 @@ class LogView:
 
         Raises:
             VerificationError: ``log-fork`` (two histories; the evidence is kept),
-                ``rollback`` (a shorter log than before), ``witnesses-missing``, or a signature
-                that does not hold.
+                ``rollback`` (a shorter log than before), ``witnesses-missing``, ``expired`` (no
+                quorum of witnesses saw it lately), or a signature that does not hold.
             NetworkError: there is no checkpoint to be had.
         """
         raw = self._fetch("checkpoint", MAX_NOTE_BYTES)
         self._signed = open_checkpoint(raw, self.policy.keys, self.policy.witnesses)
-        self.policy.require_quorum(self._signed)
+        self.policy.require_recent(self._signed, self.now)
         seen = self._seen()
         if seen is not None:
             self._require_continuation(*seen)

@@ -136,7 +136,9 @@ class View:
             policy = policy_of(self._top["targets"], self.witnesses)
         if policy is None:
             return None
-        log = LogView(http=self.http, url=self.url, policy=policy, state=self.state_dir)
+        log = LogView(
+            http=self.http, url=self.url, policy=policy, state=self.state_dir, now=self.now
+        )
         log.refresh()
         announced = json.loads(self._read("timestamp"))["signed"]["meta"]["snapshot.json"]
         number = announced.get("log_index")
