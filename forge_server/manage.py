@@ -85,6 +85,24 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _publishing(command: Callable[..., None]) -> Callable[..., None]:
+    """Shows the world at once what the command added to the public log, where that can be done."""
+
+    @wraps(command)
+    def run(registry: Any, **options: Any) -> None:
+        from storage.errors import StorageError
+
+        from .errors import RegistryError
+
+        command(registry, **options)
+        try:
+            registry.publication.materialise()
+        except (RegistryError, StorageError) as error:
+            click.echo(f"recorded; not in the published log yet: {error.message}", err=True)
+
+    return run
+
+
 @cli.command()
 @_FOLDER
 @click.option("--dev", is_flag=True, help="Also make a development authority in DIR-authority.")
@@ -196,6 +214,7 @@ def keys() -> None:
 @keys.command("new")
 @_FOLDER
 @_with_registry
+@_publishing
 def keys_new(registry: Any) -> None:
     """Make fresh keys beside the old ones, for the authority to name.
 
@@ -234,6 +253,7 @@ def user() -> None:
 @click.option("--token-name", default="first", show_default=True)
 @click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
+@_publishing
 def user_add(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Add the user NAME; prints an access token, alone, on stdout."""
     from .services.callers import OPERATOR
@@ -260,6 +280,7 @@ def user_list(registry: Any) -> None:
 @_FOLDER
 @click.argument("name")
 @_with_registry
+@_publishing
 def user_disable(registry: Any, name: str) -> None:
     """Shut the user NAME out and revoke all their tokens."""
     from .services.callers import OPERATOR
@@ -279,6 +300,7 @@ def token() -> None:
 @click.option("--token-name", default="made by the operator", show_default=True)
 @click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
+@_publishing
 def token_new(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Make another token for the user NAME; prints it, alone, on stdout."""
     from .domain.scopes import ACTIONS, Scope
@@ -320,6 +342,7 @@ def token_list(registry: Any, name: str | None) -> None:
 @_FOLDER
 @click.argument("token_id", type=int)
 @_with_registry
+@_publishing
 def token_revoke(registry: Any, token_id: int) -> None:
     """Revoke the token TOKEN_ID."""
     from .services.callers import OPERATOR

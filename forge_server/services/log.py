@@ -29,10 +29,11 @@ from ..db.models import LogCheckpoint, LogEntry, LogHash
 from .clock import Clock
 from .log_keys import LogKeys
 
-# Of the audit events those that the world may hold the registry to. Accounts and tokens are not
-# among them: they name persons.
+# Of the audit events those that the world may hold the registry to.
 LOGGED_ACTS: Final = frozenset(
     (
+        "authority.adopt",
+        "keys.new",
         "organisation.apply",
         "organisation.approve",
         "organisation.refuse",
@@ -44,6 +45,9 @@ LOGGED_ACTS: Final = frozenset(
         "release.unyank",
     )
 )
+# Events about persons: their leaf names nobody, but commits to the event, so that whoever rewrites
+# the audit trail afterwards is found out.
+COMMITTED_ACTS: Final = frozenset(("token.create", "token.revoke", "user.add", "user.disable"))
 _SIZE: Final = "log size"  # in the info of a session: the size with what it appended
 
 
@@ -89,12 +93,10 @@ def append_role(session: Session, role: str, version: int, data: bytes) -> int:
 
 
 def append_act(
-    session: Session, act: str, subject: str | None, sha256: object, at: datetime
-) -> None:
-    """Adds the leaf of an audit event, if it is one of those that the log holds."""
-    if act in LOGGED_ACTS:
-        digest = sha256 if isinstance(sha256, str) else None
-        append(session, Entry(act=act, subject=subject or "", sha256=digest, at=at))
+    session: Session, act: str, subject: str | None, sha256: str | None, at: datetime
+) -> int:
+    """Adds the leaf of an audit event; returns its number."""
+    return append(session, Entry(act=act, subject=subject or "", sha256=sha256, at=at))
 
 
 def _add_hash(session: Session, level: int, number: int, value: bytes) -> None:

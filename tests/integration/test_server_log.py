@@ -7,22 +7,24 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from log_builders import NamedKey
 from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from static_server import StaticServer
 from witness_fixtures import LiveWitness
 
 from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint, LogEntry
+from forge_server.db.models import Event, LogCheckpoint, LogEntry
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
+from forge_server.services.audit import commitment
+from forge_server.services.callers import OPERATOR
 from forge_server.services.log import append, log_size
 from forge_server.witness.memory import WitnessFolder
 from signing.role_edits import sign_role
@@ -68,9 +70,14 @@ class TestWhatIsLogged:
         world.user("omar")
         sara.call("PUT", f"/api/v1/organisations/{ORG}/members/omar", {"role": "reader"})
         assert acts(world) == [
+            ("authority.adopt", ""),
+            ("user.add", ""),
+            ("token.create", ""),
             ("organisation.apply", ORG),
             ("organisation.approve", ORG),
             ("release.publish", f"{ORG}/my-model==1.0.0"),
+            ("user.add", ""),
+            ("token.create", ""),
             ("member.set", ORG),
         ]
         release = next(entry for entry in entries(world) if entry.act == "release.publish")
@@ -331,3 +338,55 @@ class TestWitnesses:
         logs = registry.log.keys.verifiers()
         signed = open_checkpoint(published(world), logs, keys_of(institutes))
         assert len(signed.witnesses) == 3
+
+
+class TestCommitments:
+    """What concerns persons is in the log as a digest: told to nobody, and not to be rewritten."""
+
+    def events(self, world: World) -> list[Event]:
+        with world.registry.database.read() as session:
+            return list(session.scalars(select(Event).where(Event.action == "user.disable")))
+
+    def test_an_act_on_an_account_is_a_leaf_that_names_nobody(self, world: World) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        found = [entry for entry in entries(world) if entry.act == "user.disable"]
+        (event,) = self.events(world)
+        assert [entry.sha256 for entry in found] == [commitment(event)]
+        assert found[0].subject == ""
+
+    def test_the_same_act_twice_commits_to_two_digests(self, world: World) -> None:
+        """A digest without a nonce could be guessed from a list of names."""
+        for name in ("omar", "lina"):
+            world.user(name)
+        first, second = (entry.sha256 for entry in entries(world) if entry.act == "user.add")
+        assert first != second
+        with world.registry.database.read() as session:
+            events = session.scalars(select(Event).where(Event.action == "user.add")).all()
+        assert all(len(event.detail["nonce"]) == 32 for event in events)
+
+    @pytest.mark.parametrize("change", ["subject", "actor", "detail", "at"])
+    def test_an_event_that_was_rewritten_is_found(self, world: World, change: str) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        world.registry.publication.materialise()
+        assert check_registry(world.registry, deep=True).problems == ()
+        with world.registry.database.write() as session:
+            event = session.scalar(select(Event).where(Event.action == "user.disable"))
+            assert event is not None
+            event.subject = "lina" if change == "subject" else event.subject
+            event.actor = "lina" if change == "actor" else event.actor
+            event.at += timedelta(minutes=1) if change == "at" else timedelta()
+            if change == "detail":
+                event.detail = {**event.detail, "reason": "another"}
+        (problem,) = check_registry(world.registry, deep=True).problems
+        assert "user.disable): was changed since leaf" in problem
+
+    def test_an_event_that_was_deleted_is_found(self, world: World) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        world.registry.publication.materialise()
+        with world.registry.database.write() as session:
+            session.execute(delete(Event).where(Event.action == "user.disable"))
+        (problem,) = check_registry(world.registry, deep=True).problems
+        assert "(user.disable): its audit event is gone" in problem

@@ -228,8 +228,8 @@ class TestCheck:
         run("check", published.root, "--finish", "--deep")
 
     LOG_DAMAGE: ClassVar[dict[str, Callable[[Session], Any]]] = {
-        "leaf 3 of the log is another": lambda s: s.execute(
-            update(LogEntry).where(LogEntry.number == 3).values(entry=b"{}")
+        "leaf 2 of the log is another": lambda s: s.execute(
+            update(LogEntry).where(LogEntry.number == 2).values(entry=b"{}")
         ),
         "hashes of level 0 are not": lambda s: s.execute(
             update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
@@ -240,7 +240,7 @@ class TestCheck:
         "expected a checkpoint of all": lambda s: s.execute(
             delete(LogCheckpoint).where(LogCheckpoint.size == log_size(s))
         ),
-        "checkpoint 5: checkpoint: expected a text": lambda s: s.execute(
+        "checkpoint 6: checkpoint: expected a text": lambda s: s.execute(
             update(LogCheckpoint).values(note=b"x")
         ),
         "log: no checkpoint": lambda s: s.execute(delete(LogCheckpoint)),
