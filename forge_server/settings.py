@@ -13,6 +13,7 @@ from typing import Any
 from .errors import RegistryError
 
 FILE = "server.toml"
+LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,8 @@ class Settings:
 
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
     ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
-    is a verifier key, a space and the witness's URL.
+    is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
+    read ``/metrics``.
     """
 
     name: str = "National Software Forge"
@@ -39,6 +41,10 @@ class Settings:
     max_pending_applications: int = 20
     witnesses: tuple[str, ...] = ()
     witness_timeout_seconds: int = 5
+    max_requests_per_minute: int = 1200
+    log_format: str = "text"
+    metrics_allow: tuple[str, ...] = ("127.0.0.1", "::1")
+    tracing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class DataFolder:
     keys: Path = field(init=False)
     locks: Path = field(init=False)
     online_keys: Path = field(init=False)
+    counts: Path = field(init=False)
 
     def __post_init__(self) -> None:
         names = {
@@ -65,6 +72,7 @@ class DataFolder:
             "keys": "keys",
             "locks": "locks",
             "online_keys": "online-keys.json",
+            "counts": "run/metrics",
         }
         for attribute, name in names.items():
             object.__setattr__(self, attribute, self.root / name)
@@ -108,10 +116,12 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
             value = {**value, key: tuple(item)}
             continue
-        expected = str if known[key] in (str, "str") else int
-        if not isinstance(item, expected) or isinstance(item, bool):
+        expected = {"str": str, "int": int, "bool": bool}[str(known[key])]
+        if type(item) is not expected:  # true is an int to Python
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
-        if isinstance(item, int) and item < 0:
+        if key == "log_format" and item not in LOG_FORMATS:
+            raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
+        if type(item) is int and item < 0:
             raise _bad(path, f"{key} of at least 0", str(item))
     return Settings(**value)
 
@@ -140,5 +150,9 @@ TEMPLATE = """\
 # max_failures_per_minute = 30   # refused attempts by one address before it has to wait
 # max_pending_applications = 20  # by one user
 # witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
+# max_requests_per_minute = 1200 # to /api by one caller, in each process; 0 for no limit
+# log_format = "text"            # or "json": one object a line, for a machine that collects them
+# metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
+# tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -16,8 +16,9 @@ from ..app import create_app
 from ..db.migrate import current_revision, newest_revision
 from ..errors import RegistryError
 from ..logs import LOGGER, start_logging
+from ..observe import metrics
 from ..services.rolebook import head_version
-from ..settings import DataFolder
+from ..settings import DataFolder, read_settings
 from ..wiring import Registry, open_registry
 from .listening import serve_with
 
@@ -93,7 +94,9 @@ def serve(
     on_ready: Callable[[], None],
 ) -> None:
     """Serves until it is told to stop. ``on_ready`` runs when the first worker can answer."""
-    start_logging()
+    settings = read_settings(folder.settings)
+    start_logging(form=settings.log_format)
+    metrics.prepare(folder.counts, workers)
 
     def load() -> Any:
         # Called in the worker: connections and threads must not be shared across a fork.
