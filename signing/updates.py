@@ -60,8 +60,8 @@ def check_role_update(
     """Establishes that ``new`` may follow ``current`` (None: there is none yet) as role ``name``.
 
     ``parent`` is the role that delegates to it: the targets role for the registrar and the status
-    role, the registrar's for an organisation, the organisation's for a project. ``resigned`` names the
-    versions whose bundle may be another over the same manifest; see `resign.check_resign`.
+    role, the registrar's for an organisation, the organisation's for a project. ``resigned`` names
+    the versions whose bundle may be another over the same manifest; see `resign.check_resign`.
 
     Raises:
         VerificationError: not signed by enough of the keys that the parent lists, expired or

@@ -42,6 +42,9 @@ LOGGED_ACTS: Final = frozenset(
         "release.resign",
         "release.yank",
         "release.unyank",
+        "release.quarantine",
+        "release.unquarantine",
+        "release.revoke",
     )
 )
 _SIZE: Final = "log size"  # in the info of a session: the size with what it appended
