@@ -93,11 +93,18 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="The public log's name for ever, for instance registry.example/log (default: made up).",
 )
-def init(folder: Path, dev: bool, log_origin: str | None) -> None:
+@click.option(
+    "--with-status",
+    is_flag=True,
+    help="With --dev: also name a status host, whose word must be renewed every 48 hours.",
+)
+def init(folder: Path, dev: bool, log_origin: str | None, with_status: bool) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
-    made = initialise(folder, dev=dev, log_origin=log_origin)
+    if with_status and not dev:
+        raise click.UsageError("--with-status goes with --dev")
+    made = initialise(folder, dev=dev, log_origin=log_origin, with_status=with_status)
     click.echo(f"registry   {folder}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")
@@ -108,6 +115,9 @@ def init(folder: Path, dev: bool, log_origin: str | None) -> None:
         click.echo("\nnext:", err=True)
         click.echo(f"  forge-server user add {folder} NAME > NAME.token", err=True)
         click.echo(f"  forge-server run {folder}", err=True)
+        if with_status:
+            click.echo(f"  forge authority status --key {authority}/status.pem", err=True)
+            click.echo("  (clients refuse the registry before, and 48 hours after)", err=True)
         return
     keys = folder / "online-keys.json"
     click.echo(f"its keys   {keys}   (public, for the authority)")

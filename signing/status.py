@@ -5,7 +5,7 @@ whatever suits. The status role is signed elsewhere, by keys that the targets ro
 48 hours. It is TUF targets metadata without targets; what it says stands in its member ``forge``::
 
     "forge": {"at": "2026-01-31T12:00:00Z",
-              "log": {"origin": "…", "root": "…", "size": 1234},
+              "log": {"key": "…", "origin": "…", "root": "…", "size": 1234},
               "snapshot": {"sha256": "…", "version": 99},
               "withheld": [{"component": "org/name", "manifest_sha256": "…", "reason": "…",
                             "since": "…", "state": "quarantined", "version": "1.0.0"}, …]}
@@ -20,23 +20,23 @@ ones for good.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 from packaging.version import Version
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Metadata, Targets
 
 from .digests import parse_digest, sha256_hex
 from .encoding import Fields
 from .errors import MalformedError, VerificationError, WithheldError
 from .names import ComponentName, parse_version
 from .publisher_keys import parse_instant
-from .roles import EXPIRY, check_reason, check_signed_by, parse_signed, parse_targets
-from .tlog.note import is_name
-from .tlog.policy import FIELD
+from .roles import EXPIRY, check_reason, check_signed_by, parse_root, parse_signed, parse_targets
+from .tlog.note import ED25519, NoteKey
+from .tlog.policy import FIELD, LogPolicy
 
 ROLE: Final = "status"
 QUARANTINED: Final = "quarantined"
@@ -50,11 +50,16 @@ _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSeen:
-    """The public log as the status host saw it: ``size`` leaves with this ``root``."""
+    """The public log as the status host saw it: ``size`` leaves with this ``root``, signed by
+    ``key``."""
 
-    origin: str
+    key: NoteKey
     size: int
     root: bytes
+
+    @property
+    def origin(self) -> str:
+        return self.key.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,7 @@ class Status:
         if self.log is not None:
             value["log"] = {
                 "origin": self.log.origin,
+                "key": self.log.key.vkey,
                 "size": self.log.size,
                 "root": self.log.root.hex(),
             }
@@ -182,14 +188,16 @@ def status_in(signed: Targets, where: str = ROLE) -> Status:
 
 
 def _log(fields: Fields) -> LogSeen:
-    fields.only(("origin", "size", "root"))
-    origin, root = fields.text("origin", max_chars=300), fields.text("root", max_chars=64)
-    if not is_name(origin):
-        raise MalformedError(fields.path("origin"), "the name of a log", origin)
+    fields.only(("origin", "key", "size", "root"))
+    key = NoteKey.parse(fields.text("key", max_chars=1000), fields.path("key"))
+    if key.kind != ED25519:
+        raise MalformedError(fields.path("key"), "the key of a log", f"kind {key.kind}")
+    fields.literal("origin", key.name)
+    root = fields.text("root", max_chars=64)
     if not _ROOT.fullmatch(root):
         raise MalformedError(fields.path("root"), "64 hexadecimal digits", root)
     size = fields.integer("size", low=1)
-    return LogSeen(origin=origin, size=size, root=bytes.fromhex(root))
+    return LogSeen(key=key, size=size, root=bytes.fromhex(root))
 
 
 def _withheld_list(fields: Fields) -> tuple[Withheld, ...]:
@@ -316,23 +324,45 @@ def snapshot_versions(data: bytes) -> dict[str, int]:
     return {name.removesuffix(".json"): file.version for name, file in meta.items()}
 
 
-def check_same_log(status: Status, origin: str | None) -> LogSeen | None:
-    """The log that the status host saw, after establishing that it is the one called ``origin``
-    (None: the authority names none).
+def is_superseded(named: bytes, roots: Sequence[bytes]) -> bool:
+    """Whether the snapshot was signed by server keys that the authority has taken away since.
+
+    It binds nobody then: who stole those keys could have listed any version in it, and the registry
+    would never reach them (TUF 1.0 §5.3.11). ``roots`` are all roots in order, verified before.
+    One that no root's keys signed does bind: it is from a later root than we are shown.
+    """
+    metadata = parse_signed(named, "snapshot", "snapshot")
+    signed = [_signed_under(root, metadata) for root in roots]
+    return any(signed) and not signed[-1]
+
+
+def _signed_under(root: bytes, metadata: Metadata[Any]) -> bool:
+    try:
+        check_signed_by(parse_root(root).signed, "snapshot", metadata)
+    except VerificationError:
+        return False
+    return True
+
+
+def log_to_check(status: Status, policy: LogPolicy | None) -> LogSeen | None:
+    """What the log that ``policy`` names must begin with; None where the status host saw none, or
+    saw it under a key that the authority has taken away since.
 
     Raises:
-        VerificationError: ``status-contradicts``.
+        VerificationError: it saw another log (``status-contradicts``).
     """
-    found = None if status.log is None else status.log.origin
-    if found != origin:
+    seen = status.log
+    if seen is None:
+        return None
+    if policy is None or seen.origin != policy.origin:
         raise VerificationError(
             "status-contradicts",
             f"role {ROLE}: the public log",
-            origin or "none, as the authority names none",
-            found or "none",
+            "none, as the authority names none" if policy is None else policy.origin,
+            seen.origin,
             "the status host must sign anew: forge authority status",
         )
-    return status.log
+    return seen if seen.key in policy.keys else None
 
 
 def stale(status: Status, expires: datetime, now: datetime) -> VerificationError:
@@ -361,12 +391,12 @@ def missing() -> VerificationError:
 
 
 def ago(age: timedelta) -> str:
-    """A span of time as people say it: the largest unit that is at least two."""
+    """A span of time as people say it: the largest unit of which there are at least two."""
     seconds = max(0, int(age.total_seconds()))
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
-    return f"{seconds} seconds"
+    return "moments"
 
 
 def summary(withheld: Iterable[Withheld]) -> str:

@@ -32,7 +32,7 @@ from .roles import (
     parse_root,
     verify_against,
 )
-from .status import ROLE, Status, check_same_log, missing, stale, status_in
+from .status import ROLE, Status, log_to_check, missing, stale, status_in
 from .tlog.checkpoint import SignedCheckpoint
 from .tlog.entries import role_entry
 from .tlog.policy import Witnesses, policy_of
@@ -298,7 +298,8 @@ def _seen_by(signed: SignedCheckpoint) -> str:
 
 def _check_status(p: _Procedure) -> str:
     signed = _signed_status(p)
-    statements = [one for one in (signed, p.known_status) if one is not None]
+    # Of two words of one second the one that the client heard is the later.
+    statements = [one for one in (p.known_status, signed) if one is not None]
     if not statements:
         raise NotAtHand("the authority names no status host for this registry")
     newest = max(statements, key=lambda one: one.at)
@@ -320,8 +321,7 @@ def _signed_status(p: _Procedure) -> Status | None:
     at = p.evidence.refreshed_at or p.now
     if metadata.signed.expires <= at:
         raise stale(status, metadata.signed.expires, at)
-    policy = policy_of(p.evidence.targets)
-    seen = check_same_log(status, None if policy is None else policy.origin)
+    seen = log_to_check(status, policy_of(p.evidence.targets))
     if seen is not None and p.log_size is not None and p.log_size < seen.size:
         raise VerificationError(
             "rollback",

@@ -166,13 +166,20 @@ def finish(
         )
 
 
-@forge_command("submit")
+@forge_command("submit", signs=True)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
-def submit(context: Context, files: tuple[Path, ...]) -> None:
+@click.option(
+    "--status-key",
+    "status_keys",
+    multiple=True,
+    metavar="KEY",
+    help="On the status host, where its keys change: sign what it says along with it.",
+)
+def submit(context: Context, files: tuple[Path, ...], status_keys: tuple[str, ...]) -> None:
     """Send what a ceremony finished to the registry."""
     from ..flows import ceremony as flow
 
-    sent = flow.submit(context, files)
+    sent = flow.submit(context, files, status_keys)
     context.out.result({"accepted": sent})
     for role, version in sent.items():
         context.out.answer(f"{role} {version}")

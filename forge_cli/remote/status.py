@@ -10,7 +10,7 @@ what was withheld the last time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from signing.status import (
     Status,
     check_follows,
     check_minimum,
-    check_same_log,
+    is_superseded,
+    log_to_check,
     snapshot_versions,
     status_in,
     status_of,
@@ -59,6 +60,10 @@ class StatusMemory:
         if self.role() != role:
             write_private(self._folder / "role.json", role)
 
+    def forget(self) -> None:
+        """The authority names no status host any more: what the last one said is over."""
+        (self._folder / "role.json").unlink(missing_ok=True)
+
     def snapshot(self, sha256: str) -> bytes | None:
         with suppress(FileNotFoundError):
             data = self._snapshot(sha256).read_bytes()
@@ -82,6 +87,7 @@ class StatusMemory:
 def check_status(
     role: bytes,
     *,
+    roots: Sequence[bytes],
     targets: bytes,
     snapshot: bytes,
     log: LogView | None,
@@ -103,19 +109,18 @@ def check_status(
         status = status_in(parsed)
         delegator = parse_targets(targets, "targets").signed
         check_follows(delegator, memory.role(), status, parsed.version)
-        seen = check_same_log(status, None if log is None else log.policy.origin)
+        seen = log_to_check(status, None if log is None else log.policy)
         if log is not None and seen is not None:
             log.require_prefix(seen)
-        named = _named_snapshot(status, snapshot, memory, fetch)
-        check_minimum(status, named, snapshot_versions(snapshot))
+        named = named_snapshot(status, snapshot, memory, fetch)
+        if not is_superseded(named, roots):
+            check_minimum(status, named, snapshot_versions(snapshot))
     memory.keep_snapshot(status.snapshot.sha256, named)
     memory.keep(role)
     return status
 
 
-def _named_snapshot(
-    status: Status, current: bytes, memory: StatusMemory, fetch: FetchRole
-) -> bytes:
+def named_snapshot(status: Status, current: bytes, memory: StatusMemory, fetch: FetchRole) -> bytes:
     """The bytes that the role names: of the current snapshot, kept ones, or asked for."""
     if sha256_hex(current) == status.snapshot.sha256:
         return current

@@ -39,7 +39,15 @@ from signing.roles import (
     verify_role,
 )
 from signing.status import ROLE as STATUS
-from signing.status import Status, Withheld, missing, stale, status_in
+from signing.status import (
+    Status,
+    Withheld,
+    check_minimum,
+    missing,
+    snapshot_versions,
+    stale,
+    status_in,
+)
 from signing.tlog.entries import role_entry
 from signing.tlog.policy import Witnesses, policy_of
 from signing.updates import check_shape
@@ -51,7 +59,7 @@ from ..files import locked
 from ..nearby import did_you_mean
 from .http import BLOCK_BYTES, Http, read_limited
 from .log import LogView
-from .status import StatusMemory, check_status
+from .status import StatusMemory, check_status, named_snapshot
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.
@@ -143,6 +151,8 @@ class View:
         """
         with sound("the targets role"):
             named = STATUS in delegations_of(self._top["targets"], "targets")
+        if not named:
+            StatusMemory(self.state_dir).forget()
         if not named or not self.requires_status:
             return None
         if f"{STATUS}.json" not in self._snapshot:
@@ -155,13 +165,16 @@ class View:
                 raise self._stale_status() from error
             raise
         self._top[STATUS] = self._read(STATUS)
-        memory = StatusMemory(self.state_dir)
+        return self._check_status(self._top[STATUS])
+
+    def _check_status(self, role: bytes) -> Status:
         return check_status(
-            self._top[STATUS],
+            role,
+            roots=self._roots,
             targets=self._top["targets"],
             snapshot=self._read("snapshot"),
             log=self._log,
-            memory=memory,
+            memory=StatusMemory(self.state_dir),
             fetch=self._fetch_role,
         )
 
@@ -369,6 +382,38 @@ class View:
     def withheld(self, entry: IndexEntry) -> Withheld | None:
         """Whether the status host withholds this release."""
         return None if self.status is None else self.status.find(entry.manifest_sha256)
+
+    def status_role(self) -> bytes | None:
+        """The status role for those who sign the next one: checked like any, but it may have
+        expired. None where the registry has none, and none was ever seen here.
+
+        Raises:
+            VerificationError: what is there was not signed by the keys that are named today, or
+                contradicts what was seen.
+        """
+        self.refresh()
+        if not self.has_role(STATUS):
+            if StatusMemory(self.state_dir).role() is not None:
+                raise missing()
+            return None
+        data = self.stale_role(STATUS)
+        with sound(f"the role {STATUS}"):
+            verify_role(self.targets, STATUS, data)
+        with self._guarded(f"the role {STATUS}"):
+            self._check_status(data)
+        return data
+
+    def check_named_snapshot(self, status: Status) -> None:
+        """Establishes that the snapshot which somebody's statement names was shown here, and that
+        nothing is older now.
+
+        Raises:
+            VerificationError: ``digest-mismatch`` or ``rollback``.
+        """
+        memory = StatusMemory(self.state_dir)
+        with self._guarded("the snapshot"), sound("the snapshot"):
+            named = named_snapshot(status, self._read("snapshot"), memory, self._fetch_role)
+            check_minimum(status, named, snapshot_versions(self._read("snapshot")))
 
     def snapshot_seen(self) -> bytes:
         """The snapshot of this view, in its exact bytes."""

@@ -22,7 +22,7 @@ from signing.status import (
     SnapshotSeen,
     Status,
     Withheld,
-    check_same_log,
+    log_to_check,
     order,
     status_of,
 )
@@ -111,7 +111,11 @@ def require_own_history(session: Session, tree: PublishedTree, data: bytes) -> N
     """
     status = status_of(data)
     policy = policy_of(require_role(session, "targets"))
-    seen = check_same_log(status, None if policy is None else policy.origin)
+    seen = log_to_check(status, policy)
+    if policy is not None and seen is None:
+        raise _contradicts(
+            "the public log", f"a state of {policy.origin} under its present key", "none"
+        )
     if seen is not None:
         size = log_size(session)
         if seen.size > size:
