@@ -240,9 +240,14 @@ def _edited(view: View, status: Status, edit: Edit) -> Status:
 def _withheld(view: View, status: Status, release: Release, state: str, reason: str) -> Withheld:
     """The release with the digest that the registry's signed index gives for it."""
     name, version = release
-    entry = view.require(name).releases.get(str(version))
+    releases = view.require(name).releases
+    entry = releases.get(str(version))
     if entry is None:
-        raise ForgeError("not-found", f"{name} has no version {version} in {view.url}")
+        raise ForgeError(
+            "not-found",
+            f"{name} has no version {version} in {view.url}",
+            hint="there are: " + ", ".join(reversed(releases)),
+        )
     return Withheld(
         component=name,
         version=version,
