@@ -119,9 +119,7 @@ def test_a_new_host_without_a_gap_and_the_end_of_the_role(live: LiveRegistry) ->
     assert "--status-key" in left.stderr
     assert "status" in live.forge("authority", "submit", "one.json", "--status-key", "host")
     assert run(live, "install", NAME, "--into", "x").returncode == 7  # carried forward
-    stranger = run(
-        live, "authority", "status", "--key", str(live.authority / "status.pem")
-    )
+    stranger = run(live, "authority", "status", "--key", str(live.authority / "status.pem"))
     assert (stranger.returncode, "is not a key of" in stranger.stderr) == (4, True)
     assert says(live, key="host")["withheld"]
 
