@@ -146,6 +146,12 @@ def adopt(folder: Path, metadata: Path) -> None:
         click.echo(f"READ-ONLY: {done.read_only}", err=True)
     else:
         click.echo(f"next: forge-server run {folder}   (or restart it)", err=True)
+    if done.status_missing:
+        click.echo(
+            "The authority names a status host. Until it has signed (forge authority status, on "
+            "its own machine) clients refuse this registry.",
+            err=True,
+        )
 
 
 @cli.command()

@@ -23,6 +23,7 @@ from .roles import (
     verify_against,
 )
 from .status import ROLE as STATUS
+from .tlog.policy import policy_in
 from .updates import check_expiry, check_next, check_version
 
 ONLINE_ROLES = ("snapshot", "timestamp")
@@ -146,12 +147,14 @@ def check_status_apart(root: Root, targets: Targets) -> None:
     """
     status = delegations_in(targets).get(STATUS)
     online = {key for role in ONLINE_ROLES for key in keys_of_root(root, role)}
+    policy = policy_in(targets)
+    online |= set() if policy is None else {key.public for key in policy.keys}
     both = [key.keyid[:12] for key in (() if status is None else status.keys) if key in online]
     if both:
         raise VerificationError(
             "root-form",
             "role targets",
-            "status keys that are not the server's snapshot or timestamp key",
+            "status keys that are not the server's (snapshot, timestamp, log)",
             f"{', '.join(both)} for both",
         )
 

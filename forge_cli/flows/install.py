@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
 
 from ..context import Context
@@ -89,7 +90,11 @@ def settle_lock(
     if old is not None and not upgrade and old.satisfies(wanted):
         kept = _narrowed(old, wanted)
         if (pin := context.trust.with_fingerprint(kept.fingerprint)) is not None:
-            require_usable(context, pin, kept.components)
+            try:
+                require_usable(context, pin, kept.components)
+            except WithheldError as error:
+                error.hint = f"{error.hint}\n--upgrade resolves anew, without it"
+                raise
         return kept
     if locked_only:
         raise ForgeError(

@@ -221,6 +221,22 @@ class LogView:
         write_private(path, data)
         return data
 
+    def require_logged(self, role: str, version: int, entry: Entry) -> None:
+        """Establishes that ``entry`` is in the log. What was proved against an earlier checkpoint
+        is not proved again: this one continues it.
+
+        Raises:
+            VerificationError: ``not-in-log``.
+        """
+        kept = self._kept(self._folder / f"{role}{SUFFIX}")
+        if kept is not None:
+            then = parse_checkpoint(parse_note(kept.checkpoint).text)
+            leaf = leaf_hash(entry.to_bytes())
+            with suppress(VerificationError):
+                check_inclusion(leaf, kept.index, then.size, kept.hashes, then.root, role)
+                return
+        self.prove(role, version, entry)
+
     def _proof(self, number: int, hashes: tuple[bytes, ...]) -> bytes:
         return LogProof(index=number, hashes=hashes, checkpoint=self.signed.raw).to_bytes()
 

@@ -27,6 +27,7 @@ from signing.status import (
     status_in,
     status_of,
 )
+from signing.tlog.entries import role_entry
 from signing.updates import check_shape
 
 from ..border import sound
@@ -94,14 +95,15 @@ def check_status(
     memory: StatusMemory,
     fetch: FetchRole,
 ) -> Status:
-    """What ``role`` says, after establishing that the registry shows nothing older, that its log
-    begins as the status host saw it, and that no revocation was taken back; then it is kept.
+    """What ``role`` says, after establishing that everybody is told so (the log holds it), that the
+    registry shows nothing older, that its log begins as the status host saw it, and that no
+    revocation was taken back; then it is kept.
 
     Signatures and expiry of ``role`` were checked before.
 
     Raises:
-        VerificationError: ``rollback``, ``status-contradicts``, ``revocation-lifted``,
-            ``digest-mismatch``.
+        VerificationError: ``not-in-log``, ``rollback``, ``status-contradicts``,
+            ``revocation-lifted``, ``digest-mismatch``.
     """
     with sound("the role status"):
         parsed = parse_targets(role, "status").signed
@@ -110,8 +112,10 @@ def check_status(
         delegator = parse_targets(targets, "targets").signed
         check_follows(delegator, memory.role(), status, parsed.version)
         seen = log_to_check(status, None if log is None else log.policy)
-        if log is not None and seen is not None:
-            log.require_prefix(seen)
+        if log is not None:
+            log.require_logged("status", parsed.version, role_entry("status", parsed.version, role))
+            if seen is not None:
+                log.require_prefix(seen)
         named = named_snapshot(status, snapshot, memory, fetch)
         if not is_superseded(named, roots):
             check_minimum(status, named, snapshot_versions(snapshot))

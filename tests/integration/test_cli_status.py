@@ -23,6 +23,7 @@ from signing.keys import generate_key
 from signing.role_edits import sign_snapshot
 from signing.roles import role_version
 from signing.status import SnapshotSeen, status_of
+from signing.tlog.entries import role_entry
 
 CURRENT = f"{NAME}==1.0.0"
 
@@ -268,6 +269,19 @@ def test_a_log_that_grew_since_is_proved_once(forge: Forge) -> None:
     assert visit(forge, world, "info", str(NAME))[0].code == 0
     _, paths = visit(forge, world, "info", str(NAME))
     assert [path for path in paths if path.startswith("/log/")] == ["/log/checkpoint"]
+
+
+def test_a_word_that_is_not_in_the_log_is_refused(forge: Forge) -> None:
+    """Signed by the host's stolen key for one victim, while everybody else is told another."""
+    world = new_world()
+    log = log_of(world)
+    world.roles["status"] = for_you = world.sign_status(world.status())
+    world.history["3.status.json"] = for_you
+    world.publish_metadata()
+    leaf = role_entry("status", 3, for_you).to_bytes()
+    log.tree = TileTree([b"{}" if entry == leaf else entry for entry in log.tree.entries])
+    ran, _ = visit(forge, world)
+    refused(forge, ran, "role status version 3 in the log")
 
 
 # --- keys that were stolen and replaced ----------------------------------------------------------
