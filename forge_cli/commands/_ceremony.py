@@ -175,11 +175,21 @@ def finish(
     metavar="KEY",
     help="On the status host, where its keys change: sign what it says along with it.",
 )
-def submit(context: Context, files: tuple[Path, ...], status_keys: tuple[str, ...]) -> None:
+@click.option(
+    "--forget-withheld",
+    is_flag=True,
+    help="With --status-key: the old host's key was stolen, so withhold nothing of what it said.",
+)
+def submit(
+    context: Context,
+    files: tuple[Path, ...],
+    status_keys: tuple[str, ...],
+    forget_withheld: bool,
+) -> None:
     """Send what a ceremony finished to the registry."""
     from ..flows import ceremony as flow
 
-    sent = flow.submit(context, files, status_keys)
+    sent = flow.submit(context, files, status_keys, forget_withheld=forget_withheld)
     context.out.result({"accepted": sent})
     for role, version in sent.items():
         context.out.answer(f"{role} {version}")

@@ -260,12 +260,17 @@ def finish_into(
 
 
 def submit(
-    context: Context, paths: Sequence[Path], status_keys: Sequence[str] = ()
+    context: Context,
+    paths: Sequence[Path],
+    status_keys: Sequence[str] = (),
+    *,
+    forget_withheld: bool = False,
 ) -> dict[str, int]:
     """Send what several ceremonies finished, oldest first; returns ``{role: version}``.
 
     With ``status_keys`` the status host's next statement is signed and goes along with a targets
-    role, so that no client is without one for a moment.
+    role, so that no client is without one for a moment; with ``forget_withheld`` it withholds
+    nothing that the one before withheld.
     """
     context.requires_status = False
     by_digest: dict[str, list[Ceremony]] = {}
@@ -288,11 +293,15 @@ def submit(
     sent: dict[str, int] = {}
     if status_keys and not any("targets" in roles for roles in finished):
         raise UsageError("--status-key: there is no new targets role that a statement must follow")
+    if forget_withheld and not status_keys:
+        raise UsageError("--forget-withheld goes with --status-key only")
     for roles in finished:
         if status_keys and "targets" in roles:
             from .status import first_words
 
-            roles[STATUS] = first_words(context, roles["targets"], status_keys)
+            roles[STATUS] = first_words(
+                context, roles["targets"], status_keys, forget=forget_withheld
+            )
         send_roles(context, roles)
         sent |= {
             role: parse_root(data).signed.version if role == "root" else role_version(data, role)

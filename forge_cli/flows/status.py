@@ -162,14 +162,17 @@ def describe_file(context: Context, path: Path) -> list[str]:
         return changes(_current(context.view).status, status_of(read_file(path), str(path)))
 
 
-def first_words(context: Context, targets: bytes, references: Sequence[str]) -> bytes:
-    """A statement that is good under the next ``targets`` role, to be sent along with it."""
+def first_words(
+    context: Context, targets: bytes, references: Sequence[str], *, forget: bool
+) -> bytes:
+    """A statement that is good under the next ``targets`` role, to be sent along with it. With
+    ``forget`` nothing of what the host before withheld is carried forward: it was a thief's."""
     view = context.view
     delegation = delegations_of(targets, "targets").get(ROLE)
     if delegation is None:
         raise UsageError("--status-key: the ceremony names no status host")
     data = view.stale_role(ROLE) if view.has_role(ROLE) else None
-    before = None if data is None else _carried(data, (view.targets, targets))
+    before = None if data is None or forget else _carried(data, (view.targets, targets))
     keys = _listed(context, delegation, references)
     if len(keys) < delegation.threshold:
         raise ForgeError(

@@ -140,6 +140,30 @@ def sign(live: LiveRegistry, plan: str) -> None:
     live.forge("authority", "sign", plan, "--key", key, "--fingerprint", live.fingerprint, "--dev")
 
 
+def test_what_a_thief_of_the_hosts_key_revoked_ends_with_the_key(live: LiveRegistry) -> None:
+    says(live, "--revoke", f"{NAME}==1.0.0", "--reason", "because I can")
+    assert run(live, "install", NAME, "--into", "x").returncode == 7
+    live.forge("key", "new", "host", "--algorithm", "ed25519", "--insecure-unencrypted")
+    public = json.loads(live.forge("authority", "public-key", "host", "--json"))
+    (live.place / "host.pub").write_text(public["public"])
+    old = json.loads(
+        live.forge("authority", "public-key", str(live.authority / "status.pem"), "--json")
+    )
+    live.forge("authority", "fetch", "metadata")
+    live.forge("authority", "rotate", "status", "--add", "host.pub", "--from", "metadata",
+               "--dev", "-o", "both.json")  # fmt: skip
+    sign(live, "both.json")
+    # While the thief's key is named what it said binds.
+    kept = run(live, "authority", "submit", "both.json", "--status-key", "host",
+               "--forget-withheld")  # fmt: skip
+    assert (kept.returncode, "a revocation is final" in kept.stderr) == (3, True), kept.stderr
+    live.forge("authority", "rotate", "status", "--add", "host.pub", "--remove", old["keyid"],
+               "--from", "metadata", "--dev", "-o", "new.json")  # fmt: skip
+    sign(live, "new.json")
+    live.forge("authority", "submit", "new.json", "--status-key", "host", "--forget-withheld")
+    live.forge("install", NAME, "--into", "x")
+
+
 def test_two_of_three_hosts(live: LiveRegistry) -> None:
     """A statement that several must sign is carried, said in words, and sent by the last."""
     old = str(live.authority / "status.pem")

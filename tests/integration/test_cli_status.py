@@ -144,6 +144,22 @@ def test_a_statement_in_another_form_is_refused(forge: Forge) -> None:
     refused(forge, ran, "status: forge.withheld: expected a list")
 
 
+def test_a_status_role_names_nobody(forge: Forge) -> None:
+    """TUF would let it delegate what lies beneath its paths."""
+    world = new_world()
+    key = world.authority.status_key
+    assert key is not None
+
+    def delegate(signed: dict[str, object]) -> None:
+        signed["version"] = 3
+        signed["delegations"] = {"keys": {}, "roles": []}
+
+    world.set_role("status", changed_role(world.roles["status"], [key], delegate))
+    world.publish_metadata()
+    ran, _ = visit(forge, world)
+    refused(forge, ran, "role status: expected no delegations")
+
+
 # --- old states ----------------------------------------------------------------------------------
 
 
