@@ -97,7 +97,7 @@ class Withheld:
         )
         return WithheldError(
             CODES[self.state],
-            f"{self.release}: expected a release that may be used, found it {self}",
+            f"{self.release} must not be used: {self}",
             back,
             component=str(self.component),
             version=str(self.version),

@@ -111,7 +111,7 @@ def command(context: Context, requirement: str) -> None:
     more = f" and {len(releases) - 12} older" if len(releases) > 12 else ""
     out.answer(f"  versions   {shown}{more}")
     if withheld is not None:
-        out.warn(f"{withheld.release} is {withheld.state}: it is not installed by anybody")
+        out.warn(f"{withheld.release} is {withheld.state}: forge does not install it")
     out.done("verified from the pinned root")
 
 
