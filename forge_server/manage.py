@@ -111,11 +111,18 @@ def _publishing(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="The public log's name for ever, for instance registry.example/log (default: made up).",
 )
-def init(folder: Path, dev: bool, log_origin: str | None) -> None:
+@click.option(
+    "--with-status",
+    is_flag=True,
+    help="With --dev: also name a status host, whose word must be renewed every 48 hours.",
+)
+def init(folder: Path, dev: bool, log_origin: str | None, with_status: bool) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
-    made = initialise(folder, dev=dev, log_origin=log_origin)
+    if with_status and not dev:
+        raise click.UsageError("--with-status goes with --dev")
+    made = initialise(folder, dev=dev, log_origin=log_origin, with_status=with_status)
     click.echo(f"registry   {folder}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")
@@ -126,6 +133,9 @@ def init(folder: Path, dev: bool, log_origin: str | None) -> None:
         click.echo("\nnext:", err=True)
         click.echo(f"  forge-server user add {folder} NAME > NAME.token", err=True)
         click.echo(f"  forge-server run {folder}", err=True)
+        if with_status:
+            click.echo(f"  forge authority status --key {authority}/status.pem", err=True)
+            click.echo("  (clients refuse the registry before, and 48 hours after)", err=True)
         return
     keys = folder / "online-keys.json"
     click.echo(f"its keys   {keys}   (public, for the authority)")
@@ -154,6 +164,12 @@ def adopt(folder: Path, metadata: Path) -> None:
         click.echo(f"READ-ONLY: {done.read_only}", err=True)
     else:
         click.echo(f"next: forge-server run {folder}   (or restart it)", err=True)
+    if done.status_missing:
+        click.echo(
+            "The authority names a status host. Until it has signed (forge authority status, on "
+            "its own machine) clients refuse this registry.",
+            err=True,
+        )
 
 
 @cli.command()

@@ -16,10 +16,14 @@ BIN = Path(sys.executable).parent
 class LiveRegistry:
     """`forge-server run` on a free loopback port over ``place/reg``, with a logged-in ``sara``.
 
-    ``existing`` takes up a folder that another `LiveRegistry` left.
+    ``existing`` takes up a folder that another `LiveRegistry` left; ``options`` are those of
+    `forge-server init`.
     """
 
-    def __init__(self, place: Path, *, existing: bool = False) -> None:
+    def __init__(
+        self, place: Path, *, existing: bool = False, options: tuple[str, ...] = ()
+    ) -> None:
+        self.options = options
         self.place = place
         self.data = place / "reg"
         self.authority = place / "reg-authority"
@@ -70,7 +74,7 @@ class LiveRegistry:
 
     def __enter__(self) -> LiveRegistry:
         if not self.existing:
-            self.forge_server("init", str(self.data), "--dev")
+            self.forge_server("init", str(self.data), "--dev", *self.options)
             self.token = self.forge_server("user", "add", str(self.data), "sara")
             (self.place / "sara.token").write_text(self.token)
         self.start()

@@ -36,6 +36,17 @@ from signing.roles import (
     parse_targets,
     releases_of,
     role_version,
+    verify_role,
+)
+from signing.status import ROLE as STATUS
+from signing.status import (
+    Status,
+    Withheld,
+    check_minimum,
+    missing,
+    snapshot_versions,
+    stale,
+    status_in,
 )
 from signing.tlog.entries import role_entry
 from signing.tlog.policy import Witnesses, policy_of
@@ -48,6 +59,7 @@ from ..files import locked
 from ..nearby import did_you_mean
 from .http import BLOCK_BYTES, Http, read_limited
 from .log import LogView
+from .status import StatusMemory, check_status, named_snapshot
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.
@@ -96,6 +108,8 @@ class View:
     cache: Cache
     now: datetime
     witnesses: Witnesses | None = None
+    requires_status: bool = True
+    _status: Status | None = None
     _log: LogView | None = None
     _updater: Updater | None = None
     _snapshot: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +141,56 @@ class View:
             self._top["registrar"] = self._read("registrar")
             self._roots = self._read_roots()
             self._log = self._open_log()
+            self._status = self._open_status(updater)
         self._updater = updater
+
+    def _open_status(self, updater: Updater) -> Status | None:
+        """What the status host says, checked against everything that the registry shows.
+
+        Without `requires_status` nothing is looked at: for those who mend it.
+        """
+        with sound("the targets role"):
+            named = STATUS in delegations_of(self._top["targets"], "targets")
+        if not named:
+            StatusMemory(self.state_dir).forget()
+        if not named or not self.requires_status:
+            return None
+        if f"{STATUS}.json" not in self._snapshot:
+            raise missing()
+        try:
+            with tuf_said(f"role {STATUS}"):
+                updater.get_targetinfo(f"{STATUS}/{_NOBODY}")
+        except VerificationError as error:
+            if error.code == "expired":
+                raise self._stale_status() from error
+            raise
+        self._top[STATUS] = self._read(STATUS)
+        return self._check_status(self._top[STATUS])
+
+    def _check_status(self, role: bytes) -> Status:
+        return check_status(
+            role,
+            roots=self._roots,
+            targets=self._top["targets"],
+            snapshot=self._read("snapshot"),
+            log=self._log,
+            memory=StatusMemory(self.state_dir),
+            fetch=self._fetch_role,
+        )
+
+    def _stale_status(self) -> VerificationError:
+        """Since when nobody renewed it, by its own signed word."""
+        data = self._fetch_role(STATUS, self._snapshot[f"{STATUS}.json"]["version"])
+        with sound(f"the role {STATUS}"):
+            signed = verify_role(self._top["targets"], STATUS, data).signed
+            return stale(status_in(signed), signed.expires, self.now)
+
+    @property
+    def status(self) -> Status | None:
+        """The last word of the status host, checked; None where the authority names no such host
+        (and without `requires_status`)."""
+        self.refresh()
+        return self._status
 
     def _open_log(self) -> LogView | None:
         """The public log, continued from what was seen before, and holding this very snapshot: a
@@ -263,15 +326,20 @@ class View:
         if meta is None:
             raise ForgeError("not-found", f"{role}: nothing of that name in {self.url}")
         address = f"{self.url}/tuf/{meta['version']}.{role}.json"
-        with self.http.open("GET", address) as response:
-            if response.status >= 400:
-                raise not_served(address, response.status)
-            data = read_limited(response, MAX_ROLE_BYTES)
+        data = self._fetch_role(role, meta["version"])
         with sound(f"the role {role}"):
             found = parse_targets(data, role).signed.version
         if found != meta["version"]:
             raise VerificationError("rollback", address, f"version {meta['version']}", found)
         return data
+
+    def _fetch_role(self, role: str, version: int) -> bytes:
+        """The bytes that the registry gives for this version of a role; not looked at here."""
+        address = f"{self.url}/tuf/{version}.{role}.json"
+        with self.http.open("GET", address) as response:
+            if response.status >= 400:
+                raise not_served(address, response.status)
+            return read_limited(response, MAX_ROLE_BYTES)
 
     def has_role(self, role: str) -> bool:
         """Whether the snapshot lists the role."""
@@ -310,7 +378,49 @@ class View:
             bundle=bundle,
             refreshed_at=self.now,
             log_proof=state.log_proof,
+            status=self._top.get(STATUS),
         )
+
+    def withheld(self, entry: IndexEntry) -> Withheld | None:
+        """Whether the status host withholds this release."""
+        return None if self.status is None else self.status.find(entry.manifest_sha256)
+
+    def status_role(self) -> bytes | None:
+        """The status role for those who sign the next one: checked like any, but it may have
+        expired. None where the registry has none, and none was ever seen here.
+
+        Raises:
+            VerificationError: what is there was not signed by the keys that are named today, or
+                contradicts what was seen.
+        """
+        self.refresh()
+        if not self.has_role(STATUS):
+            if StatusMemory(self.state_dir).role() is not None:
+                raise missing()
+            return None
+        data = self.stale_role(STATUS)
+        with sound(f"the role {STATUS}"):
+            verify_role(self.targets, STATUS, data)
+        with self._guarded(f"the role {STATUS}"):
+            self._check_status(data)
+        return data
+
+    def check_named_snapshot(self, status: Status) -> None:
+        """Establishes that the snapshot which somebody's statement names was shown here, and that
+        nothing is older now.
+
+        Raises:
+            VerificationError: ``digest-mismatch`` or ``rollback``.
+        """
+        memory = StatusMemory(self.state_dir)
+        with self._guarded("the snapshot"), sound("the snapshot"):
+            named = named_snapshot(status, self._read("snapshot"), memory, self._fetch_role)
+            check_minimum(status, named, snapshot_versions(self._read("snapshot")))
+
+    def snapshot_seen(self) -> bytes:
+        """The snapshot of this view, in its exact bytes."""
+        self.refresh()
+        return self._read("snapshot")
 
     def _target(self, path: str, digest: str, size: int) -> bytes:
         data = self.cache.read(digest, size)

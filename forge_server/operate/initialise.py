@@ -38,6 +38,7 @@ For a real registry the authority makes its keys elsewhere (forge authority init
 server only ever sees what they signed.
 
     root.pem targets.pem registrar.pem    the authority's keys
+    status.pem                            the status host's, where there is one
     metadata/                             what they signed first
 """
 
@@ -52,8 +53,11 @@ class Initialised:
     authority: Path | None
 
 
-def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initialised:
-    """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it.
+def initialise(
+    root: Path, *, dev: bool, log_origin: str | None = None, with_status: bool = False
+) -> Initialised:
+    """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it; an authority
+    that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
     never be changed. None makes one up.
@@ -74,7 +78,11 @@ def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initi
         mark = None
         if dev:
             made = new_authority(
-                now, keys["snapshot"].public, keys["timestamp"].public, LogPolicy(keys=(log,))
+                now,
+                keys["snapshot"].public,
+                keys["timestamp"].public,
+                LogPolicy(keys=(log,)),
+                with_status=with_status,
             )
             mark = _make_authority(staged_authority, made, now)
             adopt(DataFolder(staged), staged_authority / "metadata")
@@ -140,8 +148,10 @@ def _make_authority(folder: Path, made: Authority, now: datetime) -> str:
     metadata.mkdir()
     for name, data in made.metadata.items():
         (metadata / name).write_bytes(data)
-    for role in ("root", "targets", "registrar"):
-        write_private(folder / f"{role}.pem", getattr(made, f"{role}_key").to_pem(None))
+    for role in ("root", "targets", "registrar", "status"):
+        key: PrivateKey | None = getattr(made, f"{role}_key")
+        if key is not None:
+            write_private(folder / f"{role}.pem", key.to_pem(None))
     (folder / "README").write_text(f"{AUTHORITY_README}\nMade {now:%Y-%m-%d}.\n", encoding="utf-8")
     return fingerprint(made.metadata["1.root.json"])
 

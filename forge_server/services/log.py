@@ -43,6 +43,9 @@ LOGGED_ACTS: Final = frozenset(
         "release.resign",
         "release.yank",
         "release.unyank",
+        "release.quarantine",
+        "release.unquarantine",
+        "release.revoke",
     )
 )
 # Events about persons: their leaf names nobody, but commits to the event, so that whoever rewrites

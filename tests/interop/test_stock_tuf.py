@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from builders import NAME, World, signed_release, tree
+from log_builders import Log
 from static_server import StaticServer
 
 from signing.keys import generate_key
@@ -48,6 +49,28 @@ def test_fetches_a_release(world: World, tmp_path: Path, file: str) -> None:
     assert (tmp_path / "out").read_bytes() == expected
     if file == "manifest.json":
         assert json.loads(result.stdout)["custom"] == {"kind": "model", "requires": {}}
+
+
+def test_a_registry_with_a_status_host_is_followed(world: World, tmp_path: Path) -> None:
+    """The stock client ignores the role where it does not need it, and verifies it where asked:
+    nothing of that name is a target, and it says so after having loaded the role."""
+    world = World(now=world.now, log=Log(), with_status=True)
+    release = world.publish(tree())
+    world.say_status(world.withheld(release))
+    with StaticServer(world.files()) as server:
+        result = run_client(world, server.url, MANIFEST, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "/tuf/2.status.json" not in server.paths()
+        result = run_client(world, server.url, "status/seen", tmp_path)
+        assert "no such target: status/seen" in result.stderr
+        assert "/tuf/2.status.json" in server.paths()
+        thief = world.sign_status(world.status(), world.snapshot_key)
+        server.files["/tuf/3.status.json"] = thief
+        world.set_role("status", thief)
+        world.publish_metadata()
+        server.files.update(world.files())
+        result = run_client(world, server.url, "status/seen", tmp_path)
+        assert "status was signed by 0/1 keys" in result.stderr
 
 
 def test_refuses_a_role_signed_with_the_servers_keys(world: World, tmp_path: Path) -> None:
