@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,10 +16,15 @@ BIN = Path(sys.executable).parent
 
 
 class Registry:
-    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved."""
+    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved.
 
-    def __init__(self, place: Path) -> None:
+    ``fill`` is given the data folder before the server starts on it.
+    """
+
+    def __init__(self, place: Path, fill: Callable[[Path], object] | None = None) -> None:
         self.place = place
+        self.data = place / "reg"
+        self.fill = fill
         self.environment = {
             **os.environ,
             "FORGE_HOME": str(place / "home"),
@@ -44,8 +50,10 @@ class Registry:
         return result
 
     def __enter__(self) -> Registry:
-        data = str(self.place / "reg")
+        data = str(self.data)
         self._run("forge-server", "init", data, "--dev")
+        if self.fill is not None:
+            self.fill(self.data)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"

@@ -46,7 +46,7 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError
 from ..files import locked
 from ..nearby import did_you_mean
-from .http import BLOCK_BYTES, Http, read_limited
+from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
@@ -64,10 +64,11 @@ class Fetcher(FetcherInterface):
         return self._blocks(url)
 
     def _blocks(self, url: str) -> Iterator[bytes]:
-        with self._http.open("GET", url) as response:
+        with self._http.open("GET", url, headers=GZIP) as response:
             if response.status >= 400:
                 raise tuf_errors.DownloadHTTPError(f"{url}: {response.status}", response.status)
-            while block := response.read(min(BLOCK_BYTES, 1 << 16)):
+            body = body_of(response, url)
+            while block := body.read(min(BLOCK_BYTES, 1 << 16)):
                 yield block
 
 
@@ -261,10 +262,10 @@ class View:
         if meta is None:
             raise ForgeError("not-found", f"{role}: nothing of that name in {self.url}")
         address = f"{self.url}/tuf/{meta['version']}.{role}.json"
-        with self.http.open("GET", address) as response:
+        with self.http.open("GET", address, headers=GZIP) as response:
             if response.status >= 400:
                 raise not_served(address, response.status)
-            data = read_limited(response, MAX_ROLE_BYTES)
+            data = read_limited(body_of(response, address), MAX_ROLE_BYTES)
         with sound(f"the role {role}"):
             found = parse_targets(data, role).signed.version
         if found != meta["version"]:
@@ -354,10 +355,10 @@ def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> byt
 
     folder, _, name = path.rpartition("/")
     address = f"{url}/tuf/targets/{folder}/{digest}.{name}"
-    with http.open("GET", address) as response:
+    with http.open("GET", address, headers=GZIP) as response:
         if response.status >= 400:
             raise not_served(address, response.status)
-        data = read_limited(response, size)
+        data = read_limited(body_of(response, address), size)
     if len(data) != size:
         found = f"more than {size}" if len(data) > size else str(len(data))
         raise VerificationError("length-mismatch", path, f"{size} bytes", f"{found} bytes")

@@ -66,8 +66,9 @@ class LogFiles:
             if newest is None:
                 return
             size, note = newest.size, newest.note
-            tiles = [(tile, read_tile(session, tile)) for tile in tiles_since(published or 0, size)]
-        for tile, data in tiles:
+        for tile in tiles_since(published or 0, size):  # each by itself: they may be many
+            with self.database.read() as session:
+                data = read_tile(session, tile)
             self.tree.put_once(f"log/{tile.path}", data)
         for role, version, number in leaves:
             if number is not None:

@@ -110,6 +110,46 @@ class TestCheckpoints:
         ):
             session.add(LogCheckpoint(size=size, note=b"another", created_at=at))
 
+    def test_a_leaf_that_nobody_would_seal_is_not_taken(self, world: World) -> None:
+        """Leaves are inserted with the checkpoint: elsewhere they would be lost without a word."""
+        before = entries(world)
+        with (
+            pytest.raises(AssertionError, match="nothing seals"),
+            world.registry.database.read() as session,
+        ):
+            append(session, before[0])
+        with world.registry.database.write() as session:
+            assert append(session, before[0]) == len(before)
+        assert len(entries(world)) == len(before) + 1
+
+    def test_what_fails_to_be_signed_is_not_in_the_log(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = entries(world)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as broken:
+            broken.setattr(type(world.registry.log.keys), "sign", fail)
+            with (
+                pytest.raises(ZeroDivisionError),
+                world.registry.database.write() as session,
+            ):
+                append(session, before[0])
+        assert entries(world) == before
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    @pytest.mark.parametrize("sizes", [[1, 255, 1], [256, 256], [700, 1, 1, 400]])
+    def test_tiles_grow_over_their_borders(self, world: World, sizes: list[int]) -> None:
+        at = world.clock()
+        for count in sizes:
+            with world.registry.database.write() as session:
+                for number in range(count):
+                    append(session, Entry(act="test", subject=str(number), at=at))
+        world.registry.publication.materialise()
+        assert check_registry(world.registry, deep=True).problems == ()
+
     def test_an_older_database_makes_the_server_read_only(self, world: World, sara: Client) -> None:
         world.close()
         old = (world.root / "registry.db").read_bytes()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from signing.errors import VerificationError
 from signing.tlog.merkle import (
     EMPTY_ROOT,
+    Frontier,
     Node,
     check_consistency,
     check_inclusion,
@@ -118,6 +119,17 @@ def test_roots_and_paths_are_those_of_the_specification(size: int) -> None:
         assert prove_inclusion(index, size, TREE) == path(index, entries)
     for old in {1, size // 3 or 1, size // 2 or 1, size - 1 or 1, size}:
         assert prove_consistency(old, size, TREE) == subproof(old, entries, True)
+
+
+def test_a_tree_grown_leaf_by_leaf_is_the_tree_of_every_size() -> None:
+    grown = Frontier()
+    for size, entry in enumerate(MANY):
+        assert grown.root == root_of(size, TREE)
+        assert Frontier.of(size, TREE) == grown
+        for level, value in enumerate(grown.add(leaf_hash(entry))):
+            assert value == TREE.node(Node(level, size >> level))
+        assert (size + 1) % (1 << level) == 0  # every subtree that ends here, and no others
+        assert (size + 1) % (2 << level) != 0
 
 
 def test_every_inclusion_proof_up_to_300_holds() -> None:
