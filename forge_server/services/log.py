@@ -48,15 +48,18 @@ LOGGED_ACTS: Final = frozenset(
 _SEALED: Final = "log sealed"  # in the info of a session: its commit signs what it appended
 _APPENDED: Final = "log appended"  # in the info of a session: its `_Appended`
 
-# Made once: building a statement takes longer than SQLite takes to answer it.
+# Made once, and of columns rather than classes: what SQLAlchemy does around a statement takes
+# longer than SQLite takes to answer it.
+_ENTRIES: Final = LogEntry.__table__.c
+_HASHES: Final = LogHash.__table__.c
 _BETWEEN: Final[tuple[Any, Any]] = (bindparam("first"), bindparam("last"))
 _READ_ENTRIES: Final = (
-    select(LogEntry.entry).where(LogEntry.number.between(*_BETWEEN)).order_by(LogEntry.number)
+    select(_ENTRIES.entry).where(_ENTRIES.number.between(*_BETWEEN)).order_by(_ENTRIES.number)
 )
 _READ_HASHES: Final = (
-    select(LogHash.hash)
-    .where(LogHash.level == bindparam("level"), LogHash.number.between(*_BETWEEN))
-    .order_by(LogHash.number)
+    select(_HASHES.hash)
+    .where(_HASHES.level == bindparam("level"), _HASHES.number.between(*_BETWEEN))
+    .order_by(_HASHES.number)
 )
 
 
@@ -140,8 +143,8 @@ def read_tile(session: Session, tile: Tile) -> bytes:
     first = tile.number * WIDTH
     span = {"first": first, "last": first + tile.width - 1}
     if tile.level == ENTRIES:
-        return pack_entries(list(session.scalars(_READ_ENTRIES, span)))
-    return b"".join(session.scalars(_READ_HASHES, {"level": tile.level, **span}))
+        return pack_entries(session.scalars(_READ_ENTRIES, span).all())
+    return b"".join(session.scalars(_READ_HASHES, {"level": tile.level, **span}).all())
 
 
 def hash_reader(session: Session, size: int) -> ReadNodes:

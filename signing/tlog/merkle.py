@@ -39,7 +39,12 @@ def leaf_hash(entry: bytes) -> bytes:
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node (RFC 6962 §2.1)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return pair_hash(left + right)
+
+
+def pair_hash(pair: bytes) -> bytes:
+    """`node_hash` of two hashes that lie behind each other."""
+    return hashlib.sha256(b"\x01" + pair).digest()
 
 
 def _split(count: int) -> int:
