@@ -24,6 +24,7 @@ class Registry:
     def __init__(self, place: Path, fill: Callable[[Path], object] | None = None) -> None:
         self.place = place
         self.data = place / "reg"
+        self.log = place / "server.log"
         self.fill = fill
         self.environment = {
             **os.environ,
@@ -57,12 +58,13 @@ class Registry:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.server = subprocess.Popen(
-            [str(BIN / "forge-server"), "run", data, "--port", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.environment,
-        )
+        with self.log.open("wb") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "forge-server"), "run", data, "--port", str(port)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
         try:
             self._wait()
             self._register(data)

@@ -105,8 +105,8 @@ def tile_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def _root(data: bytes) -> bytes:
-    """`tile_root` of hashes that lie behind each other, as in a tile: nearly all the work of a proof
-    is here."""
+    """`tile_root` of hashes that lie behind each other, as in a tile: nearly all the work of a
+    proof is here."""
     while len(data) > HASH_BYTES:
         data = b"".join(
             [pair_hash(data[at : at + _PAIR_BYTES]) for at in range(0, len(data), _PAIR_BYTES)]

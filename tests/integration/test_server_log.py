@@ -299,6 +299,45 @@ class TestWitnesses:
         assert (world.root / "public" / "timestamp.json").read_bytes() != stamp
         assert check_registry(world.registry, deep=True).problems == ()
 
+    @pytest.mark.parametrize("manner", ["silent", "a byte now and then", "a header now and then"])
+    def test_a_publish_does_not_wait_for_a_witness_that_never_ends(
+        self, world: World, sara: Client, institutes: list[LiveWitness], manner: str
+    ) -> None:
+        """It is over while that witness is still at it, with the others' cosignatures."""
+        require_witnesses(world, institutes)
+        over, given_up = threading.Event(), threading.Event()
+
+        def hold(handler: Any) -> None:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            if manner == "a byte now and then":
+                handler.wfile.write(b"Content-Length: 60000\r\n\r\n")
+            for _ in range(400):  # far beyond the timeout; not for ever, so that a test can fail
+                if over.wait(0.1):
+                    return
+                with contextlib.suppress(OSError):
+                    if manner != "silent":
+                        handler.wfile.write(b"X: y\r\n" if "header" in manner else b"x")
+            given_up.set()
+
+        with StaticServer({"/add-checkpoint": hold}) as slow:
+            keys = keys_of(institutes)
+            addresses = [slow.url, *(f"http://127.0.0.1:{live.port}" for live in institutes[1:])]
+            listed = ", ".join(f'"{k.vkey} {a}"' for k, a in zip(keys, addresses, strict=True))
+            settings = f"witnesses = [{listed}]\nwitness_timeout_seconds = 1\n"
+            (world.root / "server.toml").write_text(settings)
+            client = Client(create_app(world.reopen()).test_client(), sara.token)
+            client.publish(world.release(version="1.0.0"))
+            # Not asked again as long as it owes an answer: one thread for it, and no more.
+            client.publish(world.release(version="2.0.0"))
+            assert not given_up.is_set()
+            asked = len(slow.requests)
+            over.set()
+        assert asked == 1 or manner == "silent"  # a silent one's thread ends with the timeout
+        signed = open_checkpoint(published(world), world.registry.log.keys.verifiers(), keys)
+        assert set(signed.witnesses) == {key.name for key in keys[1:]}
+        assert check_registry(world.registry, deep=True).problems == ()
+
     def test_a_witness_that_claims_to_have_seen_more_gives_no_cosignature(
         self, world: World, institutes: list[LiveWitness]
     ) -> None:
