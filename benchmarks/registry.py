@@ -18,14 +18,22 @@ BIN = Path(sys.executable).parent
 class Registry:
     """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved.
 
-    ``fill`` is given the data folder before the server starts on it.
+    ``fill`` is given the data folder before the server starts on it. Without a ``publisher`` nobody
+    logs in and no organisation is added.
     """
 
-    def __init__(self, place: Path, fill: Callable[[Path], object] | None = None) -> None:
+    def __init__(
+        self,
+        place: Path,
+        fill: Callable[[Path], object] | None = None,
+        *,
+        publisher: bool = True,
+    ) -> None:
         self.place = place
         self.data = place / "reg"
         self.log = place / "server.log"
         self.fill = fill
+        self.publisher = publisher
         self.environment = {
             **os.environ,
             "FORGE_HOME": str(place / "home"),
@@ -67,7 +75,8 @@ class Registry:
             )
         try:
             self._wait()
-            self._register(data)
+            if self.publisher:
+                self._register(data)
         except BaseException:
             self.server.terminate()
             raise
