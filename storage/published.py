@@ -12,7 +12,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -79,6 +78,8 @@ def put_together(tree: PublishedTree, files: Iterable[tuple[str, Callable[[], by
     Several at a time, because a file system makes many waiting fsyncs durable in one go: ten files
     then take hardly longer than two. When one fails, the others may or may not be there.
     """
+    from concurrent.futures import ThreadPoolExecutor  # heavy, and clients write no trees
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         jobs = [pool.submit(_put, tree, path, read) for path, read in files]
         try:
