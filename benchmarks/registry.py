@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,10 +16,24 @@ BIN = Path(sys.executable).parent
 
 
 class Registry:
-    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved."""
+    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved.
 
-    def __init__(self, place: Path) -> None:
+    ``fill`` is given the data folder before the server starts on it. Without a ``publisher`` nobody
+    logs in and no organisation is added.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        fill: Callable[[Path], object] | None = None,
+        *,
+        publisher: bool = True,
+    ) -> None:
         self.place = place
+        self.data = place / "reg"
+        self.log = place / "server.log"
+        self.fill = fill
+        self.publisher = publisher
         self.environment = {
             **os.environ,
             "FORGE_HOME": str(place / "home"),
@@ -44,20 +59,24 @@ class Registry:
         return result
 
     def __enter__(self) -> Registry:
-        data = str(self.place / "reg")
+        data = str(self.data)
         self._run("forge-server", "init", data, "--dev")
+        if self.fill is not None:
+            self.fill(self.data)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.server = subprocess.Popen(
-            [str(BIN / "forge-server"), "run", data, "--port", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.environment,
-        )
+        with self.log.open("wb") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "forge-server"), "run", data, "--port", str(port)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
         try:
             self._wait()
-            self._register(data)
+            if self.publisher:
+                self._register(data)
         except BaseException:
             self.server.terminate()
             raise

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -122,6 +123,7 @@ def parse_signed(data: bytes, where: str, kind: str) -> Metadata[Any]:
         raise MalformedError(where, f"TUF {kind} metadata", e or type(e).__name__) from None
 
 
+@lru_cache(maxsize=8)  # of the same bytes it is asked wherever they pass by
 def role_version(data: bytes, where: str = "role") -> int:
     """The version number that the role carries."""
     return parse_targets(data, where).signed.version

@@ -57,7 +57,7 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError
 from ..files import locked
 from ..nearby import did_you_mean
-from .http import BLOCK_BYTES, Http, read_limited
+from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
 from .status import StatusMemory, check_status, named_snapshot
 
@@ -76,10 +76,11 @@ class Fetcher(FetcherInterface):
         return self._blocks(url)
 
     def _blocks(self, url: str) -> Iterator[bytes]:
-        with self._http.open("GET", url) as response:
+        with self._http.open("GET", url, headers=GZIP) as response:
             if response.status >= 400:
                 raise tuf_errors.DownloadHTTPError(f"{url}: {response.status}", response.status)
-            while block := response.read(min(BLOCK_BYTES, 1 << 16)):
+            body = body_of(response, url)
+            while block := body.read(min(BLOCK_BYTES, 1 << 16)):
                 yield block
 
 
@@ -336,10 +337,10 @@ class View:
     def _fetch_role(self, role: str, version: int) -> bytes:
         """The bytes that the registry gives for this version of a role; not looked at here."""
         address = f"{self.url}/tuf/{version}.{role}.json"
-        with self.http.open("GET", address) as response:
+        with self.http.open("GET", address, headers=GZIP) as response:
             if response.status >= 400:
                 raise not_served(address, response.status)
-            return read_limited(response, MAX_ROLE_BYTES)
+            return read_limited(body_of(response, address), MAX_ROLE_BYTES)
 
     def has_role(self, role: str) -> bool:
         """Whether the snapshot lists the role."""
@@ -466,10 +467,10 @@ def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> byt
 
     folder, _, name = path.rpartition("/")
     address = f"{url}/tuf/targets/{folder}/{digest}.{name}"
-    with http.open("GET", address) as response:
+    with http.open("GET", address, headers=GZIP) as response:
         if response.status >= 400:
             raise not_served(address, response.status)
-        data = read_limited(response, size)
+        data = read_limited(body_of(response, address), size)
     if len(data) != size:
         found = f"more than {size}" if len(data) > size else str(len(data))
         raise VerificationError("length-mismatch", path, f"{size} bytes", f"{found} bytes")

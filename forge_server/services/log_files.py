@@ -8,16 +8,17 @@ that somebody independent has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import func, select, update
 
 from signing.errors import MalformedError
 from signing.tlog.checkpoint import parse_checkpoint
 from signing.tlog.note import parse_note
-from signing.tlog.tiles import tiles_since
-from storage import PathNotFoundError, PublishedTree
+from signing.tlog.tiles import Tile, tiles_since
+from storage import PathNotFoundError, PublishedTree, put_together
 
 from ..db.engine import Database
 from ..db.models import LogCheckpoint
@@ -66,14 +67,22 @@ class LogFiles:
             if newest is None:
                 return
             size, note = newest.size, newest.note
-            tiles = [(tile, read_tile(session, tile)) for tile in tiles_since(published or 0, size)]
-        for tile, data in tiles:
-            self.tree.put_once(f"log/{tile.path}", data)
-        for role, version, number in leaves:
-            if number is not None:
-                self.tree.put_once(leaf_path(role, version), f"{number}\n".encode())
+        put_together(self.tree, self._files(published or 0, size, leaves))
         if published != size:
             self._publish(size, note)
+
+    def _files(
+        self, published: int, size: int, leaves: Sequence[tuple[str, int, int | None]]
+    ) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        for tile in tiles_since(published, size):
+            yield f"log/{tile.path}", partial(self._tile, tile)
+        for role, version, number in leaves:
+            if number is not None:
+                yield leaf_path(role, version), f"{number}\n".encode
+
+    def _tile(self, tile: Tile) -> bytes:
+        with self.database.read() as session:
+            return read_tile(session, tile)
 
     def _publish(self, size: int, note: bytes) -> None:
         if self.cosign is not None:

@@ -3,10 +3,10 @@
 The database is the truth, the published tree is written from it. One transaction holds a
 change, the roles that carry it, and the snapshot and timestamp that announce it. After the
 commit, under a lock between all processes, whatever is not in the tree yet is written in an
-order that never refers to something that is not there: target files, roles, snapshot, the log's
-tiles and checkpoint, and ``timestamp.json`` last. Only then are the rows marked as published. A
-crash in between leaves rows that are not marked; the next start, or the next change, writes them
-again, which changes nothing where it was done already.
+order that never refers to something that is not there: target files and roles, the snapshot among
+them, of which nobody knows yet; the log's tiles and checkpoint; and ``timestamp.json`` last. Only
+then are the rows marked as published. A crash in between leaves rows that are not marked; the next
+start, or the next change, writes them again, which changes nothing where it was done already.
 
 Two snapshots of one version cannot differ, because a version comes into being in the
 transaction that holds the write lock, and its bytes are kept before anybody sees them.
@@ -14,9 +14,10 @@ transaction that holds the write lock, and its bytes are kept before anybody see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -25,7 +26,7 @@ from signing.keys import PrivateKey
 from signing.role_edits import sign_snapshot, sign_timestamp
 from signing.roles import EXPIRY, parse_signed
 from signing.tlog.policy import policy_of
-from storage import BlobStore, PublishedTree
+from storage import BlobStore, PublishedTree, put_together
 
 from ..db.engine import Database
 from ..db.models import Component, MetadataVersion, Release
@@ -138,18 +139,26 @@ class Publication:
             return 0
         with self.lock.held():
             todo = self._todo()
-            for target in todo.targets:
-                with self.blobs.open(target.sha256) as file:
-                    self.tree.put_once(target.path, file.read())
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
-            for _, role, version, data in todo.roles:
-                if role != "timestamp":
-                    self.tree.put_once(f"{version}.{role}.json", data)
+            put_together(self.tree, self._files(todo))
             self.log.write(todo.leaves)
             if stamps:
                 self.tree.swap("timestamp.json", stamps[-1][3])
             self._mark(todo)
         return len(todo.roles)
+
+    def _files(self, todo: _Todo) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """``(path, what reads it)`` of the target files and of the roles that have a version in
+        their name."""
+        for target in todo.targets:
+            yield target.path, partial(self._blob, target.sha256)
+        for _, role, version, data in todo.roles:
+            if role != "timestamp":
+                yield f"{version}.{role}.json", partial(bytes, data)
+
+    def _blob(self, digest: str) -> bytes:
+        with self.blobs.open(digest) as file:
+            return file.read()
 
     def is_behind(self) -> bool:
         """Whether something is committed that is not in the published tree yet."""

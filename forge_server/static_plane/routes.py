@@ -6,7 +6,7 @@ import os
 import re
 from typing import BinaryIO
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app, request
 
 from signing.digests import sha256_hex
 from storage import BlobNotFoundError, InvalidArgumentError, PathNotFoundError
@@ -14,15 +14,18 @@ from storage.checks import is_digest
 
 from ..api.requests import registry
 from ..errors import RegistryError
-from .files import IMMUTABLE, REVALIDATE, FileAnswer, send
+from .files import IMMUTABLE, REVALIDATE, FileAnswer, send, send_gzipped
+from .gzipped import GzipCache, accepts_gzip
 
 _VERSIONED = re.compile(r"\d+\.[a-z0-9.-]+\.json")
+_GZIPPED = "forge-gzipped"  # the application's `GzipCache`
 _TARGET = re.compile(r"targets/.+/(?P<sha256>[0-9a-f]{64})\.[^/]+")
 
 
 def blueprint() -> Blueprint:
     """A fresh blueprint with the static planes."""
     plane = Blueprint("static_plane", __name__)
+    plane.record_once(lambda state: state.app.extensions.setdefault(_GZIPPED, GzipCache()))
     plane.get("/tuf/<path:path>")(metadata)
     plane.get("/log/<path:path>")(log_file)
     plane.get("/blobs/<digest>")(blob)
@@ -46,7 +49,7 @@ def metadata(path: str) -> Response:
         size = os.fstat(file.fileno()).st_size
         # A second handle on the same open file: a swap in between changes nothing for it.
         handle = os.dup(file.fileno())
-    return _send_handle(handle, size, etag, cache)
+    return _send_handle(handle, size, etag, cache, compressible=True)
 
 
 def log_file(path: str) -> Response:
@@ -68,7 +71,13 @@ def log_file(path: str) -> Response:
 
 
 def _send_handle(
-    handle: int, size: int, etag: str, cache: str, content_type: str = "application/json"
+    handle: int,
+    size: int,
+    etag: str,
+    cache: str,
+    content_type: str = "application/json",
+    *,
+    compressible: bool = False,
 ) -> Response:
     opened: list[BinaryIO] = []
 
@@ -77,16 +86,26 @@ def _send_handle(
         opened.append(os.fdopen(handle, "rb"))
         return opened[0]
 
+    def read() -> bytes:
+        with open_at(0) as file:
+            return file.read()
+
+    file = FileAnswer(
+        size=size, etag=etag, cache_control=cache, content_type=content_type, open=open_at
+    )
     try:
-        return send(
-            FileAnswer(
-                size=size, etag=etag, cache_control=cache, content_type=content_type,
-                open=open_at,
-            )
-        )  # fmt: skip
+        if compressible and accepts_gzip(request, size):
+            gzipped: GzipCache = current_app.extensions[_GZIPPED]
+            # With the path, because an ETag names bytes only together with its address.
+            response = send_gzipped(file, gzipped.get(f"{request.path} {etag}", read))
+        else:
+            response = send(file)
     finally:
         if not opened:
             os.close(handle)
+    if compressible:
+        response.vary.add("Accept-Encoding")
+    return response
 
 
 def blob(digest: str) -> Response:

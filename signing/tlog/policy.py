@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from tuf.api.metadata import Targets
 
@@ -87,6 +88,7 @@ def default_quorum(witnesses: int) -> int:
     return witnesses // 2 + 1 if witnesses else 0
 
 
+@lru_cache(maxsize=4)  # a server asks of the same bytes several times in every publish
 def policy_of(targets: bytes, own: Witnesses | None = None) -> LogPolicy | None:
     """What the authority says in its targets role; None where it names no log. The client's
     ``own`` witnesses, where it has any, take the place of the authority's.

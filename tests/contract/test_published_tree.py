@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from storage import (
     PathNotFoundError,
     PublishedConflictError,
     PublishedTree,
+    put_together,
 )
 
 # One line per implementation. The function gets an empty folder and returns an empty tree.
@@ -266,3 +268,44 @@ def test_a_symbolic_link_in_the_tree_is_not_followed(
     assert not local.exists("b")
     with pytest.raises(BackendError):
         local.read("b")
+
+
+def test_many_files_together_are_all_there(tree: PublishedTree) -> None:
+    files = {f"log/tile/{number:03}/x": b"%d" % number for number in range(50)}
+    for _ in range(2):  # the same again is a success
+        put_together(tree, ((path, data.strip) for path, data in files.items()))
+        assert {path: tree.read(path) for path in files} == files
+
+
+def test_of_many_files_one_that_fails_is_reported(tree: PublishedTree) -> None:
+    """When all are done or given up: nothing goes on behind the caller's back."""
+    tree.put_once("5", b"another")
+    begun: list[int] = []
+
+    def read(number: int) -> bytes:
+        begun.append(number)
+        return b"%d" % number
+
+    with pytest.raises(PublishedConflictError):
+        put_together(tree, ((f"{number}", partial(read, number)) for number in range(200)))
+    assert tree.read("5") == b"another"
+    count = len(begun)
+    assert {number for number in range(200) if tree.exists(f"{number}")} <= {*begun}
+    assert len(begun) == count
+    put_together(tree, [])
+
+
+def test_files_are_written_while_others_wait_for_the_disk(
+    tree: PublishedTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several fsyncs under way at once are what makes it quick."""
+    together = threading.Barrier(4)
+    original = type(tree).put_once
+
+    def put_once(self: PublishedTree, path: str, data: bytes) -> None:
+        together.wait(60)  # broken when one waits for the other to end
+        original(self, path, data)
+
+    monkeypatch.setattr(type(tree), "put_once", put_once)
+    put_together(tree, ((f"{number}", b"x".strip) for number in range(8)))
+    assert all(tree.read(f"{number}") == b"x" for number in range(8))

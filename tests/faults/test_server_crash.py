@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,16 @@ class Killer:
 
     def __init__(self, at: int) -> None:
         self.at, self.count = at, 0
+        self.lock = threading.Lock()
 
     def wrap(self, owner: Any, name: str) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         def step(*arguments: Any, **options: Any) -> Any:
-            self.count += 1
-            if self.count == self.at:
+            with self.lock:  # some steps are made by several threads at once
+                self.count += 1
+                number = self.count
+            if number == self.at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(*arguments, **options)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Failing:
 
     def __init__(self, at: int, *, done: bool) -> None:
         self.at, self.done, self.count = at, done, 0
+        self.lock = threading.Lock()
 
     def arm(self, patch: pytest.MonkeyPatch) -> None:
         for name in STEPS:
@@ -56,8 +58,10 @@ class Failing:
         original: Callable[..., Any] = getattr(owner, name)
 
         def step(*arguments: Any, **options: Any) -> Any:
-            self.count += 1
-            if self.count != self.at:
+            with self.lock:  # some steps are made by several threads at once
+                self.count += 1
+                number = self.count
+            if number != self.at:
                 return original(*arguments, **options)
             if self.done:
                 original(*arguments, **options)

@@ -117,6 +117,46 @@ class TestCheckpoints:
         ):
             session.add(LogCheckpoint(size=size, note=b"another", created_at=at))
 
+    def test_a_leaf_that_nobody_would_seal_is_not_taken(self, world: World) -> None:
+        """Leaves are inserted with the checkpoint: elsewhere they would be lost without a word."""
+        before = entries(world)
+        with (
+            pytest.raises(AssertionError, match="nothing seals"),
+            world.registry.database.read() as session,
+        ):
+            append(session, before[0])
+        with world.registry.database.write() as session:
+            assert append(session, before[0]) == len(before)
+        assert len(entries(world)) == len(before) + 1
+
+    def test_what_fails_to_be_signed_is_not_in_the_log(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = entries(world)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as broken:
+            broken.setattr(type(world.registry.log.keys), "sign", fail)
+            with (
+                pytest.raises(ZeroDivisionError),
+                world.registry.database.write() as session,
+            ):
+                append(session, before[0])
+        assert entries(world) == before
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    @pytest.mark.parametrize("sizes", [[1, 255, 1], [256, 256], [700, 1, 1, 400]])
+    def test_tiles_grow_over_their_borders(self, world: World, sizes: list[int]) -> None:
+        at = world.clock()
+        for count in sizes:
+            with world.registry.database.write() as session:
+                for number in range(count):
+                    append(session, Entry(act="test", subject=str(number), at=at))
+        world.registry.publication.materialise()
+        assert check_registry(world.registry, deep=True).problems == ()
+
     def test_an_older_database_makes_the_server_read_only(self, world: World, sara: Client) -> None:
         world.close()
         old = (world.root / "registry.db").read_bytes()
@@ -264,6 +304,45 @@ class TestWitnesses:
         client.post("/api/v1/releases", built.body(), expect=200)
         assert published(world) != seen
         assert (world.root / "public" / "timestamp.json").read_bytes() != stamp
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    @pytest.mark.parametrize("manner", ["silent", "a byte now and then", "a header now and then"])
+    def test_a_publish_does_not_wait_for_a_witness_that_never_ends(
+        self, world: World, sara: Client, institutes: list[LiveWitness], manner: str
+    ) -> None:
+        """It is over while that witness is still at it, with the others' cosignatures."""
+        require_witnesses(world, institutes)
+        over, given_up = threading.Event(), threading.Event()
+
+        def hold(handler: Any) -> None:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            if manner == "a byte now and then":
+                handler.wfile.write(b"Content-Length: 60000\r\n\r\n")
+            for _ in range(400):  # far beyond the timeout; not for ever, so that a test can fail
+                if over.wait(0.1):
+                    return
+                with contextlib.suppress(OSError):
+                    if manner != "silent":
+                        handler.wfile.write(b"X: y\r\n" if "header" in manner else b"x")
+            given_up.set()
+
+        with StaticServer({"/add-checkpoint": hold}) as slow:
+            keys = keys_of(institutes)
+            addresses = [slow.url, *(f"http://127.0.0.1:{live.port}" for live in institutes[1:])]
+            listed = ", ".join(f'"{k.vkey} {a}"' for k, a in zip(keys, addresses, strict=True))
+            settings = f"witnesses = [{listed}]\nwitness_timeout_seconds = 1\n"
+            (world.root / "server.toml").write_text(settings)
+            client = Client(create_app(world.reopen()).test_client(), sara.token)
+            client.publish(world.release(version="1.0.0"))
+            # Not asked again as long as it owes an answer: one thread for it, and no more.
+            client.publish(world.release(version="2.0.0"))
+            assert not given_up.is_set()
+            asked = len(slow.requests)
+            over.set()
+        assert asked == 1 or manner == "silent"  # a silent one's thread ends with the timeout
+        signed = open_checkpoint(published(world), world.registry.log.keys.verifiers(), keys)
+        assert set(signed.witnesses) == {key.name for key in keys[1:]}
         assert check_registry(world.registry, deep=True).problems == ()
 
     def test_a_witness_that_claims_to_have_seen_more_gives_no_cosignature(
