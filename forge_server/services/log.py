@@ -12,7 +12,7 @@ the next hash of the level above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -50,10 +50,11 @@ _SIZE: Final = "log size"  # in the info of a session: the size with what it app
 @dataclass(frozen=True, slots=True)
 class TransparencyLog:
     """The log that ``keys`` sign for. ``attach`` makes every writing transaction seal what it
-    appended."""
+    appended. ``require_history`` raises when the database is not the newest."""
 
     keys: LogKeys
     clock: Clock
+    require_history: Callable[[Session], None]
 
     def attach(self, writing: sessionmaker[Session]) -> None:
         """From now on a commit of ``writing`` signs a checkpoint when leaves were appended."""
@@ -63,6 +64,7 @@ class TransparencyLog:
         size = session.info.pop(_SIZE, None)
         if size is None:
             return
+        self.require_history(session)
         checkpoint = Checkpoint(
             origin=self.keys.origin, size=size, root=root_of(size, hash_reader(session, size))
         )
