@@ -337,6 +337,19 @@ def copy_registry(source: Path, folder: Path) -> Path:
     return root
 
 
+def replica(world: World, place: Path) -> World:
+    """Another data folder on the same PostgreSQL database, published files and blobs."""
+    root = place / "reg"
+    root.mkdir(parents=True)
+    for name in ("root.fingerprint", "server.toml", "online-keys.json"):
+        shutil.copy2(world.root / name, root / name)
+    for name in ("keys", "locks"):
+        shutil.copytree(world.root / name, root / name)
+    places = f'public = "{world.root}/public"\nblobs = "{world.root}/blobs"\n'
+    _write_settings(root, places, database_url(world.root))
+    return World(root, clock=world.clock, keys=world.keys)
+
+
 def database_url(root: Path) -> str | None:
     """The PostgreSQL URL that the settings of a registry name."""
     return read_settings(DataFolder(root).settings).database or None
@@ -417,6 +430,11 @@ class LiveServer:
             self.process.stdout.close()
         return code
 
+    def kill(self) -> None:
+        """kill -9 to the master and its workers at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.stop()
+
 
 def start_server(root: Path, *options: str, program: list[str] | None = None) -> LiveServer:
     """Starts a server on a free port and waits until it says that it can answer."""
@@ -428,6 +446,7 @@ def start_server(root: Path, *options: str, program: list[str] | None = None) ->
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,  # so that the whole of it can be killed
     )
     assert process.stdout is not None
     lines: list[str] = []

@@ -21,8 +21,8 @@ from server_fixtures import (
     copy_registry,
     database_url,
     new_database,
+    replica,
     sara,
-    set_settings,
     world,
 )
 from sqlalchemy import select, text
@@ -65,19 +65,6 @@ def run(*arguments: object, code: int = 0) -> Result:
 def stranger(world: World) -> psycopg.Connection[Any]:
     """A connection to the registry's database that is not the registry's."""
     return psycopg.connect(database_url(world.root) or "", autocommit=True)
-
-
-def replica(world: World, place: Path) -> World:
-    """Another data folder on the same database, published files and blobs."""
-    url = database_url(world.root)
-    place.mkdir()
-    other = place / "reg"
-    other.mkdir()
-    for name in ("keys", "locks", "root.fingerprint", "server.toml", "online-keys.json"):
-        subprocess.run(["cp", "-a", str(world.root / name), str(other / name)], check=True)
-    assert url == database_url(other)
-    set_settings(other, f'public = "{world.root}/public"\nblobs = "{world.root}/blobs"\n')
-    return World(other, clock=world.clock, keys=world.keys)
 
 
 def connects(url: str) -> bool:
