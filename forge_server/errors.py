@@ -130,6 +130,9 @@ TABLE: Mapping[str, Row] = {
         "becomes visible when enough witnesses have cosigned the public log. The same command "
         "again says whether it has."),
     "busy": _row(503, "Busy", "The registry could not do this now. Try again a little later."),
+    "database-unavailable": _row(503, "Database unavailable", "The registry lost its database, or "
+        "cannot reach it. Try again a little later: the same command says whether the change was "
+        "made before. If it lasts, the operator must look."),
     "storage-failed": _row(503, "Storage failed", "The place for files did not work. Try again "
         "later; if it lasts, the operator must look."),
     "disk-full": _row(507, "Disk full", "The registry has no room left. Its operator must act."),

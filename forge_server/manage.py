@@ -116,14 +116,26 @@ def _publishing(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="With --dev: also name a status host, whose word must be renewed every 48 hours.",
 )
-def init(folder: Path, dev: bool, log_origin: str | None, with_status: bool) -> None:
+@click.option(
+    "--database",
+    metavar="URL",
+    help="An empty PostgreSQL database, postgresql://USER@HOST/NAME (default: SQLite in DIR). "
+    "The password comes from ~/.pgpass, PGPASSFILE or PGPASSWORD.",
+)
+def init(
+    folder: Path, dev: bool, log_origin: str | None, with_status: bool, database: str | None
+) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
     if with_status and not dev:
         raise click.UsageError("--with-status goes with --dev")
-    made = initialise(folder, dev=dev, log_origin=log_origin, with_status=with_status)
+    made = initialise(
+        folder, dev=dev, log_origin=log_origin, with_status=with_status, database=database
+    )
     click.echo(f"registry   {folder}")
+    if database is not None:
+        click.echo(f"database   {database}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")
         click.echo(
@@ -204,6 +216,45 @@ def run(folder: Path, host: str | None, port: int | None, workers: int | None) -
         threads=settings.threads,
         on_ready=ready,
     )
+
+
+@cli.command()
+@_FOLDER
+@click.option("--once", is_flag=True, help="Do what there is to do, and exit; 1 when prevented.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds from one look to the next.",
+)
+@_with_registry
+def worker(registry: Any, once: bool, interval: float) -> None:
+    """Sign again what grows old in the registry in DIR, until SIGTERM or Ctrl-C.
+
+    For registries of several servers that say embedded_worker = false in server.toml. Any number
+    of workers may run. While the keys are not those that the root names, a worker says so and
+    waits.
+    """
+    from .logs import start_logging
+    from .operate.worker import Worker, stop_on_signals
+
+    start_logging()
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(line)
+        click.echo(line)
+
+    work = Worker(registry, say)
+    if once:
+        free = work.once()
+        if not told:
+            click.echo("nothing to do")
+        sys.exit(0 if free else 1)
+    stop = stop_on_signals()
+    click.echo(f"looking every {interval:g} seconds; Ctrl-C stops it", err=True)
+    work.run(interval, stop)
 
 
 @cli.command()
@@ -421,9 +472,10 @@ def audit(registry: Any, limit: int, action: str | None, request: str | None) ->
 def migrate(folder: Path) -> None:
     """Bring the database to the schema of this version. Make a copy first."""
     from .db import migrate as migration
-    from .settings import DataFolder
+    from .settings import DataFolder, database_of, read_settings
 
-    before, after = migration.migrate(DataFolder(folder).require().database)
+    data = DataFolder(folder).require()
+    before, after = migration.migrate(database_of(data, read_settings(data.settings)))
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
 
 

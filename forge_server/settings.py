@@ -6,14 +6,19 @@ Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from signing.errors import MalformedError
+
+from .db.url import DatabaseUrl
 from .errors import RegistryError
 
 FILE = "server.toml"
 LOG_FORMATS = ("text", "json")
+_TYPES: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +28,9 @@ class Settings:
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
     ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
     is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
-    read ``/metrics``.
+    read ``/metrics``. Where ``database``, ``public`` or ``blobs``
+    is empty, it is in the data folder; ``embedded_worker`` says whether `forge-server run` signs
+    again what grows old, or leaves that to `forge-server worker`.
     """
 
     name: str = "National Software Forge"
@@ -45,6 +52,10 @@ class Settings:
     log_format: str = "text"
     metrics_allow: tuple[str, ...] = ("127.0.0.1", "::1")
     tracing: bool = False
+    database: str = ""
+    public: str = ""
+    blobs: str = ""
+    embedded_worker: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +89,39 @@ class DataFolder:
             object.__setattr__(self, attribute, self.root / name)
 
     def require(self) -> DataFolder:
-        """The folder itself, if a registry is in it.
+        """The folder itself, if a registry is in it. Whether there is one in a PostgreSQL database
+        is not looked at here.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: there is none, or its settings are not understood.
         """
-        if not self.settings.is_file() or not self.database.is_file():
+        here = self.settings.is_file()
+        if here:
+            file = database_of(self, read_settings(self.settings)).file
+            here = file is None or file.is_file()
+        if not here:
             raise RegistryError(
                 "not-a-registry",
                 f"{self.root}: expected a registry's data folder, found none",
                 f"make one: forge-server init {self.root}",
             )
         return self
+
+
+def database_of(folder: DataFolder, settings: Settings) -> DatabaseUrl:
+    """Where the registry's database is."""
+    if not settings.database:
+        return DatabaseUrl.of_file(folder.database)
+    return DatabaseUrl(settings.database)
+
+
+def places_of(folder: DataFolder, settings: Settings) -> tuple[Path, Path]:
+    """(published tree, blobs); what is not absolute begins at the data folder."""
+    public, blobs = settings.public, settings.blobs
+    return (
+        folder.root / public if public else folder.public,
+        folder.root / blobs if blobs else folder.blobs,
+    )
 
 
 def read_settings(path: Path) -> Settings:
@@ -116,13 +148,18 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
             value = {**value, key: tuple(item)}
             continue
-        expected = {"str": str, "int": int, "bool": bool}[str(known[key])]
+        expected = _TYPES[str(known[key])]
         if type(item) is not expected:  # true is an int to Python
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
         if key == "log_format" and item not in LOG_FORMATS:
             raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
         if type(item) is int and item < 0:
             raise _bad(path, f"{key} of at least 0", str(item))
+    if value.get("database"):
+        try:
+            DatabaseUrl.parse(value["database"], "database")
+        except MalformedError as error:
+            raise _bad(path, f"database = {error.expected}", error.found) from None
     return Settings(**value)
 
 
@@ -154,5 +191,9 @@ TEMPLATE = """\
 # log_format = "text"            # or "json": one object a line, for a machine that collects them
 # metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
 # tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to
+# database = ""                  # postgresql://USER@HOST/NAME; empty: registry.db, here
+# public = ""                    # the folder of the published files; empty: public, here
+# blobs = ""                     # the folder of the files of releases; empty: blobs, here
+# embedded_worker = true         # false: a `forge-server worker` signs again what grows old
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

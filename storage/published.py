@@ -30,6 +30,7 @@ from .sweep import sweep_stale
 
 _PUBLIC_FILE = 0o444
 _AT_ONCE = 8
+_SWAP_LOCK = "swap.lock"
 
 
 @runtime_checkable
@@ -58,6 +59,15 @@ class PublishedTree(Protocol):
 
     def swap(self, path: str, data: bytes) -> None:
         """Publishes a file, replacing the one before in one step."""
+        ...
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        """Publishes a file in place of the very bytes ``seen`` (None: of nothing).
+
+        False, and nothing is changed, when something else is there by now. Comparing and
+        replacing are one step for all processes that use the method on this tree, so of two
+        writers that saw the same bytes one wins.
+        """
         ...
 
     def read(self, path: str) -> bytes:
@@ -126,6 +136,22 @@ class LocalPublishedTree:
             disk.replace_durably(
                 target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
             )
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        with (
+            self._publishing(path) as (target, temp_folder),
+            disk.exclusively(temp_folder / _SWAP_LOCK),
+        ):
+            try:
+                found = self.read(path)
+            except PathNotFoundError:
+                found = None
+            if found != seen:
+                return False
+            disk.replace_durably(
+                target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
+            )
+            return True
 
     def read(self, path: str) -> bytes:
         with self.open(path) as file, reported_as(f"read {path}"):
@@ -212,6 +238,14 @@ class MemoryPublishedTree:
         check_published_path(path)
         with self._lock:
             self._store(path, data)
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        check_published_path(path)
+        with self._lock:
+            if self._files.get(path) != seen:
+                return False
+            self._store(path, data)
+            return True
 
     def read(self, path: str) -> bytes:
         try:

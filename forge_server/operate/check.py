@@ -58,6 +58,8 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
 
 
 def _check_database(session: Session) -> Iterator[str]:
+    if session.get_bind().dialect.name != "sqlite":
+        return  # PostgreSQL checks what refers to what at each commit; its files are its operator's
     for (line,) in session.execute(text("PRAGMA integrity_check")):
         if line != "ok":
             yield f"database: {line}"

@@ -21,7 +21,8 @@ from signing.tlog.checkpoint import log_key
 from signing.tlog.note import NoteKey
 from signing.tlog.policy import LogPolicy
 
-from ..db.migrate import migrate
+from ..db.migrate import empty_again, is_empty, migrate
+from ..db.url import DatabaseUrl
 from ..errors import RegistryError
 from ..settings import TEMPLATE, DataFolder
 from ..wiring import utc_now
@@ -54,17 +55,24 @@ class Initialised:
 
 
 def initialise(
-    root: Path, *, dev: bool, log_origin: str | None = None, with_status: bool = False
+    root: Path,
+    *,
+    dev: bool,
+    log_origin: str | None = None,
+    with_status: bool = False,
+    database: str | None = None,
 ) -> Initialised:
     """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it; an authority
     that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
-    never be changed. None makes one up.
+    never be changed. None makes one up. ``database`` is the URL of an empty PostgreSQL database;
+    None makes a SQLite file in the folder.
 
     Raises:
-        RegistryError: one of the folders is there and not empty (``folder-not-empty``).
-        MalformedError: a log's name with spaces or plus in it.
+        RegistryError: one of the folders is there and not empty (``folder-not-empty``), or the
+            database is not (``database-not-empty``).
+        MalformedError: a log's name with spaces or plus in it, or no such URL.
     """
     root = Path(os.path.abspath(root))
     authority_folder = root.with_name(f"{root.name}-authority") if dev else None
@@ -73,8 +81,13 @@ def initialise(
             require_empty(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
-    with _staging(root) as staged, _staging(authority_folder or root) as staged_authority:
-        keys, log = _make_data_folder(DataFolder(staged), log_origin)
+    url = None if database is None else DatabaseUrl.parse(database, "--database")
+    with (
+        _staging(root) as staged,
+        _staging(authority_folder or root) as staged_authority,
+        _schema(url or DatabaseUrl.of_file(DataFolder(staged).database)),
+    ):
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, url)
         mark = None
         if dev:
             made = new_authority(
@@ -122,14 +135,34 @@ def _staging(final: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _schema(url: DatabaseUrl) -> Iterator[None]:
+    """The tables, gone again where what follows fails."""
+    found_empty = url.file is not None or is_empty(url)
+    # Another `init` may have been quicker since: then the schema is there, and is not ours.
+    if not found_empty or migrate(url)[0] is not None:
+        raise RegistryError(
+            "database-not-empty",
+            f"{url}: expected an empty database, found tables in it",
+            "make another database, with createdb for instance",
+        )
+    try:
+        yield
+    except BaseException:
+        if url.file is None:
+            empty_again(url)
+        raise
+
+
 def _make_data_folder(
-    folder: DataFolder, origin: str | None
+    folder: DataFolder, origin: str | None, url: DatabaseUrl | None
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
-    folder.settings.write_text(TEMPLATE, encoding="utf-8")
+    text = TEMPLATE if url is None else f"{TEMPLATE}\ndatabase = {json.dumps(url.text)}\n"
+    folder.settings.write_text(text, encoding="utf-8")
     keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))
@@ -138,8 +171,8 @@ def _make_data_folder(
     public = {role: keys[role].public.pem.decode() for role in ("snapshot", "timestamp")}
     public["log"] = log.vkey
     folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
-    migrate(folder.database)
-    os.chmod(folder.database, 0o600)
+    if url is None:
+        os.chmod(folder.database, 0o600)
     return keys, log
 
 

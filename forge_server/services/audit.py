@@ -100,7 +100,12 @@ class Audit:
             request_id=caller.request_id,
             action=action,
             # A stranger chooses the subject of a refusal; it may be a token put into an address.
-            subject=None if subject is None else redact(subject)[:_MAX_SUBJECT],
+            # PostgreSQL keeps no NUL in a text.
+            subject=(
+                None
+                if subject is None
+                else redact(subject)[:_MAX_SUBJECT].replace("\0", "\N{REPLACEMENT CHARACTER}")
+            ),
             outcome=outcome,
             detail={
                 key: redact(value) if isinstance(value, str) else value

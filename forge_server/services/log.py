@@ -13,7 +13,7 @@ the next hash of the level above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -90,10 +90,11 @@ class _Appended:
 @dataclass(frozen=True, slots=True)
 class TransparencyLog:
     """The log that ``keys`` sign for. ``attach`` makes every writing transaction seal what it
-    appended."""
+    appended. ``require_history`` raises when the database is not the newest."""
 
     keys: LogKeys
     clock: Clock
+    require_history: Callable[[Session], None]
 
     def attach(self, writing: sessionmaker[Session]) -> None:
         """From now on a commit of ``writing`` signs a checkpoint when leaves were appended."""
@@ -104,6 +105,7 @@ class TransparencyLog:
         appended = session.info.pop(_APPENDED, None)
         if appended is None:
             return
+        self.require_history(session)
         session.execute(insert(LogEntry), appended.entries)
         session.execute(insert(LogHash), appended.hashes)
         size = appended.tree.size

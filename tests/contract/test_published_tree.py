@@ -25,6 +25,7 @@ from storage import (
     PathNotFoundError,
     PublishedConflictError,
     PublishedTree,
+    durable,
     put_together,
 )
 
@@ -92,6 +93,65 @@ def test_swap_replaces_and_an_open_reader_keeps_the_old_file(tree: PublishedTree
     assert tree.read("timestamp.json") == b"new"
 
 
+def test_swap_if_replaces_what_was_seen_and_nothing_else(tree: PublishedTree) -> None:
+    path = "log/checkpoint"
+    assert tree.swap_if(path, b"1", b"0") is False
+    assert not tree.exists(path)
+    assert tree.swap_if(path, b"1", None) is True
+    assert tree.swap_if(path, b"2", None) is False
+    assert tree.swap_if(path, b"2", b"") is False
+    assert tree.read(path) == b"1"
+    assert tree.swap_if(path, b"2", b"1") is True
+    assert tree.read(path) == b"2"
+
+
+def test_of_many_that_saw_the_same_one_replaces_it(tree: PublishedTree) -> None:
+    """Every one counts up by one; a lost update would leave the number too small."""
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            done = False
+            while not done:
+                seen = tree.read("count")
+                done = tree.swap_if("count", b"%d" % (int(seen) + 1), seen)
+
+    tree.swap("count", b"0")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert tree.read("count") == b"120"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_swap_if_between_processes(local: LocalPublishedTree) -> None:
+    local.swap("count", b"0")
+    child = os.fork()
+    for _ in range(100):
+        done = False
+        while not done:
+            seen = local.read("count")
+            done = local.swap_if("count", b"%d" % (int(seen) + 1), seen)
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert local.read("count") == b"200"
+
+
+def test_a_lock_file_that_a_sweep_removes_is_not_relied_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, wait, removed = tmp_path / "swap.lock", durable.wait_for_lock, []
+
+    def removed_meanwhile(fd: int) -> None:
+        wait(fd)
+        if not removed:
+            removed.append(fd)
+            path.unlink()
+
+    monkeypatch.setattr(durable, "wait_for_lock", removed_meanwhile)
+    with durable.exclusively(path), durable.opened(path) as fd:
+        assert durable.lock(fd) is False
+
+
 def test_not_there_is_one_exception_that_names_the_path(tree: PublishedTree) -> None:
     tree.put_once("folder/file", b"")
     for path in ("nothing", "folder", "folder/nothing", "folder/file/below"):
@@ -146,6 +206,7 @@ def test_a_bad_path_is_refused_by_every_method(tree: PublishedTree, path: str) -
     calls: list[Callable[[], object]] = [
         lambda: tree.put_once(path, b""),
         lambda: tree.swap(path, b""),
+        lambda: tree.swap_if(path, b"", None),
         lambda: tree.read(path),
         lambda: tree.exists(path),
         lambda: tree.open(path),

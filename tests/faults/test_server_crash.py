@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_fixtures import Client, World, _fresh_registry, copy_registry
+from server_fixtures import Client, World, _fresh_registry, copy_registry, drop_database
 from sqlalchemy.orm import Session
 
 from forge_server.app import create_app
@@ -94,6 +94,7 @@ def test_kill_at_every_step(prepared: World, tmp_path: Path) -> None:
         world.token_of_sara = prepared.token_of_sara  # type: ignore[attr-defined]
         finished = publish_until_killed(world, Killer(at))
         look_after_restart(world, at)
+        drop_database(world.root)
         if finished:
             assert at > 20, "hardly any step was counted: the test looks at nothing"
             return

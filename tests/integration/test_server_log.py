@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 from log_builders import NamedKey
-from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
+from server_fixtures import (
+    ON_SQLITE,
+    ORG,
+    Client,
+    World,
+    _fresh_registry,
+    client,
+    sara,
+    set_settings,
+    world,
+)
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from static_server import StaticServer
@@ -157,6 +167,7 @@ class TestCheckpoints:
         world.registry.publication.materialise()
         assert check_registry(world.registry, deep=True).problems == ()
 
+    @ON_SQLITE  # the file of a SQLite database is put back; the next test is PostgreSQL's
     def test_an_older_database_makes_the_server_read_only(self, world: World, sara: Client) -> None:
         world.close()
         old = (world.root / "registry.db").read_bytes()
@@ -251,7 +262,7 @@ def require_witnesses(world: World, institutes: list[LiveWitness]) -> None:
         for key, live in zip(keys_of(institutes), institutes, strict=True)
     ]
     settings = f"witnesses = [{', '.join(lines)}]\nwitness_timeout_seconds = 2\n"
-    (world.root / "server.toml").write_text(settings)
+    set_settings(world.root, settings)
     world.reopen()
     targets = parse_targets(world.registry.roles.current("targets"), "targets").signed
     targets.version += 1
@@ -361,7 +372,7 @@ class TestWitnesses:
 
         with StaticServer({"/add-checkpoint": larger}) as liar:
             text = f'witnesses = ["{keys_of(institutes)[0].vkey} {liar.url}"]\n'
-            (world.root / "server.toml").write_text(text)
+            set_settings(world.root, text)
             ask = world.reopen().publication.log.cosign
             assert ask is not None
             with pytest.raises(RegistryError) as caught:
@@ -389,7 +400,7 @@ class TestWitnesses:
 
         with StaticServer({"/add-checkpoint": lie}) as liar:
             settings = f'witnesses = ["{institute.vkey} {liar.url}"]\n'
-            (world.root / "server.toml").write_text(settings)
+            set_settings(world.root, settings)
             ask = world.reopen().publication.log.cosign
             assert ask is not None
             with pytest.raises(RegistryError):
