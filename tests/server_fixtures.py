@@ -319,7 +319,12 @@ def _fresh_registry(
 @pytest.fixture
 def world(_fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
     """A fresh registry with its development authority."""
-    copied = World(copy_registry(_fresh_registry, tmp_path))
+    yield from copied_world(_fresh_registry, tmp_path)
+
+
+def copied_world(source: Path, folder: Path) -> Iterator[World]:
+    """A copy of a registry that nobody has open, while the test lasts."""
+    copied = World(copy_registry(source, folder))
     yield copied
     copied.close()
     drop_database(copied.root)

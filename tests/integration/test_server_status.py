@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from log_builders import NamedKey
-from server_fixtures import ORG, Client, World, _copied
+from server_fixtures import ORG, Client, World, copied_world, new_database
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
@@ -78,16 +78,17 @@ class Host:
         )
 
 
-@pytest.fixture(scope="module")
-def _with_status(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _with_status(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("status") / "reg"
-    initialise(root, dev=True, with_status=True)
+    database = new_database(request, request.param)
+    initialise(root, dev=True, with_status=True, database=database)
     return root
 
 
 @pytest.fixture
 def world(_with_status: Path, tmp_path: Path) -> Iterator[World]:
-    yield from _copied(_with_status, tmp_path)
+    yield from copied_world(_with_status, tmp_path)
 
 
 @pytest.fixture
