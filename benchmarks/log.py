@@ -15,9 +15,11 @@ import random
 import sqlite3
 import statistics
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import urllib3
 
@@ -91,6 +93,20 @@ class Plain:
             ).fetchall()
 
 
+class Took(NamedTuple):
+    """Milliseconds by the clock, and of them those that a processor worked for us: what is left
+    of the first when nobody else wants the machine."""
+
+    clock: float
+    processor: float
+
+    @classmethod
+    def by(cls, work: Callable[[], object]) -> Took:
+        before = time.process_time()
+        seconds = timed(work)
+        return cls(seconds * 1000, (time.process_time() - before) * 1000)
+
+
 class Filled:
     """A log of ``leaves`` leaves in the data folder, and what making it took."""
 
@@ -99,7 +115,7 @@ class Filled:
         self.plain = Plain(place / "plain.db")
         self.ours = self.raw = self.files = 0.0
         self.first = 0
-        self.server_ms: list[float] = []
+        self.server_ms: list[Took] = []
         self.plain_ms: list[float] = []
 
     def __call__(self, data: Path) -> None:
@@ -132,18 +148,21 @@ class Filled:
                     size = log_size(session)
                     prove_inclusion(index, size, hash_reader(session, size))  # noqa: B023
 
-            self.server_ms.append(timed(prove) * 1000)
+            self.server_ms.append(Took.by(prove))
             self.plain_ms.append(timed(lambda: self.plain.read(number)) * 1000)  # noqa: B023
 
 
-def from_tiles(url: str, key: NoteKey, filled: Filled, place: Path) -> tuple[list[float], ...]:
+def from_tiles(
+    url: str, key: NoteKey, filled: Filled, place: Path
+) -> tuple[list[Took], list[float]]:
     """Milliseconds of proofs by a client that fetches what tiles it has not, and of as many plain
     requests for a tile."""
     log = LogView(http=Http(), url=url, policy=LogPolicy(keys=(key,)), state=place / "state")
     log.refresh()
     known = dict(enumerate(entries(filled.leaves), start=filled.first))
     plain = urllib3.PoolManager()
-    ours, bare = [], []
+    ours: list[Took] = []
+    bare: list[float] = []
     for number in random.Random(2).sample(range(0, filled.leaves, 2), min(PROOFS, filled.leaves)):
         index = filled.first + number
         entry = known[index]
@@ -154,7 +173,7 @@ def from_tiles(url: str, key: NoteKey, filled: Filled, place: Path) -> tuple[lis
         def fetch() -> None:
             plain.request("GET", f"{url}/log/{Tile(0, index // WIDTH).path}")  # noqa: B023
 
-        ours.append(timed(prove) * 1000)
+        ours.append(Took.by(prove))
         bare.append(timed(fetch) * 1000)
     return ours, bare
 
@@ -209,18 +228,18 @@ def main() -> None:
         ("the server from its database", filled.server_ms, filled.plain_ms, "reading 768 rows"),
         ("a client from tiles", tiles_ms, bare_ms, "fetching one tile"),
     ):
-        middle, base = statistics.median(ours), statistics.median(plain)
-        promise(f"inclusion proof by {who}, median", middle, PROOF_MS, "ms", base, yardstick)
-        promise(f"inclusion proof by {who}, 95 of 100", p95(ours), None, "ms", base, yardstick)
+        base = statistics.median(plain)
+        what = f"inclusion proof by {who}"
+        clock = sorted(took.clock for took in ours)
+        promise(f"{what}, median", statistics.median(clock), PROOF_MS, "ms", base, yardstick)
+        promise(f"{what}, 95 of 100", clock[len(clock) * 95 // 100], None, "ms", base, yardstick)
+        busy = statistics.median(took.processor for took in ours)
+        promise(f"{what}, processor time", busy, None, "ms", base, yardstick)
     base = hashing_seconds(options.leaves) + requests
     promise(
         "forge log audit, the whole command", audit, AUDIT_SECONDS, "s", base,
         "fetching the bundles and hashing as much",
     )  # fmt: skip
-
-
-def p95(values: list[float]) -> float:
-    return sorted(values)[len(values) * 95 // 100]
 
 
 if __name__ == "__main__":
