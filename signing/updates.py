@@ -34,7 +34,8 @@ from .roles import (
     releases_of,
     verify_role,
 )
-from .status import check_follows, status_in, status_of
+from .status import status_in, status_of
+from .status_rules import check_follows
 
 CLOCK_SKEW = timedelta(hours=1)
 

@@ -32,7 +32,8 @@ from .roles import (
     parse_root,
     verify_against,
 )
-from .status import ROLE, Status, log_to_check, missing, stale, status_in
+from .status import ROLE, Status, status_in
+from .status_rules import log_to_check, missing, stale
 from .tlog.checkpoint import SignedCheckpoint
 from .tlog.entries import role_entry
 from .tlog.policy import Witnesses, policy_of

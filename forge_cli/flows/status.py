@@ -22,9 +22,11 @@ from signing.names import ComponentName
 from signing.role_edits import add_signatures
 from signing.roles import (
     Delegation,
+    IndexEntry,
     delegations_of,
     parse_signed,
     parse_targets,
+    releases_of,
     role_expires,
     verify_role,
 )
@@ -36,7 +38,6 @@ from signing.status import (
     SnapshotSeen,
     Status,
     Withheld,
-    log_to_check,
     status_of,
 )
 from signing.status_edits import changes, lift, sign_status, withhold
@@ -126,7 +127,7 @@ def say(
                     changes=(),
                     renewed=False,
                 )
-        new = _edited(view, _seen(view, context.now, current.status), edit)
+        new = _edited(context, view, _seen(view, context.now, current.status), edit)
         if not keys:
             keys.extend(_listed(context, current.delegation, references))
         data = sign_status(new, current.version + 1, keys)
@@ -148,7 +149,7 @@ def sign_file(context: Context, path: Path, references: Sequence[str], out: Path
     current = _current(view)
     with sound(str(path)):
         status = status_of(data, str(path))
-    _require_seen_here(view, status)
+    view.require_true(status)
     signed = add_signatures(data, _listed(context, current.delegation, references))
     said = _deliver(context, view, current, signed, out or path)
     _confirm(context, said)
@@ -231,19 +232,35 @@ def _seen(view: View, now: datetime, before: Status | None) -> Status:
     )
 
 
-def _edited(view: View, status: Status, edit: Edit) -> Status:
+def _edited(context: Context, view: View, status: Status, edit: Edit) -> Status:
     for release in edit.lift:
         status = lift(status, f"{release[0]}=={release[1]}")
     for state, releases in ((QUARANTINED, edit.quarantine), (REVOKED, edit.revoke)):
         for release in releases:
-            status = withhold(status, _withheld(view, status, release, state, edit.reason or ""))
+            one = _withheld(context, view, status, release, state, edit.reason or "")
+            status = withhold(status, one)
     return status
 
 
-def _withheld(view: View, status: Status, release: Release, state: str, reason: str) -> Withheld:
+def _releases(context: Context, view: View, name: ComponentName) -> dict[str, IndexEntry]:
+    """The signed index; also one that no longer counts, for what is in somebody's cache."""
+    try:
+        return view.require(name).releases
+    except VerificationError as error:
+        if error.code not in ("key-revoked", "threshold-not-met", "expired"):
+            raise
+        context.out.warn(f"the index of {name} does not verify any more ({error.code}): the digest "
+                         "is taken from it all the same")  # fmt: skip
+        with sound(f"the role of {name}"):
+            return releases_of(view.stale_role(name.role), name)
+
+
+def _withheld(
+    context: Context, view: View, status: Status, release: Release, state: str, reason: str
+) -> Withheld:
     """The release with the digest that the registry's signed index gives for it."""
     name, version = release
-    releases = view.require(name).releases
+    releases = _releases(context, view, name)
     entry = releases.get(str(version))
     if entry is None:
         raise ForgeError(
@@ -274,19 +291,6 @@ def _listed(
                 hint="the authority names its keys: forge authority rotate status",
             )
     return keys
-
-
-def _require_seen_here(view: View, status: Status) -> None:
-    """Establishes that another's statement is true as far as this machine can tell."""
-    log = view.log
-    seen = log_to_check(status, None if log is None else log.policy)
-    if log is not None:
-        if seen is None:
-            raise VerificationError(
-                "status-contradicts", f"role {ROLE}", f"a state of {log.policy.origin}", "none"
-            )
-        log.require_prefix(seen)
-    view.check_named_snapshot(status)
 
 
 def _deliver(

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from signing.digests import sha256_hex
-from signing.errors import MalformedError
-from signing.roles import parse_targets
-from signing.status import (
-    Status,
+from signing.errors import MalformedError, VerificationError
+from signing.roles import delegations_of, parse_targets, verify_role
+from signing.status import ROLE, LogSeen, Status, status_in, status_of
+from signing.status_rules import (
     check_follows,
     check_minimum,
     is_superseded,
     log_to_check,
     snapshot_versions,
-    status_in,
-    status_of,
+    stale,
 )
 from signing.tlog.entries import role_entry
 from signing.updates import check_shape
@@ -73,9 +74,9 @@ class StatusMemory:
 
     def keep_snapshot(self, sha256: str, data: bytes) -> None:
         """Keep the snapshot that the role to be kept next names, and none besides."""
-        path = self._snapshot(sha256)
-        if path.exists():
+        if self.snapshot(sha256) is not None:
             return
+        path = self._snapshot(sha256)
         write_private(path, data)
         for other in self._folder.glob("*.snapshot.json"):
             if other != path:
@@ -85,48 +86,82 @@ class StatusMemory:
         return self._folder / f"{sha256}.snapshot.json"
 
 
-def check_status(
-    role: bytes,
-    *,
-    roots: Sequence[bytes],
-    targets: bytes,
-    snapshot: bytes,
-    log: LogView | None,
-    memory: StatusMemory,
-    fetch: FetchRole,
-) -> Status:
-    """What ``role`` says, after establishing that everybody is told so (the log holds it), that the
-    registry shows nothing older, that its log begins as the status host saw it, and that no
-    revocation was taken back; then it is kept.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusView:
+    """What this client was shown of the registry, against which the host's word is held. All of it
+    was verified before."""
 
-    Signatures and expiry of ``role`` were checked before.
+    roots: Sequence[bytes]
+    targets: bytes
+    snapshot: bytes
+    log: LogView | None
+    memory: StatusMemory
+    fetch: FetchRole
+    now: datetime
 
-    Raises:
-        VerificationError: ``not-in-log``, ``rollback``, ``status-contradicts``,
-            ``revocation-lifted``, ``digest-mismatch``.
-    """
-    with sound("the role status"):
-        parsed = parse_targets(role, "status").signed
-        check_shape("status", parsed)
-        status = status_in(parsed)
-        delegator = parse_targets(targets, "targets").signed
-        check_follows(delegator, memory.role(), status, parsed.version)
-        seen = log_to_check(status, None if log is None else log.policy)
-        if log is not None:
-            log.require_logged("status", parsed.version, role_entry("status", parsed.version, role))
-            if seen is not None:
-                log.require_prefix(seen)
-        named = named_snapshot(status, snapshot, memory, fetch)
-        if not is_superseded(named, roots):
-            check_minimum(status, named, snapshot_versions(snapshot))
-    memory.keep_snapshot(status.snapshot.sha256, named)
-    memory.keep(role)
-    return status
+    @property
+    def is_named(self) -> bool:
+        """Whether the authority names a status host."""
+        with sound("the targets role"):
+            return ROLE in delegations_of(self.targets, "targets")
 
+    def check(self, role: bytes) -> Status:
+        """What ``role`` says, after establishing that everybody is told so (the log holds it), that
+        the registry shows nothing older, that its log begins as the status host saw it, and that no
+        revocation was taken back; then it is kept.
 
-def named_snapshot(status: Status, current: bytes, memory: StatusMemory, fetch: FetchRole) -> bytes:
-    """The bytes that the role names: of the current snapshot, kept ones, or asked for."""
-    if sha256_hex(current) == status.snapshot.sha256:
-        return current
-    kept = memory.snapshot(status.snapshot.sha256)
-    return kept if kept is not None else fetch("snapshot", status.snapshot.version)
+        Signatures and expiry of ``role`` were checked before.
+
+        Raises:
+            VerificationError: ``not-in-log``, ``rollback``, ``status-contradicts``,
+                ``revocation-lifted``, ``digest-mismatch``.
+        """
+        with sound(f"the role {ROLE}"):
+            parsed = parse_targets(role, ROLE).signed
+            check_shape(ROLE, parsed)
+            status, version = status_in(parsed), parsed.version
+            delegator = parse_targets(self.targets, "targets").signed
+            check_follows(delegator, self.memory.role(), status, version)
+            if self.log is not None:
+                self.log.require_logged(ROLE, version, role_entry(ROLE, version, role))
+            self.require_seen_log(status)
+            named = self._named_snapshot(status)
+            if not is_superseded(named, self.roots):
+                check_minimum(status, named, snapshot_versions(self.snapshot))
+        self.memory.keep_snapshot(status.snapshot.sha256, named)
+        self.memory.keep(role)
+        return status
+
+    def stale(self, version: int) -> VerificationError:
+        """Since when nobody renewed the word of this version, as it says itself."""
+        data = self.fetch(ROLE, version)
+        with sound(f"the role {ROLE}"):
+            signed = verify_role(self.targets, ROLE, data).signed
+            return stale(status_in(signed), signed.expires, self.now)
+
+    def require_true(self, status: Status) -> None:
+        """Establishes that what somebody else is about to say is true, as far as is seen here.
+
+        Raises:
+            VerificationError: ``rollback``, ``status-contradicts``, ``digest-mismatch``.
+        """
+        if (self.require_seen_log(status) is None) is not (self.log is None):
+            expected = "none" if self.log is None else f"a state of {self.log.policy.origin}"
+            raise VerificationError("status-contradicts", f"role {ROLE}: the log", expected, "none")
+        with sound("the snapshot"):
+            named = self._named_snapshot(status)
+            check_minimum(status, named, snapshot_versions(self.snapshot))
+
+    def require_seen_log(self, status: Status) -> LogSeen | None:
+        """Establishes that the log begins as the host saw it; None where that binds nobody."""
+        seen = log_to_check(status, None if self.log is None else self.log.policy)
+        if self.log is not None and seen is not None:
+            self.log.require_prefix(seen)
+        return seen
+
+    def _named_snapshot(self, status: Status) -> bytes:
+        """The bytes that it names: of the current snapshot, kept ones, or asked for."""
+        if sha256_hex(self.snapshot) == status.snapshot.sha256:
+            return self.snapshot
+        kept = self.memory.snapshot(status.snapshot.sha256)
+        return kept if kept is not None else self.fetch("snapshot", status.snapshot.version)

@@ -39,15 +39,8 @@ from signing.roles import (
     verify_role,
 )
 from signing.status import ROLE as STATUS
-from signing.status import (
-    Status,
-    Withheld,
-    check_minimum,
-    missing,
-    snapshot_versions,
-    stale,
-    status_in,
-)
+from signing.status import Status, Withheld
+from signing.status_rules import missing
 from signing.tlog.entries import role_entry
 from signing.tlog.policy import Witnesses, policy_of
 from signing.updates import check_shape
@@ -59,7 +52,7 @@ from ..files import locked
 from ..nearby import did_you_mean
 from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
-from .status import StatusMemory, check_status, named_snapshot
+from .status import StatusMemory, StatusView
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.
@@ -150,11 +143,10 @@ class View:
 
         Without `requires_status` nothing is looked at: for those who mend it.
         """
-        with sound("the targets role"):
-            named = STATUS in delegations_of(self._top["targets"], "targets")
-        if not named:
-            StatusMemory(self.state_dir).forget()
-        if not named or not self.requires_status:
+        view = self._status_view()
+        if not view.is_named:
+            view.memory.forget()
+        if not view.is_named or not self.requires_status:
             return None
         if f"{STATUS}.json" not in self._snapshot:
             raise missing()
@@ -163,28 +155,21 @@ class View:
                 updater.get_targetinfo(f"{STATUS}/{_NOBODY}")
         except VerificationError as error:
             if error.code == "expired":
-                raise self._stale_status() from error
+                raise view.stale(self._snapshot[f"{STATUS}.json"]["version"]) from error
             raise
         self._top[STATUS] = self._read(STATUS)
-        return self._check_status(self._top[STATUS])
+        return view.check(self._top[STATUS])
 
-    def _check_status(self, role: bytes) -> Status:
-        return check_status(
-            role,
+    def _status_view(self) -> StatusView:
+        return StatusView(
             roots=self._roots,
             targets=self._top["targets"],
             snapshot=self._read("snapshot"),
             log=self._log,
             memory=StatusMemory(self.state_dir),
             fetch=self._fetch_role,
+            now=self.now,
         )
-
-    def _stale_status(self) -> VerificationError:
-        """Since when nobody renewed it, by its own signed word."""
-        data = self._fetch_role(STATUS, self._snapshot[f"{STATUS}.json"]["version"])
-        with sound(f"the role {STATUS}"):
-            signed = verify_role(self._top["targets"], STATUS, data).signed
-            return stale(status_in(signed), signed.expires, self.now)
 
     @property
     def status(self) -> Status | None:
@@ -403,20 +388,14 @@ class View:
         with sound(f"the role {STATUS}"):
             verify_role(self.targets, STATUS, data)
         with self._guarded(f"the role {STATUS}"):
-            self._check_status(data)
+            self._status_view().check(data)
         return data
 
-    def check_named_snapshot(self, status: Status) -> None:
-        """Establishes that the snapshot which somebody's statement names was shown here, and that
-        nothing is older now.
-
-        Raises:
-            VerificationError: ``digest-mismatch`` or ``rollback``.
-        """
-        memory = StatusMemory(self.state_dir)
-        with self._guarded("the snapshot"), sound("the snapshot"):
-            named = named_snapshot(status, self._read("snapshot"), memory, self._fetch_role)
-            check_minimum(status, named, snapshot_versions(self._read("snapshot")))
+    def require_true(self, status: Status) -> None:
+        """`StatusView.require_true`: of a statement that was not published yet."""
+        self.refresh()
+        with self._guarded(f"the role {STATUS}"):
+            self._status_view().require_true(status)
 
     def snapshot_seen(self) -> bytes:
         """The snapshot of this view, in its exact bytes."""

@@ -22,10 +22,10 @@ from signing.status import (
     SnapshotSeen,
     Status,
     Withheld,
-    log_to_check,
     order,
     status_of,
 )
+from signing.status_rules import log_to_check
 from signing.tlog.merkle import root_of
 from signing.tlog.policy import policy_of
 from storage import PathNotFoundError, PublishedTree

@@ -140,6 +140,23 @@ def sign(live: LiveRegistry, plan: str) -> None:
     live.forge("authority", "sign", plan, "--key", key, "--fingerprint", live.fingerprint, "--dev")
 
 
+def test_what_a_revoked_key_signed_is_stopped_in_caches_too(live: LiveRegistry) -> None:
+    """Locked and cached it installs without a request, until the machine hears of it."""
+    live.forge("install", NAME, "--into", "out")
+    keyid = live.forge("key", "show", "default", "-q").strip()
+    live.forge("key", "new", "fresh", "--insecure-unencrypted")
+    live.forge("org", "publisher", "add", NAME, "--key", "fresh")
+    live.forge("org", "publisher", "revoke", NAME, keyid, "--reason", "stolen")
+    live.forge("sync", "--into", "out")
+    done = run(live, "authority", "status", "--key", str(live.authority / "status.pem"),
+               "--revoke", f"{NAME}==1.0.0", "--reason", "its key was stolen")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "does not verify any more (" in done.stderr
+    assert run(live, "info", NAME).returncode == 3
+    stopped = run(live, "sync", "--into", "out")
+    assert (stopped.returncode, "its key was stolen" in stopped.stderr) == (7, True), stopped.stderr
+
+
 def test_what_a_thief_of_the_hosts_key_revoked_ends_with_the_key(live: LiveRegistry) -> None:
     says(live, "--revoke", f"{NAME}==1.0.0", "--reason", "because I can")
     assert run(live, "install", NAME, "--into", "x").returncode == 7

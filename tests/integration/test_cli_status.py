@@ -512,6 +512,19 @@ class _Frozen:
         return self.at
 
 
+@pytest.mark.parametrize("spoilt", ["role.json", "*.snapshot.json"])
+def test_what_was_kept_and_spoilt_is_heard_again(forge: Forge, spoilt: str) -> None:
+    """A full disk, a curious hand: what lies in the own folder is a convenience."""
+    world = new_world()
+    visit(forge, world, "info", str(NAME))
+    (path,) = forge.home.rglob(f"status/{spoilt}")
+    path.write_bytes(b"{}")
+    world.publish_metadata()
+    ran, _ = visit(forge, world)
+    assert ran.code == 0, ran.err
+    assert path.read_bytes() != b"{}"
+
+
 def test_evidence_of_a_withheld_release_does_not_verify_for_anybody(forge: Forge) -> None:
     """The record beside an installed component holds the status host's word of that day."""
     world = new_world()

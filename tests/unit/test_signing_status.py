@@ -28,13 +28,11 @@ from signing.status import (
     Status,
     Withheld,
     ago,
-    check_minimum,
-    is_superseded,
-    log_to_check,
     order,
     status_of,
 )
 from signing.status_edits import changes, lift, sign_status, withhold
+from signing.status_rules import check_minimum, is_superseded, log_to_check
 from signing.updates import check_role_update
 
 KEY = generate_key("ed25519")
