@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,12 @@ class PostgresServer:
             "--pgdata", str(self.folder / "data"),
         )  # fmt: skip
         self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where libpq looks for a server, and a shell for PostgreSQL's programs."""
+        path = f"{Path(sys.executable).parent}:{self._binaries}:{os.environ['PATH']}"
+        return {"PGHOST": str(self.folder), "PGUSER": USER, "PATH": path}
 
     def start(self) -> None:
         options = [f"--{name}={value}" for name, value in _SETTINGS.items()]

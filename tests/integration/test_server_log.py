@@ -343,7 +343,7 @@ class TestWitnesses:
             addresses = [slow.url, *(f"http://127.0.0.1:{live.port}" for live in institutes[1:])]
             listed = ", ".join(f'"{k.vkey} {a}"' for k, a in zip(keys, addresses, strict=True))
             settings = f"witnesses = [{listed}]\nwitness_timeout_seconds = 1\n"
-            (world.root / "server.toml").write_text(settings)
+            set_settings(world.root, settings)
             client = Client(create_app(world.reopen()).test_client(), sara.token)
             client.publish(world.release(version="1.0.0"))
             # Not asked again as long as it owes an answer: one thread for it, and no more.

@@ -18,13 +18,24 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
-from server_fixtures import Client, World, _fresh_registry, client, sara, start_server, world
+from server_fixtures import (
+    ON_SQLITE,
+    Client,
+    World,
+    _fresh_registry,
+    client,
+    sara,
+    set_settings,
+    start_server,
+    world,
+)
 
 from forge_server.app import create_app
 from forge_server.errors import RegistryError
 from forge_server.logs import LOGGER, JsonFormatter, facts, start_logging
 from forge_server.observe import tracing
 from forge_server.services.rates import Rates
+from forge_server.settings import parse_settings
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 
@@ -40,8 +51,7 @@ def samples(text: bytes) -> dict[str, float]:
 
 def with_settings(world: World, text: str) -> Client:
     world.close()
-    with (world.root / "server.toml").open("a") as file:
-        file.write(f"\n{text}\n")
+    set_settings(world.root, f"{text}\n")
     return Client(create_app(world.registry).test_client())
 
 
@@ -54,6 +64,7 @@ class TestProbes:
             "parts": {"database": True, "published": True, "blobs": True},
         }
 
+    @ON_SQLITE  # the other one is taken away with its server, in test_server_postgresql
     def test_without_its_database_it_is_not_ready(self, world: World, client: Client) -> None:
         for engine in (world.registry.database.reading, world.registry.database.writing):
             engine.kw["bind"].dispose()
@@ -173,7 +184,7 @@ class TestLogLines:
 
     def test_only_two_forms(self, world: World) -> None:
         with pytest.raises(RegistryError, match="text or json"):
-            with_settings(world, 'log_format = "xml"')
+            parse_settings({"log_format": "xml"}, world.root / "server.toml")
 
 
 class TestTracing:
