@@ -377,6 +377,8 @@ class TestServerGone:
         own.stop("immediate")
         refused = client.get("/api/v1/components", expect=503, code="database-unavailable")
         assert str(own.folder) not in str(refused)
+        parts = client.get("/readyz", expect=503)["parts"]
+        assert parts == {"database": False, "published": True, "blobs": True}
         client.post("/api/v1/releases", built.body(), expect=503, code="database-unavailable")
         assert client.text("/tuf/timestamp.json")  # the static plane needs no database
         own.start()
