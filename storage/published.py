@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -55,8 +55,14 @@ class PublishedTree(Protocol):
         """
         ...
 
-    def swap(self, path: str, data: bytes) -> None:
-        """Publishes a file, replacing the one before in one step."""
+    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
+        """Publishes a file, replacing the one before in one step; unless ``keep`` says of the
+        bytes that are there that they shall stay.
+
+        Several writers MUST be kept in order by a lock of the caller's, or by ``keep``. A lock is
+        only enough where its holder cannot lose it while a write is under way: on a network it
+        can, and there ``keep`` ("what is there is newer than mine") and the write are one step.
+        """
         ...
 
     def read(self, path: str) -> bytes:
@@ -66,7 +72,12 @@ class PublishedTree(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def open(self, path: str) -> BinaryIO:
-        """The file as it is now, which the caller closes; a later `swap` does not disturb it."""
+        """The file as it is now, which the caller closes; a later `swap` does not disturb it.
+        It need not have a ``fileno``."""
+        ...
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        """Removes what dead writers left behind, if anything; returns how many files."""
         ...
 
 
@@ -97,7 +108,11 @@ class LocalPublishedTree:
                 if not self._already_published(path, data):
                     raise
 
-    def swap(self, path: str, data: bytes) -> None:
+    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
+        # Between these two steps only the caller's lock keeps others away: in one folder, of one
+        # machine, its holder loses it by dying.
+        if keep is not None and self.exists(path) and keep(self.read(path)):
+            return
         with self._publishing(path) as (target, temp_folder):
             disk.replace_durably(
                 target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
@@ -184,9 +199,11 @@ class MemoryPublishedTree:
                 raise PublishedConflictError(path)
             self._store(path, data)
 
-    def swap(self, path: str, data: bytes) -> None:
+    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
         check_published_path(path)
         with self._lock:
+            if keep is not None and path in self._files and keep(self._files[path]):
+                return
             self._store(path, data)
 
     def read(self, path: str) -> bytes:
@@ -200,6 +217,9 @@ class MemoryPublishedTree:
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        return 0
 
     def _store(self, path: str, data: bytes) -> None:
         segments = path.split("/")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ceph_node import CephNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from storage import (
     PublishedConflictError,
     PublishedTree,
 )
+from storage.s3 import S3PublishedTree
 
 # One line per implementation. The function gets an empty folder and returns an empty tree.
 TREES: dict[str, Callable[[Path], PublishedTree]] = {
@@ -33,8 +35,11 @@ TREES: dict[str, Callable[[Path], PublishedTree]] = {
 }
 
 
-@pytest.fixture(params=list(TREES))
+@pytest.fixture(params=[*TREES, "s3"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> PublishedTree:
+    if request.param == "s3":
+        ceph: CephNode = request.getfixturevalue("ceph")
+        return S3PublishedTree(ceph.open(f"{ceph.new_bucket()}/public"))
     return TREES[request.param](tmp_path)
 
 
@@ -88,6 +93,14 @@ def test_swap_replaces_and_an_open_reader_keeps_the_old_file(tree: PublishedTree
         tree.swap("timestamp.json", b"new")
         assert file.read() == b"old"
     assert tree.read("timestamp.json") == b"new"
+
+
+@pytest.mark.parametrize("there", [b"1", b"7", None])
+def test_swap_leaves_what_shall_be_kept(tree: PublishedTree, there: bytes | None) -> None:
+    if there is not None:
+        tree.swap("timestamp.json", there)
+    tree.swap("timestamp.json", b"5", keep=lambda found: found > b"5")
+    assert tree.read("timestamp.json") == (b"7" if there == b"7" else b"5")
 
 
 def test_not_there_is_one_exception_that_names_the_path(tree: PublishedTree) -> None:
