@@ -17,12 +17,13 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage.s3 import Bucket, S3Options, open_bucket
+from storage.s3 import Bucket, S3Connection, S3Options, connect
 
 _PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw")
 _CONF = """\
@@ -93,6 +94,7 @@ class CephNode:
         self.secret_key = uuid.uuid4().hex
         self.endpoint = ""
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._connections: dict[S3Options, S3Connection] = {}
         self._numbers = itertools.count(1)
         temp = tempfile.gettempdir()
         base = temp if len(temp) < _LONGEST_FOLDER else "/tmp"
@@ -218,14 +220,15 @@ class CephNode:
                 daemon.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def client(self, endpoint: str | None = None) -> Any:
+    @cache  # noqa: B019  there is one node
+    def client(self) -> Any:
         """A boto3 client that stands outside of the code under test."""
         import boto3
         from botocore.config import Config
 
         return boto3.client(
             "s3",
-            endpoint_url=endpoint or self.endpoint,
+            endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
@@ -234,8 +237,10 @@ class CephNode:
 
     def open(self, place: str, **options: Any) -> Bucket:
         """The bucket and prefix ``place``, as the code under test opens it."""
-        options = {"endpoint": self.endpoint, "credentials": self.credentials, **options}
-        return open_bucket(f"s3://{place}", S3Options(**options))
+        wanted = S3Options(**{"endpoint": self.endpoint, "credentials": self.credentials} | options)
+        if wanted not in self._connections:
+            self._connections[wanted] = connect(wanted)
+        return self._connections[wanted].bucket(f"s3://{place}")
 
     def new_bucket(self) -> str:
         name = f"test-{next(self._numbers)}-{os.getpid()}"

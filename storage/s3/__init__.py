@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from .blobs import S3BlobStore
 from .bucket import Bucket
-from .client import S3Options, open_bucket, parse_s3_url
+from .client import S3Connection, S3Options, connect, parse_s3_url
 from .tree import S3PublishedTree
 
 __all__ = [
     "Bucket",
     "S3BlobStore",
+    "S3Connection",
     "S3Options",
     "S3PublishedTree",
-    "open_bucket",
+    "connect",
     "parse_s3_url",
 ]

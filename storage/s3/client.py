@@ -1,4 +1,4 @@
-"""From settings to a `Bucket`: where the store is, who we are there, how patient we are."""
+"""From settings to an `S3Connection`: where the store is, who we are there, how patient we are."""
 
 from __future__ import annotations
 
@@ -55,19 +55,30 @@ def parse_s3_url(url: str) -> tuple[str, str]:
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def open_bucket(url: str, options: S3Options) -> Bucket:
-    """The place that ``url`` names. Sends nothing yet.
+@dataclass(frozen=True, slots=True)
+class S3Connection:
+    """A store and who we are there; for many threads, not across a fork."""
+
+    _client: Any
+    _signer: Any
+
+    def bucket(self, url: str) -> Bucket:
+        """The place that ``url`` (``s3://bucket/prefix``) names. Sends nothing yet."""
+        name, prefix = parse_s3_url(url)
+        return Bucket(self._client, name, prefix, signer=self._signer)
+
+
+def connect(options: S3Options) -> S3Connection:
+    """How to reach the store. Sends nothing yet.
 
     Raises:
-        InvalidArgumentError: not an ``s3://`` URL, or an endpoint that is none.
+        InvalidArgumentError: an endpoint that is none.
         BackendError: boto3 is not installed, or the file with the credentials is not usable.
     """
-    name, prefix = parse_s3_url(url)
     session = _session(options)
     client = _client(session, options, options.endpoint)
     public = options.public_endpoint
-    signer = _client(session, options, public) if public else client
-    return Bucket(client, name, prefix, signer=signer)
+    return S3Connection(client, _client(session, options, public) if public else client)
 
 
 def _session(options: S3Options) -> Any:

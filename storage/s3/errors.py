@@ -69,12 +69,13 @@ def reported_as(action: str) -> Iterator[None]:
     """Turns what boto3 raises into a `BackendError` or an `S3AnswerError`; ``action`` completes
     "could not …"."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
         raise _from_answer(action, error) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise _from_transport(action, error) from error
 
 
@@ -100,16 +101,22 @@ def _from_transport(action: str, error: Exception) -> BackendError:
     from botocore import exceptions as boto
 
     no_keys = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+    timeouts = (boto.ReadTimeoutError, boto.ConnectTimeoutError)
+    # What is not of botocore's own family is an answer that its parser gave up on.
+    lost = (boto.HTTPClientError, boto.IncompleteReadError, boto.ResponseStreamingError)
+    code, hint = "backend-failed", None
     if isinstance(error, no_keys):
         reason, retry, code, hint = "no credentials", False, "storage-permission", _CHECK_KEYS
     elif isinstance(error, boto.SSLError):
-        reason, retry, code, hint = "TLS failed", False, "backend-failed", "Check certificates."
-    elif isinstance(error, boto.ReadTimeoutError | boto.ConnectTimeoutError):
-        reason, retry, code, hint = "the store does not answer", True, "backend-failed", None
-    elif isinstance(error, boto.HTTPClientError | boto.IncompleteReadError):
-        reason, retry, code, hint = "the connection was lost", True, "backend-failed", None
-    elif isinstance(error, boto.ResponseParserError):
-        reason, retry, code, hint = "its answer makes no sense", True, "backend-failed", None
+        reason, retry, hint = "TLS failed", False, "Check the store's certificate and its name."
+    elif isinstance(error, timeouts):
+        reason, retry = "the store does not answer", True
+    elif isinstance(error, boto.EndpointConnectionError):
+        reason, retry = "the store cannot be reached", True
+    elif isinstance(error, lost):
+        reason, retry = "the connection was lost", True
+    elif not isinstance(error, boto.BotoCoreError):
+        reason, retry = "its answer makes no sense", True
     else:
-        reason, retry, code, hint = "the request could not be made", False, "backend-failed", None
+        reason, retry = "the request could not be made", False
     return BackendError(f"could not {action}: {reason}", retry, code=code, hint=hint)
