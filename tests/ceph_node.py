@@ -236,7 +236,8 @@ class CephNode:
         )
 
     def open(self, place: str, **options: Any) -> Bucket:
-        """The bucket and prefix ``place``, as the code under test opens it."""
+        """The bucket and prefix ``place``, as the code under test opens it; the same options share
+        a connection, and with it the library's limit on how often a client repeats itself."""
         wanted = S3Options(**{"endpoint": self.endpoint, "credentials": self.credentials} | options)
         if wanted not in self._connections:
             self._connections[wanted] = connect(wanted)
