@@ -93,11 +93,17 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="The public log's name for ever, for instance registry.example/log (default: made up).",
 )
-def init(folder: Path, dev: bool, log_origin: str | None) -> None:
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Begin with these settings, for instance an object store (default: all defaults).",
+)
+def init(folder: Path, dev: bool, log_origin: str | None, settings: Path | None) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
-    made = initialise(folder, dev=dev, log_origin=log_origin)
+    made = initialise(folder, dev=dev, log_origin=log_origin, settings=settings)
     click.echo(f"registry   {folder}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")

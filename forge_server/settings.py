@@ -6,6 +6,7 @@ Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from .errors import RegistryError
 
 FILE = "server.toml"
+_TYPES: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,10 @@ class Settings:
 
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
     ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
-    is a verifier key, a space and the witness's URL.
+    is a verifier key, a space and the witness's URL. ``public`` and ``blobs`` are folders or
+    ``s3://bucket/prefix``, in the data folder where they are empty; the ``s3_`` settings say how to
+    reach that store, and ``s3_public_endpoint`` how clients do, where ``redirect_blobs`` sends them
+    there for blobs.
     """
 
     name: str = "National Software Forge"
@@ -39,6 +44,13 @@ class Settings:
     max_pending_applications: int = 20
     witnesses: tuple[str, ...] = ()
     witness_timeout_seconds: int = 5
+    public: str = ""
+    blobs: str = ""
+    s3_endpoint: str = ""
+    s3_public_endpoint: str = ""
+    s3_region: str = ""
+    s3_credentials: str = ""
+    redirect_blobs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +120,8 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
             value = {**value, key: tuple(item)}
             continue
-        expected = str if known[key] in (str, "str") else int
-        if not isinstance(item, expected) or isinstance(item, bool):
+        expected = _TYPES[str(known[key])]
+        if type(item) is not expected:
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
         if isinstance(item, int) and item < 0:
             raise _bad(path, f"{key} of at least 0", str(item))
@@ -140,5 +152,12 @@ TEMPLATE = """\
 # max_failures_per_minute = 30   # refused attempts by one address before it has to wait
 # max_pending_applications = 20  # by one user
 # witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
+# public = ""                    # the published files: a folder or s3://bucket/prefix; empty: here
+# blobs = ""                     # the files of releases, likewise
+# s3_endpoint = ""               # https://… of the object store; empty: Amazon's
+# s3_public_endpoint = ""        # how clients reach it, where that differs
+# s3_region = ""
+# s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
+# redirect_blobs = true          # false: blobs of an object store pass through this server
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from storage import LocalBlobStore, LocalPublishedTree
+from storage import BlobStore, PublishedTree
 
 from .db.engine import Database, open_database
 from .errors import RegistryError
@@ -29,6 +29,7 @@ from .services.signatures import Signatures
 from .services.throttle import Throttle
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, read_settings
+from .stores import open_stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,8 @@ class Registry:
     settings: Settings
     fingerprint: str | None  # None until an authority is adopted
     database: Database
-    tree: LocalPublishedTree
-    blobs: LocalBlobStore
+    tree: PublishedTree
+    blobs: BlobStore
     audit: Audit
     accounts: Accounts
     organisations: Organisations
@@ -69,8 +70,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     folder.require()
     settings = read_settings(folder.settings)
     database = open_database(folder.database)
-    tree = LocalPublishedTree(folder.public)
-    blobs = LocalBlobStore(folder.blobs)
+    stores = open_stores(folder, settings)
+    tree, blobs = stores.tree, stores.blobs
     audit = Audit(database, clock)
     keys = KeyRing(folder.keys)
     _require_keys(keys)

@@ -23,7 +23,8 @@ from signing.tlog.policy import LogPolicy
 
 from ..db.migrate import migrate
 from ..errors import RegistryError
-from ..settings import TEMPLATE, DataFolder
+from ..settings import TEMPLATE, DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import utc_now
 from .adopt import adopt
 
@@ -52,14 +53,18 @@ class Initialised:
     authority: Path | None
 
 
-def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initialised:
+def initialise(
+    root: Path, *, dev: bool, log_origin: str | None = None, settings: Path | None = None
+) -> Initialised:
     """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
-    never be changed. None makes one up.
+    never be changed. None makes one up. ``settings`` is a file to begin with.
 
     Raises:
-        RegistryError: one of the folders is there and not empty (``folder-not-empty``).
+        RegistryError: one of the folders, or the object store that the settings name, is there and
+            not empty (``folder-not-empty``); settings that are not understood.
+        BackendError: that object store cannot be used.
         MalformedError: a log's name with spaces or plus in it.
     """
     root = Path(os.path.abspath(root))
@@ -67,10 +72,11 @@ def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initi
     for folder in (root, authority_folder):
         if folder is not None:
             require_empty(folder)
+    text = TEMPLATE if settings is None else _read_settings_file(root, settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
     with _staging(root) as staged, _staging(authority_folder or root) as staged_authority:
-        keys, log = _make_data_folder(DataFolder(staged), log_origin)
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, text)
         mark = None
         if dev:
             made = new_authority(
@@ -87,6 +93,12 @@ def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initi
                 shutil.rmtree(authority_folder, ignore_errors=True)
             raise
     return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
+
+
+def _read_settings_file(root: Path, path: Path) -> str:
+    """The text of the settings, once it is clear that a registry can be made with them."""
+    require_usable(DataFolder(root), read_settings(path), empty=True)
+    return path.read_text(encoding="utf-8")
 
 
 def require_empty(folder: Path) -> None:
@@ -115,13 +127,13 @@ def _staging(final: Path) -> Iterator[Path]:
 
 
 def _make_data_folder(
-    folder: DataFolder, origin: str | None
+    folder: DataFolder, origin: str | None, settings: str
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
-    folder.settings.write_text(TEMPLATE, encoding="utf-8")
+    folder.settings.write_text(settings, encoding="utf-8")
     keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))

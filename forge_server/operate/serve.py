@@ -17,7 +17,8 @@ from ..db.migrate import current_revision, newest_revision
 from ..errors import RegistryError
 from ..logs import LOGGER, start_logging
 from ..services.rolebook import head_version
-from ..settings import DataFolder
+from ..settings import DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import Registry, open_registry
 from .listening import serve_with
 
@@ -39,6 +40,7 @@ def prepare(folder: DataFolder) -> str | None:
             "database: expected the newest schema, found another",
             f"make a copy of the folder, then: forge-server migrate {folder.root}",
         )
+    require_usable(folder, read_settings(folder.settings))
     registry = open_registry(folder)
     try:
         with registry.database.read() as session:

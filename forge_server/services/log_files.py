@@ -78,13 +78,21 @@ class LogFiles:
     def _publish(self, size: int, note: bytes) -> None:
         if self.cosign is not None:
             note = self.cosign(size, note)
-        self.tree.swap(CHECKPOINT, note)
+        self.tree.swap(CHECKPOINT, note, keep=lambda found: _size_of(found) > size)
         with self.database.write() as session:
             session.execute(
                 update(LogCheckpoint)
                 .where(LogCheckpoint.size == size)
                 .values(cosigned=note, published_at=self.clock())
             )
+
+
+def _size_of(note: bytes) -> int:
+    """How many entries a published checkpoint covers; 0 for what is none."""
+    try:
+        return parse_checkpoint(parse_note(note, CHECKPOINT).text).size
+    except MalformedError:
+        return 0
 
 
 def why_rewound(database: Database, tree: PublishedTree) -> str | None:

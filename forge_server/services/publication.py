@@ -21,6 +21,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from signing.errors import MalformedError
 from signing.keys import PrivateKey
 from signing.role_edits import sign_snapshot, sign_timestamp
 from signing.roles import EXPIRY, parse_signed
@@ -147,7 +148,11 @@ class Publication:
                     self.tree.put_once(f"{version}.{role}.json", data)
             self.log.write(todo.leaves)
             if stamps:
-                self.tree.swap("timestamp.json", stamps[-1][3])
+                _, _, newest, data = stamps[-1]
+                # Whoever was stuck on the way here must not take back what another wrote since.
+                self.tree.swap(
+                    "timestamp.json", data, keep=lambda found: _timestamp_version(found) > newest
+                )
             self._mark(todo)
         return len(todo.roles)
 
@@ -250,6 +255,14 @@ class Publication:
 
 def _is_signed_by(row: MetadataVersion, key: PrivateKey) -> bool:
     return key.public.keyid in parse_signed(row.data, row.role, row.role).signatures
+
+
+def _timestamp_version(data: bytes) -> int:
+    """0 for what is no timestamp, which anything may replace."""
+    try:
+        return int(parse_signed(data, "timestamp", "timestamp").signed.version)
+    except MalformedError:
+        return 0
 
 
 def _forget(session: Session, role: str, before: int) -> None:
