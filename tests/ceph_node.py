@@ -243,6 +243,20 @@ class CephNode:
             self._connections[wanted] = connect(wanted)
         return self._connections[wanted].bucket(f"s3://{place}")
 
+    def settings(self, folder: Path, bucket: str, **more: str | bool) -> Path:
+        """A ``server.toml`` in ``folder`` for a registry that keeps everything in ``bucket``."""
+        values: dict[str, str | bool] = {
+            "blobs": f"s3://{bucket}/blobs",
+            "public": f"s3://{bucket}/tuf",
+            "s3_endpoint": self.endpoint,
+            "s3_credentials": str(self.credentials),
+            **more,
+        }
+        path = folder / "begin.toml"
+        # What JSON writes of texts and booleans is TOML as well.
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+        return path
+
     def new_bucket(self) -> str:
         name = f"test-{next(self._numbers)}-{os.getpid()}"
         self.client().create_bucket(Bucket=name)

@@ -38,6 +38,7 @@ class S3Proxy:
     def __init__(self, upstream: str) -> None:
         self.plan: Plan = nothing
         self.seen: list[tuple[str, str]] = []  # (method, path) since `reset`
+        self.authorized: list[str] = []  # the Authorization headers among them
         self.broken: list[tuple[str, str, str]] = []  # (fault, method, path)
         self.over = threading.Event()  # ends every stall
         self._upstream = urlsplit(upstream).netloc
@@ -50,7 +51,7 @@ class S3Proxy:
     def reset(self, plan: Plan = nothing) -> None:
         """Counts from 0 again."""
         with self._lock:
-            self.seen, self.broken, self.plan = [], [], plan
+            self.seen, self.authorized, self.broken, self.plan = [], [], [], plan
 
     def once(self, at: int, fault: str) -> None:
         """Breaks request number ``at`` and no other."""
@@ -92,6 +93,8 @@ class S3Proxy:
             def any_method(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
+                if "Authorization" in self.headers:
+                    proxy.authorized.append(self.headers["Authorization"])
                 fault = proxy._next_fault(self.command, self.path)
                 if fault == "reset":
                     self.hang_up()
