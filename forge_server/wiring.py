@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from storage import LocalBlobStore, LocalPublishedTree
+from storage import BlobStore, PublishedTree
 
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
@@ -30,7 +30,8 @@ from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.throttle import Throttle
 from .services.witnesses import Witnesses, parse_witness
-from .settings import DataFolder, Settings, database_of, places_of, read_settings
+from .settings import DataFolder, Settings, database_of, read_settings
+from .stores import open_stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class Registry:
     settings: Settings
     fingerprint: str | None  # None until an authority is adopted
     database: Database
-    tree: LocalPublishedTree
-    blobs: LocalBlobStore
+    tree: PublishedTree
+    blobs: BlobStore
     audit: Audit
     accounts: Accounts
     organisations: Organisations
@@ -80,9 +81,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
 
 
 def _assemble(folder: DataFolder, settings: Settings, database: Database, clock: Clock) -> Registry:
-    public, blob_folder = places_of(folder, settings)
-    tree = LocalPublishedTree(public)
-    blobs = LocalBlobStore(blob_folder)
+    stores = open_stores(folder, settings)
+    tree, blobs = stores.tree, stores.blobs
     audit = Audit(database, clock)
     keys = KeyRing(folder.keys)
     _require_keys(keys)

@@ -58,7 +58,11 @@ class PublishedTree(Protocol):
         ...
 
     def swap(self, path: str, data: bytes) -> None:
-        """Publishes a file, replacing the one before in one step."""
+        """Publishes a file, replacing the one before in one step, whatever it is.
+
+        Several writers MUST be kept in order by the caller; where their lock can be lost while a
+        write is under way, as on a network, `swap_if` is what keeps an older one back.
+        """
         ...
 
     def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
@@ -77,7 +81,12 @@ class PublishedTree(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def open(self, path: str) -> BinaryIO:
-        """The file as it is now, which the caller closes; a later `swap` does not disturb it."""
+        """The file as it is now, which the caller closes; a later `swap` does not disturb it.
+        It need not have a ``fileno``."""
+        ...
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        """Removes what dead writers left behind, if anything; returns how many files."""
         ...
 
 
@@ -258,6 +267,9 @@ class MemoryPublishedTree:
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        return 0
 
     def _store(self, path: str, data: bytes) -> None:
         segments = path.split("/")

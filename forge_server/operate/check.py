@@ -19,7 +19,7 @@ from signing.digests import hash_stream
 from signing.names import ComponentName
 from signing.roles import parse_signed, releases_of
 from signing.status import ROLE as STATUS
-from storage import BlobNotFoundError, PathNotFoundError
+from storage import BackendError, BlobNotFoundError, PathNotFoundError
 
 from ..db.models import Component, MetadataVersion, Release, ReleaseFile, Role
 from ..services.publication import target_files
@@ -93,8 +93,17 @@ def _compare_file(registry: Registry, name: str, data: bytes) -> Iterator[str]:
     try:
         if registry.tree.read(name) != data:
             yield f"{name}: the published file differs from the database"
+    except BackendError as error:
+        yield f"{name}: {_require_damage(error)}"
     except PathNotFoundError:
         yield f"{name}: in the database, but not among the published files"
+
+
+def _require_damage(error: BackendError) -> str:
+    """What a store found out itself about its bytes; any other failure of it is raised."""
+    if error.code not in ("blob-damaged", "file-damaged"):
+        raise error
+    return error.message
 
 
 def _check_snapshot(session: Session) -> Iterator[str]:
@@ -127,6 +136,8 @@ def _check_releases(registry: Registry, session: Session) -> Iterator[str]:
                     found = hash_stream(file)[1]  # type: ignore[arg-type]
                 if found != target.sha256:
                     yield f"{target.path}: expected sha256 {target.sha256}, found {found}"
+            except BackendError as error:
+                yield f"{target.path}: {_require_damage(error)}"
             except PathNotFoundError:
                 yield f"{target.path}: missing among the published files"
 
@@ -169,6 +180,8 @@ def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterato
                     actual = hash_stream(file)[1]  # type: ignore[arg-type]
                 if actual != digest:
                     yield f"blob {digest}: damaged, its bytes hash to {actual}"
+        except BackendError as error:
+            yield f"blob {digest}: {_require_damage(error)}"
         except BlobNotFoundError:
             yield f"blob {digest}: part of a release, but not in the store"
 

@@ -24,7 +24,8 @@ from signing.tlog.policy import LogPolicy
 from ..db.migrate import empty_again, is_empty, migrate
 from ..db.url import DatabaseUrl
 from ..errors import RegistryError
-from ..settings import TEMPLATE, DataFolder
+from ..settings import TEMPLATE, DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import utc_now
 from .adopt import adopt
 
@@ -61,17 +62,21 @@ def initialise(
     log_origin: str | None = None,
     with_status: bool = False,
     database: str | None = None,
+    settings: Path | None = None,
 ) -> Initialised:
     """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it; an authority
     that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
-    never be changed. None makes one up. ``database`` is the URL of an empty PostgreSQL database;
-    None makes a SQLite file in the folder.
+    never be changed. None makes one up. ``settings`` is a file to begin with. ``database`` is the
+    URL of an empty PostgreSQL database; None takes the one of ``settings``, or makes a SQLite file
+    in the folder.
 
     Raises:
-        RegistryError: one of the folders is there and not empty (``folder-not-empty``), or the
-            database is not (``database-not-empty``).
+        RegistryError: one of the folders, or the object store that the settings name, is there and
+            not empty (``folder-not-empty``), or the database is not (``database-not-empty``);
+            settings that are not understood.
+        BackendError: that object store cannot be used.
         MalformedError: a log's name with spaces or plus in it, or no such URL.
     """
     root = Path(os.path.abspath(root))
@@ -79,15 +84,21 @@ def initialise(
     for folder in (root, authority_folder):
         if folder is not None:
             require_empty(folder)
+    text = TEMPLATE if settings is None else _read_settings_file(root, settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
-    url = None if database is None else DatabaseUrl.parse(database, "--database")
+    url = None
+    if database is not None:
+        url = DatabaseUrl.parse(database, "--database")
+        text = f"{text}\ndatabase = {json.dumps(url.text)}\n"
+    elif settings is not None and read_settings(settings).database:
+        url = DatabaseUrl(read_settings(settings).database)
     with (
         _staging(root) as staged,
         _staging(authority_folder or root) as staged_authority,
         _schema(url or DatabaseUrl.of_file(DataFolder(staged).database)),
     ):
-        keys, log = _make_data_folder(DataFolder(staged), log_origin, url)
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, text)
         mark = None
         if dev:
             made = new_authority(
@@ -108,6 +119,12 @@ def initialise(
                 shutil.rmtree(authority_folder, ignore_errors=True)
             raise
     return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
+
+
+def _read_settings_file(root: Path, path: Path) -> str:
+    """The text of the settings, once it is clear that a registry can be made with them."""
+    require_usable(DataFolder(root), read_settings(path), empty=True)
+    return path.read_text(encoding="utf-8")
 
 
 def require_empty(folder: Path) -> None:
@@ -155,14 +172,13 @@ def _schema(url: DatabaseUrl) -> Iterator[None]:
 
 
 def _make_data_folder(
-    folder: DataFolder, origin: str | None, url: DatabaseUrl | None
+    folder: DataFolder, origin: str | None, settings: str
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
-    text = TEMPLATE if url is None else f"{TEMPLATE}\ndatabase = {json.dumps(url.text)}\n"
-    folder.settings.write_text(text, encoding="utf-8")
+    folder.settings.write_text(settings, encoding="utf-8")
     keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))
@@ -171,7 +187,7 @@ def _make_data_folder(
     public = {role: keys[role].public.pem.decode() for role in ("snapshot", "timestamp")}
     public["log"] = log.vkey
     folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
-    if url is None:
+    if folder.database.exists():  # SQLite's
         os.chmod(folder.database, 0o600)
     return keys, log
 
