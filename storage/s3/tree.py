@@ -196,7 +196,7 @@ class S3PublishedTree:
         if path not in self._files:
             taken = taken or self._bucket.has_under(action, f"{path}/")
         for folder in sorted(folders - self._folders):
-            taken = taken or self._bucket.head(action, folder) is not None
+            taken = taken or self._bucket.head(action, folder, final=False) is not None
         if taken:
             raise BackendError(f"could not {action}: a path is either a file or a folder", False)
         return action
