@@ -35,6 +35,8 @@ class Context:
     registry_option: str | None = None
     passphrases: Passphrases = field(default_factory=Passphrases)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    # False for the commands that mend an authority whose status host stands still.
+    requires_status: bool = True
 
     @classmethod
     def create(
@@ -138,6 +140,7 @@ class Context:
             cache=self.cache,
             now=self.now,
             witnesses=self.trust.witnesses(pin.fingerprint),
+            requires_status=self.requires_status,
         )
 
     @cached_property

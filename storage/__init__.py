@@ -15,7 +15,12 @@ from .errors import (
 )
 from .local import LocalBlobStore
 from .memory import MemoryBlobStore
-from .published import LocalPublishedTree, MemoryPublishedTree, PublishedTree
+from .published import (
+    LocalPublishedTree,
+    MemoryPublishedTree,
+    PublishedTree,
+    put_together,
+)
 
 __all__ = [
     "BackendError",
@@ -33,4 +38,5 @@ __all__ = [
     "PublishedConflictError",
     "PublishedTree",
     "StorageError",
+    "put_together",
 ]

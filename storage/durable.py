@@ -35,6 +35,8 @@ PRIMITIVES = (
     "create_file",
     "open_file",
     "lock",
+    "open_lock_file",
+    "wait_for_lock",
     "write",
     "set_mode",
     "fsync",
@@ -70,6 +72,17 @@ def lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def open_lock_file(path: Path) -> int:
+    """A file that is there only to be locked, made where it is missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, _PRIVATE)
+
+
+def wait_for_lock(fd: int) -> None:
+    """Takes the exclusive lock when it is free; freed by close and by death."""
+    fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def write(fd: int, view: memoryview) -> int:
@@ -224,6 +237,29 @@ def fsync_dir(folder: Path) -> None:
     """Makes the names created in, renamed in or removed from `folder` so far durable."""
     with opened(folder) as fd:
         fsync(fd)
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Holds the lock of the lock file at `path`: one thread of one process at a time."""
+    while True:
+        fd = open_lock_file(path)
+        try:
+            wait_for_lock(fd)
+            if not _is_still(fd, path):
+                continue  # a sweep removed it while we waited, and others lock the next one
+            yield
+            return
+        finally:
+            close(fd)
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

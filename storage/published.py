@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ from .errors import (
 from .sweep import sweep_stale
 
 _PUBLIC_FILE = 0o444
+_AT_ONCE = 8
+_SWAP_LOCK = "swap.lock"
 
 
 @runtime_checkable
@@ -55,13 +57,16 @@ class PublishedTree(Protocol):
         """
         ...
 
-    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
-        """Publishes a file, replacing the one before in one step; unless ``keep`` says of the
-        bytes that are there that they shall stay.
+    def swap(self, path: str, data: bytes) -> None:
+        """Publishes a file, replacing the one before in one step."""
+        ...
 
-        Several writers MUST be kept in order by a lock of the caller's, or by ``keep``. A lock is
-        only enough where its holder cannot lose it while a write is under way: on a network it
-        can, and there ``keep`` ("what is there is newer than mine") and the write are one step.
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        """Publishes a file in place of the very bytes ``seen`` (None: of nothing).
+
+        False, and nothing is changed, when something else is there by now. Comparing and
+        replacing are one step for all processes that use the method on this tree, so of two
+        writers that saw the same bytes one wins.
         """
         ...
 
@@ -79,6 +84,29 @@ class PublishedTree(Protocol):
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
         """Removes what dead writers left behind, if anything; returns how many files."""
         ...
+
+
+def put_together(tree: PublishedTree, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
+    """`put_once` for each ``(path, what reads it)``, in no particular order; all are durable when
+    this returns.
+
+    Several at a time, because a file system makes many waiting fsyncs durable in one go: ten files
+    then take hardly longer than two. When one fails, the others may or may not be there.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # heavy, and clients write no trees
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        jobs = [pool.submit(_put, tree, path, read) for path, read in files]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
+            raise
+
+
+def _put(tree: PublishedTree, path: str, read: Callable[[], bytes]) -> None:
+    tree.put_once(path, read())
 
 
 class LocalPublishedTree:
@@ -108,15 +136,27 @@ class LocalPublishedTree:
                 if not self._already_published(path, data):
                     raise
 
-    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
-        # Between these two steps only the caller's lock keeps others away: in one folder, of one
-        # machine, its holder loses it by dying.
-        if keep is not None and self.exists(path) and keep(self.read(path)):
-            return
+    def swap(self, path: str, data: bytes) -> None:
         with self._publishing(path) as (target, temp_folder):
             disk.replace_durably(
                 target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
             )
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        with (
+            self._publishing(path) as (target, temp_folder),
+            disk.exclusively(temp_folder / _SWAP_LOCK),
+        ):
+            try:
+                found = self.read(path)
+            except PathNotFoundError:
+                found = None
+            if found != seen:
+                return False
+            disk.replace_durably(
+                target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
+            )
+            return True
 
     def read(self, path: str) -> bytes:
         with self.open(path) as file, reported_as(f"read {path}"):
@@ -199,12 +239,18 @@ class MemoryPublishedTree:
                 raise PublishedConflictError(path)
             self._store(path, data)
 
-    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
+    def swap(self, path: str, data: bytes) -> None:
         check_published_path(path)
         with self._lock:
-            if keep is not None and path in self._files and keep(self._files[path]):
-                return
             self._store(path, data)
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        check_published_path(path)
+        with self._lock:
+            if self._files.get(path) != seen:
+                return False
+            self._store(path, data)
+            return True
 
     def read(self, path: str) -> bytes:
         try:

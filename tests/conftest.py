@@ -5,5 +5,6 @@ is named here: an imported fixture of session scope is made anew for each module
 from __future__ import annotations
 
 from ceph_node import bucket, ceph
+from postgres import postgres_server
 
-__all__ = ["bucket", "ceph"]
+__all__ = ["bucket", "ceph", "postgres_server"]

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
 
 from ..context import Context
@@ -24,6 +25,7 @@ from ..plan import Build, Keep, Plan, plan_installation, require_room
 from ..tree import Builder, looks_untouched
 from .installed import Record, Site, instant
 from .proof import Proof, Prover
+from .withheld import require_usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,14 @@ def settle_lock(
             hint="name a component: forge install ORG/NAME   (find one: forge search WORDS)",
         )
     if old is not None and not upgrade and old.satisfies(wanted):
-        return _narrowed(old, wanted)
+        kept = _narrowed(old, wanted)
+        if (pin := context.trust.with_fingerprint(kept.fingerprint)) is not None:
+            try:
+                require_usable(context, pin, kept.components)
+            except WithheldError as error:
+                error.hint = f"{error.hint}\n--upgrade resolves anew, without it"
+                raise
+        return kept
     if locked_only:
         raise ForgeError(
             "lock-missing" if old is None else "unsatisfiable",
@@ -127,6 +136,7 @@ def resolve_lock(context: Context, wanted: Sequence[Requirement], old: Lock | No
                 version=entry.version,
                 requires=entry.requires,
                 yanked=entry.yanked,
+                withheld=view.withheld(entry),
             )
             for entry in state.releases.values()
         ]
@@ -195,6 +205,8 @@ def _apply(context: Context, lock: Lock, site: Site, *, force: bool) -> Installe
         builds.append(
             Build(locked=component, manifest=proof.manifest, replaces=_version_of(record))
         )
+    # Also what is in place already: it may have been withheld since it was installed.
+    require_usable(context, prover.pin, lock.components)
     gone = {record.component for record in site.records()} - set(lock.by_name())
     cached = {
         entry.sha256: context.cache.has(entry.sha256, entry.size)

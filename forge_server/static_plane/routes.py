@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from io import BytesIO, UnsupportedOperation
 from typing import BinaryIO
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from signing.digests import sha256_hex
 from storage import BlobNotFoundError, InvalidArgumentError, PathNotFoundError
@@ -15,18 +16,21 @@ from storage.checks import is_digest
 
 from ..api.requests import registry
 from ..errors import RegistryError
-from .files import IMMUTABLE, REVALIDATE, FileAnswer, send
+from .files import IMMUTABLE, REVALIDATE, FileAnswer, send, send_gzipped
+from .gzipped import GzipCache, accepts_gzip
 from .ranges import etag_matches
 
 # How long an address of a blob may be used. A download that has begun goes on after it.
 _REDIRECT_SECONDS = 900
 _VERSIONED = re.compile(r"\d+\.[a-z0-9.-]+\.json")
+_GZIPPED = "forge-gzipped"  # the application's `GzipCache`
 _TARGET = re.compile(r"targets/.+/(?P<sha256>[0-9a-f]{64})\.[^/]+")
 
 
 def blueprint() -> Blueprint:
     """A fresh blueprint with the static planes."""
     plane = Blueprint("static_plane", __name__)
+    plane.record_once(lambda state: state.app.extensions.setdefault(_GZIPPED, GzipCache()))
     plane.get("/tuf/<path:path>")(metadata)
     plane.get("/log/<path:path>")(log_file)
     plane.get("/blobs/<digest>")(blob)
@@ -47,7 +51,7 @@ def metadata(path: str) -> Response:
             etag, cache = path, IMMUTABLE
         else:
             etag, cache = sha256_hex(file.read()), REVALIDATE
-        return _send_file(file, etag, cache)
+        return _send_file(file, etag, cache, compressible=True)
 
 
 def log_file(path: str) -> Response:
@@ -67,24 +71,29 @@ def log_file(path: str) -> Response:
 
 
 def _send_file(
-    file: BinaryIO, etag: str, cache: str, content_type: str = "application/json"
+    file: BinaryIO,
+    etag: str,
+    cache: str,
+    content_type: str = "application/json",
+    *,
+    compressible: bool = False,
 ) -> Response:
     """Sends an open file of the published tree. A swap in between changes nothing for it."""
+
+    def answer(size: int, open_at: Callable[[int], BinaryIO]) -> Response:
+        return _send(
+            FileAnswer(
+                size=size, etag=etag, cache_control=cache, content_type=content_type, open=open_at
+            ),
+            compressible,
+        )
+
     try:
         handle = os.dup(file.fileno())  # a second one, because the caller closes the first
     except UnsupportedOperation:  # from an object store: small, and in memory already
         file.seek(0)
         data = file.read()
-        return send(
-            FileAnswer(
-                size=len(data), etag=etag, cache_control=cache, content_type=content_type,
-                open=lambda start: BytesIO(data[start:]),
-            )
-        )  # fmt: skip
-    return _send_handle(handle, etag, cache, content_type)
-
-
-def _send_handle(handle: int, etag: str, cache: str, content_type: str) -> Response:
+        return answer(len(data), lambda start: BytesIO(data[start:]))
     opened: list[BinaryIO] = []
 
     def open_at(start: int) -> BinaryIO:
@@ -93,15 +102,27 @@ def _send_handle(handle: int, etag: str, cache: str, content_type: str) -> Respo
         return opened[0]
 
     try:
-        return send(
-            FileAnswer(
-                size=os.fstat(handle).st_size, etag=etag, cache_control=cache,
-                content_type=content_type, open=open_at,
-            )
-        )  # fmt: skip
+        return answer(os.fstat(handle).st_size, open_at)
     finally:
         if not opened:
             os.close(handle)
+
+
+def _send(file: FileAnswer, compressible: bool) -> Response:
+    def read() -> bytes:
+        with file.open(0) as opened:
+            return opened.read()
+
+    if not compressible:
+        return send(file)
+    if accepts_gzip(request, file.size):
+        gzipped: GzipCache = current_app.extensions[_GZIPPED]
+        # With the path, because an ETag names bytes only together with its address.
+        response = send_gzipped(file, gzipped.get(f"{request.path} {file.etag}", read))
+    else:
+        response = send(file)
+    response.vary.add("Accept-Encoding")
+    return response
 
 
 def blob(digest: str) -> Response:

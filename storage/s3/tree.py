@@ -16,7 +16,6 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -39,6 +38,7 @@ _MAX_KNOWN = 4096
 class _Found:
     data: bytes
     etag: str
+    write: str  # names the request that wrote it
 
 
 class S3PublishedTree:
@@ -67,30 +67,58 @@ class S3PublishedTree:
             return
         raise _too_many_others(action)
 
-    def swap(self, path: str, data: bytes, *, keep: Callable[[bytes], bool] | None = None) -> None:
+    def swap(self, path: str, data: bytes) -> None:
         action = self._publishing(path)
-        refused = ""
         for _ in range(_RACES):
             found = self._find(path)
-            if found is not None and (found.data == data or (keep and keep(found.data))):
+            if found is not None and found.data == data:
                 return
-            if found is not None and found.etag == refused:
-                # Nobody changed it, so the store took the condition for another ETag: Ceph
-                # before version 18 compares the quotation marks as well.
-                self._quoted = not self._quoted
-            try:
-                if found is None:
-                    self._put(action, path, data, _REVALIDATE, if_absent=True)
-                else:
-                    etag = f'"{found.etag}"' if self._quoted else found.etag
-                    self._put(action, path, data, _REVALIDATE, if_etag=etag)
-            except ConditionFailedError:
-                refused = "" if found is None else found.etag
-                continue
-            self._cache.forget(path)
-            self._remember(path)
-            return
+            if self._replace(action, path, data, found, ""):
+                return
         raise _too_many_others(action)
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        action = self._publishing(path)
+        write = os.urandom(16).hex()
+        for _ in range(_ATTEMPTS):
+            found = self._find(path)
+            if found is not None and found.write == write:
+                return True  # done by this very call, in a request that was reported as failed
+            if (None if found is None else found.data) != seen:
+                return False
+            if self._replace(action, path, data, found, write):
+                return True
+        raise _too_many_others(action)
+
+    def _replace(
+        self, action: str, path: str, data: bytes, found: _Found | None, write: str
+    ) -> bool:
+        """Writes ``data`` in place of ``found``, unless something else is there by now."""
+        try:
+            if found is None:
+                self._put(action, path, data, _REVALIDATE, if_absent=True, write=write)
+            else:
+                self._put_over(action, path, data, found.etag, write)
+        except ConditionFailedError:
+            return False
+        self._cache.forget(path)
+        self._remember(path)
+        return True
+
+    def _put_over(self, action: str, path: str, data: bytes, etag: str, write: str) -> None:
+        """Some stores (the Ceph of Debian 12) compare the quotation marks of the header as well;
+        whichever form worked is used again."""
+        quoted = self._quoted
+        for form in (quoted, not quoted):
+            try:
+                condition = f'"{etag}"' if form else etag
+                self._put(action, path, data, _REVALIDATE, if_etag=condition, write=write)
+            except ConditionFailedError:
+                if form is not quoted:
+                    raise
+                continue
+            self._quoted = form
+            return
 
     def read(self, path: str) -> bytes:
         check_published_path(path)
@@ -145,6 +173,7 @@ class S3PublishedTree:
         *,
         if_absent: bool = False,
         if_etag: str | None = None,
+        write: str = "",
     ) -> None:
         kind = "application/json" if path.endswith(".json") else "application/octet-stream"
         self._bucket.put(
@@ -155,7 +184,7 @@ class S3PublishedTree:
             if_etag=if_etag,
             CacheControl=cache_control,
             ContentType=kind,
-            Metadata={"sha256": hashlib.sha256(data).hexdigest()},
+            Metadata={"sha256": hashlib.sha256(data).hexdigest(), "write": write},
         )
 
     def _find(self, path: str) -> _Found | None:
@@ -178,7 +207,7 @@ class S3PublishedTree:
             if promised in (None, hashlib.sha256(data).hexdigest()):
                 if body.info.cache_control == _IMMUTABLE:
                     self._cache.add(path, data)
-                return _Found(data, body.info.etag)
+                return _Found(data, body.info.etag, body.info.metadata.get("write", ""))
         raise BackendError(
             f"could not {action}: its bytes are not those that were published",
             True,

@@ -21,9 +21,12 @@ PAGES = sorted(
 @pytest.mark.parametrize("name", PAGES)
 def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
+    environment: dict[str, str] = {}
+    store = STORE
     if "softhsm2-util" in text:
         require_module()
-    store = STORE
+    if "<!-- prepared: postgresql -->" in text:
+        environment = request.getfixturevalue("postgres_server").environment
     if OBJECT_STORE in text:
         ceph: CephNode = request.getfixturevalue("ceph")
         ceph.client().create_bucket(Bucket="forge-registry")
@@ -31,7 +34,7 @@ def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None
         store = ceph.endpoint
     steps = steps_of(DOCS / name)
     assert steps, "a page of the tutorial or the how-to without a command"
-    with Shell(tmp_path, store=store) as shell:
+    with Shell(tmp_path, environment, store=store) as shell:
         for step in steps:
             code, printed = shell.run(step)
             where = f"{name}, line {step.line}: {step.command}"
