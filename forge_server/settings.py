@@ -28,11 +28,11 @@ class Settings:
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
     ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
     is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
-    read ``/metrics``. Where ``database`` is empty it is in the data folder; ``embedded_worker``
-    says whether `forge-server run` signs again what grows old, or leaves that to `forge-server
-    worker`. ``public`` and ``blobs`` are folders or ``s3://bucket/prefix``, in the data folder
-    where they are empty; the ``s3_`` settings say how to reach that store, and
-    ``s3_public_endpoint`` how clients do, where ``redirect_blobs`` sends them there for blobs.
+    read ``/metrics``. Where ``database``, ``public`` or ``blobs`` is empty, it is in the data
+    folder; the last two may be ``s3://bucket/prefix``. The ``s3_`` settings say how to reach that
+    store, and ``s3_public_endpoint`` how clients do, where ``redirect_blobs`` sends them there.
+    ``embedded_worker`` says whether `forge-server run` signs again what grows old, or leaves that
+    to `forge-server worker`.
     """
 
     name: str = "National Software Forge"
@@ -55,7 +55,6 @@ class Settings:
     metrics_allow: tuple[str, ...] = ("127.0.0.1", "::1")
     tracing: bool = False
     database: str = ""
-    embedded_worker: bool = True
     public: str = ""
     blobs: str = ""
     s3_endpoint: str = ""
@@ -63,6 +62,7 @@ class Settings:
     s3_region: str = ""
     s3_credentials: str = ""
     redirect_blobs: bool = True
+    embedded_worker: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +190,13 @@ TEMPLATE = """\
 # metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
 # tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to
 # database = ""                  # postgresql://USER@HOST/NAME; empty: registry.db, here
-# embedded_worker = true         # false: a `forge-server worker` signs again what grows old
-# public = ""                    # the published files: a folder or s3://bucket/prefix; empty: here
-# blobs = ""                     # the files of releases, likewise
+# public = ""                    # the published files: a folder, or s3://bucket/prefix
+# blobs = ""                     # the files of releases, likewise; empty: here
 # s3_endpoint = ""               # https://… of the object store; empty: Amazon's
 # s3_public_endpoint = ""        # how clients reach it, where that differs
 # s3_region = ""
 # s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
 # redirect_blobs = true          # false: blobs of an object store pass through this server
+# embedded_worker = true         # false: a `forge-server worker` signs again what grows old
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

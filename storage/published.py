@@ -58,11 +58,7 @@ class PublishedTree(Protocol):
         ...
 
     def swap(self, path: str, data: bytes) -> None:
-        """Publishes a file, replacing the one before in one step, whatever it is.
-
-        Several writers MUST be kept in order by the caller; where their lock can be lost while a
-        write is under way, as on a network, `swap_if` is what keeps an older one back.
-        """
+        """Publishes a file, replacing the one before in one step."""
         ...
 
     def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:

@@ -18,23 +18,17 @@ class LiveRegistry:
     """`forge-server run` on a free loopback port over ``place/reg``, with a logged-in ``sara``.
 
     ``existing`` takes up a folder that another `LiveRegistry` left; ``options`` are those of
-    `forge-server init`, and ``settings`` is a file that a new one begins with.
+    `forge-server init`.
     """
 
     def __init__(
-        self,
-        place: Path,
-        *,
-        existing: bool = False,
-        options: tuple[str, ...] = (),
-        settings: Path | None = None,
+        self, place: Path, *, existing: bool = False, options: tuple[str, ...] = ()
     ) -> None:
         self.options = options
         self.place = place
         self.data = place / "reg"
         self.authority = place / "reg-authority"
         self.existing = existing
-        self.settings = [] if settings is None else ["--settings", str(settings)]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
         self.environment = {
             **kept,
@@ -81,7 +75,7 @@ class LiveRegistry:
 
     def __enter__(self) -> LiveRegistry:
         if not self.existing:
-            self.forge_server("init", str(self.data), "--dev", *self.options, *self.settings)
+            self.forge_server("init", str(self.data), "--dev", *self.options)
             self.token = self.forge_server("user", "add", str(self.data), "sara")
             (self.place / "sara.token").write_text(self.token)
         self.start()

@@ -68,14 +68,13 @@ def initialise(
     that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
-    never be changed. None makes one up. ``settings`` is a file to begin with. ``database`` is the
-    URL of an empty PostgreSQL database; None takes the one of ``settings``, or makes a SQLite file
-    in the folder.
+    never be changed. None makes one up. ``database`` is the URL of an empty PostgreSQL database;
+    None makes a SQLite file in the folder. ``settings`` is a file to begin with.
 
     Raises:
         RegistryError: one of the folders, or the object store that the settings name, is there and
             not empty (``folder-not-empty``), or the database is not (``database-not-empty``);
-            settings that are not understood.
+            settings that are not understood, or two databases.
         BackendError: that object store cannot be used.
         MalformedError: a log's name with spaces or plus in it, or no such URL.
     """
@@ -84,21 +83,16 @@ def initialise(
     for folder in (root, authority_folder):
         if folder is not None:
             require_empty(folder)
-    text = TEMPLATE if settings is None else _read_settings_file(root, settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
-    url = None
-    if database is not None:
-        url = DatabaseUrl.parse(database, "--database")
-        text = f"{text}\ndatabase = {json.dumps(url.text)}\n"
-    elif settings is not None and read_settings(settings).database:
-        url = DatabaseUrl(read_settings(settings).database)
+    text, database = _first_settings(root, settings, database)
+    url = None if database is None else DatabaseUrl.parse(database, "--database")
     with (
         _staging(root) as staged,
         _staging(authority_folder or root) as staged_authority,
         _schema(url or DatabaseUrl.of_file(DataFolder(staged).database)),
     ):
-        keys, log = _make_data_folder(DataFolder(staged), log_origin, text)
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, text, url)
         mark = None
         if dev:
             made = new_authority(
@@ -121,10 +115,25 @@ def initialise(
     return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
 
 
-def _read_settings_file(root: Path, path: Path) -> str:
-    """The text of the settings, once it is clear that a registry can be made with them."""
-    require_usable(DataFolder(root), read_settings(path), empty=True)
-    return path.read_text(encoding="utf-8")
+def _first_settings(root: Path, path: Path | None, database: str | None) -> tuple[str, str | None]:
+    """(text of the settings, URL of the database), once it is clear that a registry can be made
+    with them."""
+    text = TEMPLATE
+    if path is not None:
+        found = read_settings(path)
+        require_usable(DataFolder(root), found, empty=True)
+        text = path.read_text(encoding="utf-8")
+        if found.database and database is not None:
+            raise RegistryError(
+                "settings-malformed",
+                f"{path}: expected no database beside --database, found {found.database}",
+                "name the database in one place",
+            )
+        if found.database:
+            return text, found.database
+    if database is not None:
+        text = f"{text}\ndatabase = {json.dumps(database)}\n"
+    return text, database
 
 
 def require_empty(folder: Path) -> None:
@@ -172,7 +181,7 @@ def _schema(url: DatabaseUrl) -> Iterator[None]:
 
 
 def _make_data_folder(
-    folder: DataFolder, origin: str | None, settings: str
+    folder: DataFolder, origin: str | None, settings: str, url: DatabaseUrl | None
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
@@ -187,7 +196,7 @@ def _make_data_folder(
     public = {role: keys[role].public.pem.decode() for role in ("snapshot", "timestamp")}
     public["log"] = log.vkey
     folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
-    if folder.database.exists():  # SQLite's
+    if url is None:
         os.chmod(folder.database, 0o600)
     return keys, log
 

@@ -34,8 +34,7 @@ def prepare(folder: DataFolder) -> str | None:
     Raises:
         RegistryError: it cannot run, with what to do about it.
     """
-    folder.require()
-    require_usable(folder, read_settings(folder.settings))
+    require_usable(folder, read_settings(folder.require().settings))
     registry = open_registry(folder)
     try:
         with registry.database.read() as session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from io import BytesIO, UnsupportedOperation
 from typing import BinaryIO
 
@@ -78,18 +79,21 @@ def _send_file(
     compressible: bool = False,
 ) -> Response:
     """Sends an open file of the published tree. A swap in between changes nothing for it."""
+
+    def answer(size: int, open_at: Callable[[int], BinaryIO]) -> Response:
+        return _send(
+            FileAnswer(
+                size=size, etag=etag, cache_control=cache, content_type=content_type, open=open_at
+            ),
+            compressible,
+        )
+
     try:
         handle = os.dup(file.fileno())  # a second one, because the caller closes the first
     except UnsupportedOperation:  # from an object store: small, and in memory already
         file.seek(0)
         data = file.read()
-        return _send(
-            FileAnswer(
-                size=len(data), etag=etag, cache_control=cache, content_type=content_type,
-                open=lambda start: BytesIO(data[start:]),
-            ),
-            compressible=compressible,
-        )  # fmt: skip
+        return answer(len(data), lambda start: BytesIO(data[start:]))
     opened: list[BinaryIO] = []
 
     def open_at(start: int) -> BinaryIO:
@@ -98,27 +102,19 @@ def _send_file(
         return opened[0]
 
     try:
-        return _send(
-            FileAnswer(
-                size=os.fstat(handle).st_size, etag=etag, cache_control=cache,
-                content_type=content_type, open=open_at,
-            ),
-            compressible=compressible,
-        )  # fmt: skip
+        return answer(os.fstat(handle).st_size, open_at)
     finally:
         if not opened:
             os.close(handle)
 
 
-def _send(file: FileAnswer, *, compressible: bool) -> Response:
-    """The file, compressed where it gains by that and the client takes it."""
-    if not compressible:
-        return send(file)
-
+def _send(file: FileAnswer, compressible: bool) -> Response:
     def read() -> bytes:
         with file.open(0) as opened:
             return opened.read()
 
+    if not compressible:
+        return send(file)
     if accepts_gzip(request, file.size):
         gzipped: GzipCache = current_app.extensions[_GZIPPED]
         # With the path, because an ETag names bytes only together with its address.

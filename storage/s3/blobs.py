@@ -63,7 +63,7 @@ class S3BlobStore:
         key = _key(check_digest(digest))
         check_size(size)
         action = f"store blob {digest}"
-        known = self._bucket.head(action, key)
+        known = self._bucket.head(action, key, final=False)
         if known is not None and known.size == size:
             return
         part_bytes = part_size(size, self._part_bytes)

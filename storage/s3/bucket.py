@@ -61,13 +61,15 @@ class Bucket:
         self.name = name
         self.prefix = prefix
 
-    def head(self, action: str, key: str) -> ObjectInfo | None:
-        """What is known of an object, or None when it is not there."""
+    def head(self, action: str, key: str, *, final: bool = True) -> ObjectInfo | None:
+        """What is known of an object, or None when it is not there. ``final`` is whether the
+        caller believes that: a write that follows would find out what else is missing."""
         try:
             return _info(self._call(action, "head_object", Key=self._key(key)))
         except ObjectMissingError:
             # The answer to HEAD has no body that could say that the whole bucket is missing.
-            self.require(action)
+            if final:
+                self.require(action)
             return None
 
     def require(self, action: str) -> None:

@@ -38,7 +38,7 @@ _MAX_KNOWN = 4096
 class _Found:
     data: bytes
     etag: str
-    writer: str  # which call put it there, where that was a `swap_if`
+    write: str  # names the request that wrote it
 
 
 class S3PublishedTree:
@@ -68,38 +68,57 @@ class S3PublishedTree:
         raise _too_many_others(action)
 
     def swap(self, path: str, data: bytes) -> None:
-        self._put(self._publishing(path), path, data, _REVALIDATE)
-        self._cache.forget(path)
-        self._remember(path)
+        action = self._publishing(path)
+        for _ in range(_RACES):
+            found = self._find(path)
+            if found is not None and found.data == data:
+                return
+            if self._replace(action, path, data, found, ""):
+                return
+        raise _too_many_others(action)
 
     def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
         action = self._publishing(path)
-        refused, own = "", os.urandom(8).hex()
-        for _ in range(_RACES):
+        write = os.urandom(16).hex()
+        for _ in range(_ATTEMPTS):
             found = self._find(path)
-            if found is not None and found.writer == own:
-                break  # it was done, though the store said that it was not
+            if found is not None and found.write == write:
+                return True  # done by this very call, in a request that was reported as failed
             if (None if found is None else found.data) != seen:
                 return False
-            if found is not None and found.etag == refused:
-                # Nobody changed it, so the store took the condition for another ETag: Ceph
-                # before version 18 compares the quotation marks as well.
-                self._quoted = not self._quoted
-            try:
-                if found is None:
-                    self._put(action, path, data, _REVALIDATE, if_absent=True, writer=own)
-                else:
-                    etag = f'"{found.etag}"' if self._quoted else found.etag
-                    self._put(action, path, data, _REVALIDATE, if_etag=etag, writer=own)
-            except ConditionFailedError:
-                refused = "" if found is None else found.etag
-                continue
-            break
-        else:
-            raise _too_many_others(action)
+            if self._replace(action, path, data, found, write):
+                return True
+        raise _too_many_others(action)
+
+    def _replace(
+        self, action: str, path: str, data: bytes, found: _Found | None, write: str
+    ) -> bool:
+        """Writes ``data`` in place of ``found``, unless something else is there by now."""
+        try:
+            if found is None:
+                self._put(action, path, data, _REVALIDATE, if_absent=True, write=write)
+            else:
+                self._put_over(action, path, data, found.etag, write)
+        except ConditionFailedError:
+            return False
         self._cache.forget(path)
         self._remember(path)
         return True
+
+    def _put_over(self, action: str, path: str, data: bytes, etag: str, write: str) -> None:
+        """Some stores (the Ceph of Debian 12) compare the quotation marks of the header as well;
+        whichever form worked is used again."""
+        quoted = self._quoted
+        for form in (quoted, not quoted):
+            try:
+                condition = f'"{etag}"' if form else etag
+                self._put(action, path, data, _REVALIDATE, if_etag=condition, write=write)
+            except ConditionFailedError:
+                if form is not quoted:
+                    raise
+                continue
+            self._quoted = form
+            return
 
     def read(self, path: str) -> bytes:
         check_published_path(path)
@@ -154,7 +173,7 @@ class S3PublishedTree:
         *,
         if_absent: bool = False,
         if_etag: str | None = None,
-        writer: str = "",
+        write: str = "",
     ) -> None:
         kind = "application/json" if path.endswith(".json") else "application/octet-stream"
         self._bucket.put(
@@ -165,7 +184,7 @@ class S3PublishedTree:
             if_etag=if_etag,
             CacheControl=cache_control,
             ContentType=kind,
-            Metadata={"sha256": hashlib.sha256(data).hexdigest(), "writer": writer},
+            Metadata={"sha256": hashlib.sha256(data).hexdigest(), "write": write},
         )
 
     def _find(self, path: str) -> _Found | None:
@@ -188,7 +207,7 @@ class S3PublishedTree:
             if promised in (None, hashlib.sha256(data).hexdigest()):
                 if body.info.cache_control == _IMMUTABLE:
                     self._cache.add(path, data)
-                return _Found(data, body.info.etag, body.info.metadata.get("writer", ""))
+                return _Found(data, body.info.etag, body.info.metadata.get("write", ""))
         raise BackendError(
             f"could not {action}: its bytes are not those that were published",
             True,
@@ -206,7 +225,7 @@ class S3PublishedTree:
         if path not in self._files:
             taken = taken or self._bucket.has_under(action, f"{path}/")
         for folder in sorted(folders - self._folders):
-            taken = taken or self._bucket.head(action, folder) is not None
+            taken = taken or self._bucket.head(action, folder, final=False) is not None
         if taken:
             raise BackendError(f"could not {action}: a path is either a file or a folder", False)
         return action

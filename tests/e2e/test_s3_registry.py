@@ -38,7 +38,7 @@ def live(
     """The server and its clients reach the store through the proxy."""
     place = tmp_path_factory.mktemp("live")
     settings = ceph.settings(place, bucket, s3_endpoint=proxy.url)
-    with LiveRegistry(place, settings=settings) as registry:
+    with LiveRegistry(place, options=("--settings", str(settings))) as registry:
         registry.register("minds-lab")
         yield registry
 

@@ -21,7 +21,6 @@ import pytest
 from ceph_node import CephNode
 from s3_proxy import ALTERED, DONE, READING, REFUSED, S3Proxy
 
-from forge_server.services.forward import publish_forward
 from storage import BackendError, BlobMismatchError, BlobNotFoundError, PathNotFoundError
 from storage.s3 import Bucket, S3BlobStore, S3Options, S3PublishedTree, connect
 
@@ -115,6 +114,11 @@ def published(data: bytes) -> Callable[[Bucket], None]:
     return lambda bucket: S3PublishedTree(bucket).swap(PATH, data)
 
 
+def replace_old(bucket: Bucket) -> None:
+    tree = S3PublishedTree(bucket)
+    assert tree.swap_if(PATH, NEW, OLD) or tree.read(PATH) == NEW
+
+
 SCENARIOS = {
     "put-small": Scenario(nothing, lambda b: put(b, SMALL), lambda b, ok: check_blob(SMALL, b, ok)),
     "put-big": Scenario(nothing, lambda b: put(b, BIG), lambda b, ok: check_blob(BIG, b, ok)),
@@ -134,6 +138,7 @@ SCENARIOS = {
     ),
     "swap-first": Scenario(nothing, published(NEW), check_file(NEW)),
     "swap": Scenario(published(OLD), published(NEW), check_file(OLD, NEW)),
+    "swap_if": Scenario(published(OLD), replace_old, check_file(OLD, NEW)),
     "read": Scenario(lambda b: put(b, BIG), lambda b: read(b, BIG), unchanged, reads=True),
     "read-from": Scenario(
         lambda b: put(b, BIG), lambda b: read_from(b, 6 * MIB), unchanged, reads=True
@@ -340,8 +345,7 @@ def test_a_reader_does_not_mix_two_versions_of_an_object(
 
 
 def test_a_late_write_does_not_turn_time_back(ceph: CephNode, proxy: S3Proxy, bucket: str) -> None:
-    """A swap that was under way when another replica took over finds its condition broken, looks
-    again, and leaves what is newer."""
+    """A replacement that was under way when another server took over is refused."""
     place = f"{bucket}/public"
     ours = S3PublishedTree(ceph.open(place))
     ours.swap("timestamp.json", b"4")
@@ -352,9 +356,29 @@ def test_a_late_write_does_not_turn_time_back(ceph: CephNode, proxy: S3Proxy, bu
 
     proxy.reset(overtake)
     late = S3PublishedTree(ceph.open(place, endpoint=proxy.url))
-    publish_forward(late, "timestamp.json", b"5", lambda found: found > b"5")
+    assert late.swap_if("timestamp.json", b"5", b"4") is False
     assert ours.read("timestamp.json") == b"6"
-    assert [verb for verb, _ in proxy.seen].count("PUT") == 1
+
+
+def test_a_replacement_that_was_reported_as_failed_is_known_again(
+    ceph: CephNode, proxy: S3Proxy, bucket: str
+) -> None:
+    """Also where somebody else writes the very same bytes: of two, one replaced what was seen."""
+    place = f"{bucket}/public"
+    ours = S3PublishedTree(ceph.open(place))
+    ours.swap("count", b"0")
+    patient = S3PublishedTree(ceph.open(place, endpoint=proxy.url))
+    done: set[str] = set()
+
+    def fail_each_put_once(number: int, method: str, path: str) -> str | None:
+        again = method in done
+        done.add(method)
+        return "done-500" if method == "PUT" and not again else None
+
+    proxy.reset(fail_each_put_once)
+    assert patient.swap_if("count", b"1", b"0") is True
+    assert [fault for fault, *_ in proxy.broken] == ["done-500"]
+    assert ours.swap_if("count", b"1", b"0") is False
 
 
 def test_a_store_that_ignores_conditions_is_refused(

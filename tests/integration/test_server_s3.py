@@ -204,6 +204,30 @@ class TestOperating:
         assert not (tmp_path / "two").exists()
         assert world.registry.tree.read("timestamp.json") == before
 
+    def test_a_registry_that_exists_is_moved_by_copying(
+        self, ceph: CephNode, bucket: str, tmp_path: Path
+    ) -> None:
+        initialise(tmp_path / "reg", dev=True)
+        before = World(tmp_path / "reg")
+        token = before.user("sara")
+        before.organisation(token)
+        client = Client(create_app(before.registry).test_client(), token)
+        client.publish(before.release(files={"big.bin": BIG}))
+        before.close()
+        for folder, prefix in (("blobs", "blobs"), ("public", "tuf")):
+            root = before.root / folder
+            for path in root.rglob("*"):
+                if path.is_file():
+                    key = f"{prefix}/{path.relative_to(root)}"
+                    ceph.client().upload_file(str(path), bucket, key)
+        (before.root / "server.toml").write_bytes(ceph.settings(tmp_path, bucket).read_bytes())
+        after = World(before.root, keys=before.keys)
+        assert check_registry(after.registry, deep=True).problems == ()
+        client = Client(create_app(after.registry).test_client(), token)
+        client.publish(after.release(version="1.1.0"))
+        assert check_registry(after.registry, deep=True).problems == ()
+        after.close()
+
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
