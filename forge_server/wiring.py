@@ -14,6 +14,7 @@ from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
+from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.health import Health
 from .services.locks import FolderLock
@@ -26,6 +27,7 @@ from .services.publication import Publication
 from .services.releases import Releases
 from .services.roles import Roles
 from .services.signatures import Signatures
+from .services.slow_work import SlowWork
 from .services.throttle import Throttle
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, read_settings
@@ -92,7 +94,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         log_keys=log_keys,
         rewound=why_rewound(database, tree),
     )
-    releases = Releases(database, audit, publication, blobs, clock)
+    chunk_checks = ChunkChecks(database, blobs, clock, SlowWork())
+    releases = Releases(database, audit, publication, blobs, chunk_checks, clock)
     return Registry(
         folder=folder,
         settings=settings,

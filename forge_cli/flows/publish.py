@@ -81,7 +81,7 @@ def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -
     Raises:
         ForgeError, SigningError: as the table of error codes says; nothing is visible then.
     """
-    packed = pack(folder, context.out)
+    packed = pack(folder, context.out, context.cache)
     for notice in packed.notices:
         context.out.warn(notice)
     manifest = packed.manifest
@@ -230,11 +230,17 @@ def _offer(session: _Session, signed: _Signed) -> dict[str, Any]:
         "bundle": session.bundle.decode(),
         "roles": {name: data.decode() for name, data in signed.roles.items()},
     }
-    for _ in range(3):
+    uploads = 0
+    while uploads < 3:
         answer = session.api.post("releases", body=body)
         if member(answer, "state") == "published":
             receipt: dict[str, Any] = member(answer, "receipt", dict)
             return receipt
+        if member(answer, "state") == "checking":
+            # It reads large files once more and has waited for that already: ask again.
+            session.context.out.say("the registry compares large files with their chunk lists")
+            continue
+        uploads += 1
         _upload(session, member(answer, "missing", list))
     raise ForgeError(
         "registry-malformed",
@@ -261,14 +267,23 @@ def _upload(session: _Session, missing: list[Any]) -> None:
 
 def _outgoing(packed: Packed, item: Any) -> Outgoing:
     digest = member(item, "sha256")
-    path = packed.path_of(digest)
-    if path is None:
+    if digest in packed.lists:
+        source = packed.lists[digest]
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        return Outgoing(digest=digest, size=size, source=source, label=f"chunk list {digest}")
+    entry = packed.entry_of(digest)
+    if entry is None:
         # Never send what the signed manifest does not list, whatever the registry asks for.
         raise ForgeError(
             "registry-malformed", f"the registry asks for {digest}, which is not in this release"
         )
-    size = packed.manifest.blobs()[digest]
-    return Outgoing(digest=digest, size=size, path=path, label=path.name)
+    return Outgoing(
+        digest=digest,
+        size=entry.size,
+        source=packed.files[entry.path],
+        label=entry.path,
+        chunks=entry.chunks,
+    )
 
 
 def _confirm(session: _Session) -> None:

@@ -14,12 +14,11 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
@@ -29,15 +28,11 @@ from signing.errors import VerificationError
 from ..cache import Cache
 from ..errors import NetworkError
 from ..output import Progress
+from .crew import Crew, Stopped
 from .http import BLOCK_BYTES, Http, lost, pause_seconds
 from .trust import not_served
 
-T = TypeVar("T")
 _ATTEMPTS: Final = 20
-
-
-class Stopped(Exception):  # not an error: somebody pressed Ctrl-C
-    """The transfer was asked to stop between two blocks."""
 
 
 class _OtherRangeError(NetworkError):
@@ -53,40 +48,6 @@ class Wanted:
     label: str
 
 
-class Crew(Generic[T]):
-    """Runs the same job over many items, ``parallel`` at a time; the first failure stops all.
-
-    Ctrl-C reaches the main thread only: it sets ``stop``, the workers leave between two blocks,
-    and what they have written so far stays for the next run.
-    """
-
-    def __init__(self, parallel: int) -> None:
-        self.stop = threading.Event()
-        self._parallel = parallel
-
-    def run(self, job: Callable[[T], None], items: Iterable[T]) -> None:
-        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="forge")
-        futures: list[Future[None]] = [pool.submit(job, item) for item in items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        except KeyboardInterrupt:
-            # A worker may hang on a silent connection: the person does not wait for it, and
-            # nothing it does after this can become visible.
-            self.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        self.stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        failures = [future.exception() for future in futures if not future.cancelled()]
-        for error in sorted((e for e in failures if e), key=lambda e: isinstance(e, Stopped)):
-            raise error
-
-    def sleep(self, seconds: float) -> None:
-        """A pause that ends early, with `Stopped`, when the crew is told to stop."""
-        if self.stop.wait(seconds):
-            raise Stopped
-
-
 @dataclass(slots=True, kw_only=True)
 class Downloader:
     """Fetches blobs of the registry at ``url`` into ``cache``."""
@@ -96,7 +57,7 @@ class Downloader:
     cache: Cache
     parallel: int
     progress: Progress
-    _crew: Crew[Wanted] = field(init=False)
+    _crew: Crew = field(init=False)
 
     def __post_init__(self) -> None:
         self._crew = Crew(self.parallel)

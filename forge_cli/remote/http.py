@@ -159,7 +159,7 @@ class Http:
         )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         pool = self._pools.get(proxy)
         if pool is None:
             pool = (
@@ -278,7 +278,7 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for ``url``; the usual lower- and upper-case names."""
     parts = urlsplit(url)
     env = os.environ

@@ -1,45 +1,32 @@
-"""Sending files to the registry: one PUT each, from the file to the socket.
+"""Sending files to the registry: the chunk lists first, then the files that they describe.
 
-Where the connection is plain HTTP and goes to the registry itself, the kernel copies the file
-(sendfile); over TLS or a proxy it goes through 1 MiB blocks. The registry hashes what arrives, so
-the file is not read twice here: if it changed since it was hashed, the registry refuses it.
+The registry hashes what arrives, so a file is not read twice here: if it changed since it was
+hashed, the registry refuses it.
 """
 
 from __future__ import annotations
 
-import http.client
-import os
-import socket
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from urllib3.response import HTTPResponse
-
-from .. import __version__
-from ..errors import NetworkError
 from ..output import Progress
 from .api import Api
-from .blobs import Crew, Stopped
-from .http import BLOCK_BYTES, Sent, _proxy_for, lost, pause_seconds, retry_after
-
-_ATTEMPTS: Final = 5
-_RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
-_MAX_WAIT_SECONDS: Final = 120.0
+from .crew import Crew
+from .pace import Pace
+from .sending import Body, Sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A file to send under its digest."""
+    """A file to send under its digest. ``chunks`` names its chunk list, if it has one."""
 
     digest: str
     size: int
-    path: Path
+    source: Path | bytes
     label: str
+    chunks: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,11 +37,14 @@ class Uploader:
     component: str
     parallel: int
     progress: Progress
-    _crew: Crew[Outgoing] = field(init=False)
-    _local: threading.local = field(default_factory=threading.local)
+    pace: Pace = field(default_factory=Pace)
+    _crew: Crew = field(init=False)
+    _sender: Sender = field(init=False)
 
     def __post_init__(self) -> None:
         self._crew = Crew(self.parallel)
+        self.pace.sleep = self._crew.sleep
+        self._sender = Sender(api=self.api, crew=self._crew, progress=self.progress, pace=self.pace)
 
     def send(self, files: Sequence[Outgoing]) -> None:
         """The registry holds every file of ``files`` afterwards, durably.
@@ -63,129 +53,14 @@ class Uploader:
             RemoteError: refused, for instance ``digest-mismatch`` or a missing right.
             NetworkError: the registry could not be reached often enough.
         """
-        self._crew.run(self._send_one, sorted(files, key=lambda file: -file.size))
+        lists = {file.chunks for file in files}
+        # With its list at hand the registry compares a file while it comes in.
+        self._crew.run(self._send_whole, [file for file in files if file.digest in lists])
+        rest = [file for file in files if file.digest not in lists]
+        self._crew.run(self._send_whole, sorted(rest, key=lambda file: -file.size))
 
-    def _send_one(self, file: Outgoing) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            if self._crew.stop.is_set():
-                raise Stopped
-            last = attempt == _ATTEMPTS
-            counted = _Counted(self.progress)
-            try:
-                response = self._put(file, counted)
-            except (OSError, http.client.HTTPException) as error:
-                self._drop_connection()
-                counted.take_back()
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise  # the file, not the network
-                if last:
-                    raise lost(self.api.url, error) from error
-                self._crew.sleep(pause_seconds(attempt))
-                continue
-            if response.status not in _RETRY_STATUS or last:
-                self.api.require_success(response)
-                return
-            counted.take_back()
-            self._wait(response, attempt)
-
-    def _wait(self, response: HTTPResponse, attempt: int) -> None:
-        from datetime import UTC, datetime
-
-        seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        if seconds is not None and seconds > _MAX_WAIT_SECONDS:
-            raise NetworkError(
-                f"{self.api.url} asks to wait {seconds:.0f} seconds",
-                hint="run the same command again later; what is there is not sent again",
-                code="too-many-requests",
-            )
-        self._crew.sleep(pause_seconds(attempt) if seconds is None else seconds)
-
-    def _put(self, file: Outgoing, counted: _Counted) -> HTTPResponse:
-        """One attempt. The whole answer is read, so that the connection can be used again."""
-        connection = self._connection()
+    def _send_whole(self, file: Outgoing) -> None:
         query = f"component={quote(self.component, safe='')}"
-        target = f"{urlsplit(self.api.url).path}/api/v1/blobs/{file.digest}?{query}"
-        self.api.http.sent.append(Sent("PUT", f"{self.api.url}/api/v1/blobs/{file.digest}"))
-        with file.path.open("rb", buffering=0) as body:
-            connection.putrequest("PUT", target, skip_accept_encoding=True)
-            connection.putheader("User-Agent", f"forge/{__version__}")
-            connection.putheader("Authorization", f"Bearer {self.api.token}")
-            connection.putheader("Content-Type", "application/octet-stream")
-            connection.putheader("Content-Length", str(file.size))
-            connection.endheaders()
-            # A server that refuses early answers and closes: its answer is worth more than
-            # our broken pipe.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self._stream(connection, body.fileno(), file.size, counted)
-        answer = connection.getresponse()
-        data = answer.read(1 << 20)
-        if answer.will_close:
-            self._drop_connection()
-        return HTTPResponse(body=data, headers=dict(answer.getheaders()), status=answer.status)
-
-    def _stream(
-        self, connection: http.client.HTTPConnection, source: int, size: int, counted: _Counted
-    ) -> None:
-        sock = connection.sock
-        plain = type(sock) is socket.socket and hasattr(os, "sendfile")
-        buffer = memoryview(bytearray(0 if plain else BLOCK_BYTES))
-        sent = 0
-        while sent < size:
-            if self._crew.stop.is_set():
-                self._drop_connection()
-                raise Stopped
-            if plain:
-                with open(source, "rb", buffering=0, closefd=False) as file:
-                    count = sock.sendfile(file, sent, min(8 * BLOCK_BYTES, size - sent))
-            else:
-                count = os.preadv(source, [buffer[: size - sent]], sent)
-                sock.sendall(buffer[:count])
-            if not count:
-                # The file became shorter: the registry must not wait for the rest.
-                self._drop_connection()
-                raise NetworkError("a file became shorter while it was sent")
-            sent += count
-            counted.advance(count)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        """This thread's connection to the registry, kept alive between files."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.api.url)
-            self._local.connection = connection
-        return connection
-
-    def _drop_connection(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
-
-
-class _Counted:
-    """What one attempt has reported, so that a repeated one is not counted twice."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._sent = 0
-
-    def advance(self, size: int) -> None:
-        self._sent += size
-        self._progress.advance(size)
-
-    def take_back(self) -> None:
-        self._progress.advance(-self._sent)
-        self._sent = 0
-
-
-def _connect(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxy = _proxy_for(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    if proxy is None:
-        return kind(host, parts.port, timeout=300, blocksize=BLOCK_BYTES)
-    gate = urlsplit(proxy)
-    connection = kind(gate.hostname or "", gate.port, timeout=300, blocksize=BLOCK_BYTES)
-    connection.set_tunnel(host, parts.port or (443 if parts.scheme == "https" else 80))
-    return connection
+        if file.chunks is not None:
+            query += f"&chunks={file.chunks}"
+        self._sender.put(f"blobs/{file.digest}", query, Body(source=file.source, size=file.size))
