@@ -52,6 +52,7 @@ class _Procedure:
     observed: Mapping[str, FileEntry] | None
     forge_toml: bytes | None
     witnesses: Witnesses | None
+    selected: frozenset[str] | None
     roles: dict[str, Targets] = field(default_factory=dict)
     expiries: dict[str, datetime] = field(default_factory=dict)
     publishers: Delegation | None = None
@@ -74,6 +75,7 @@ def verify_release(
     observed: Mapping[str, FileEntry] | None,
     forge_toml: bytes | None,
     witnesses: Witnesses | None = None,
+    selected: frozenset[str] | None = None,
 ) -> Report:
     """Goes through every check for release ``version`` (None: whichever the manifest says).
 
@@ -82,6 +84,8 @@ def verify_release(
     file's bytes, None likewise. Expiry is judged at the moment of ``evidence.refreshed_at``,
     when the registry was last asked, or at ``now`` where that is None. ``witnesses`` are those that
     the client chose itself, in place of the ones that the authority names.
+
+    ``selected`` are the paths of a partial installation; None when all files shall be there.
 
     Never raises for bad evidence: the failure is in the report.
     """
@@ -94,6 +98,7 @@ def verify_release(
         observed=observed,
         forge_toml=forge_toml,
         witnesses=witnesses,
+        selected=selected,
     )
     checks = run_steps(_STEPS, procedure)
     return Report(checks=checks, release=procedure.manifest)
@@ -255,7 +260,12 @@ def _check_observed(p: _Procedure) -> str:
     if p.observed is None:
         raise NotAtHand("the files are not at hand; install them, or verify a folder")
     manifest = p.trusted_manifest()
-    check_files(manifest, p.observed)
+    check_files(manifest, p.observed, p.selected)
+    if p.selected is not None:
+        return (
+            f"{len(p.observed)} of {len(manifest.files)} files: a PARTIAL installation; "
+            "none other, and each as signed"
+        )
     return f"{len(manifest.files)} files, {manifest.total_size} bytes, none missing, none extra"
 
 
