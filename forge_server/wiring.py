@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from storage import LocalBlobStore, LocalPublishedTree
+from storage import LocalAssembly, LocalBlobStore, LocalPublishedTree
 
 from .db.engine import Database, open_database
 from .errors import RegistryError
@@ -29,6 +29,7 @@ from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.throttle import Throttle
+from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, read_settings
 
@@ -48,6 +49,7 @@ class Registry:
     organisations: Organisations
     roles: Roles
     releases: Releases
+    uploads: Uploads
     signatures: Signatures
     health: Health
     catalogue: Catalogue
@@ -94,7 +96,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         log_keys=log_keys,
         rewound=why_rewound(database, tree),
     )
-    chunk_checks = ChunkChecks(database, blobs, clock, SlowWork())
+    work = SlowWork()
+    chunk_checks = ChunkChecks(database, blobs, clock, work)
     releases = Releases(database, audit, publication, blobs, chunk_checks, clock)
     return Registry(
         folder=folder,
@@ -110,6 +113,16 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         ),
         roles=Roles(database, audit, publication, clock),
         releases=releases,
+        uploads=Uploads(
+            database,
+            audit,
+            releases,
+            blobs,
+            LocalAssembly(blobs, folder.blobs),
+            chunk_checks,
+            work,
+            clock,
+        ),
         health=Health(database, publication, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),

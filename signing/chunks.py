@@ -155,6 +155,11 @@ class ChunkCheck:
             if not self._left:
                 self._next()
 
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk of the list came and is right."""
+        return self._number == len(self._chunks)
+
     def finish(self) -> None:
         """All bytes came. Raises VerificationError when the list goes on."""
         if self._number != len(self._chunks):

@@ -51,9 +51,9 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
     began = time.monotonic()
     with context.out.progress("fetching", total) as bar:
-        downloader = _downloader(context, url, bar, pace)
-        downloader.fetch(wanted)
-    done = Fetched(received=downloader.received_bytes, reused=downloader.reused_bytes)
+        fetcher = downloader(context, url, bar, pace)
+        fetcher.fetch(wanted)
+    done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
     if done.reused:
         context.out.say(
             f"  {size_text(done.reused)} were here already, {size_text(done.received)} came"
@@ -62,7 +62,8 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     return done
 
 
-def _downloader(context: Context, url: str, bar: Progress, pace: Pace) -> Downloader:
+def downloader(context: Context, url: str, bar: Progress, pace: Pace) -> Downloader:
+    """What fetches blobs for this command."""
     from ..remote.blobs import Downloader
 
     return Downloader(
@@ -83,10 +84,10 @@ def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
     from ..output import SilentProgress
     from ..reuse import Reuse
 
-    downloader = _downloader(context, url, SilentProgress(), context.transfer.pace())
+    fetcher = downloader(context, url, SilentProgress(), context.transfer.pace())
     needed = 0
     for want in wanted:
-        chunks = downloader.chunk_list(want) if want.olds else None
+        chunks = fetcher.chunk_list(want) if want.olds else None
         if chunks is None:
             needed += want.size
             continue

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from signing.chunks import ChunkList
+from signing.chunks import ChunkList, parse_chunk_list
 from signing.component import ComponentSpec, parse_forge_toml
 from signing.digests import hash_stream
 from signing.errors import MalformedError
@@ -55,6 +55,14 @@ class Packed:
     files: dict[str, Path]
     lists: Mapping[str, Path | bytes]
     notices: tuple[str, ...]
+
+    def chunk_list(self, entry: FileEntry) -> ChunkList | None:
+        """The file's chunk list, if it has one."""
+        if entry.chunks is None:
+            return None
+        kept = self.lists[entry.chunks]
+        data = kept if isinstance(kept, bytes) else kept.read_bytes()
+        return parse_chunk_list(data, entry.size, f"{entry.path}: chunk list")
 
     def entry_of(self, digest: str) -> FileEntry | None:
         """A file with this content."""

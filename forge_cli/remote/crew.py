@@ -27,8 +27,9 @@ class Crew:
 
     def run(self, job: Callable[[T], None], items: Iterable[T]) -> None:
         pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="forge")
-        futures: list[Future[None]] = [pool.submit(job, item) for item in items]
+        futures: list[Future[None]] = []
         try:
+            futures += [pool.submit(job, item) for item in items]
             wait(futures, return_when=FIRST_EXCEPTION)
         except KeyboardInterrupt:
             # A worker may hang on a silent connection: the person does not wait for it, and

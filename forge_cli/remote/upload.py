@@ -1,32 +1,58 @@
 """Sending files to the registry: the chunk lists first, then the files that they describe.
 
-The registry hashes what arrives, so a file is not read twice here: if it changed since it was
-hashed, the registry refuses it.
+A small file goes in one request. A large one, and one that a broken line has cut, goes in parts:
+what has arrived is not sent again, by whichever process comes next. Of a new version of a file
+that is public already, only what changed is sent, and the registry takes the rest from there.
+
+The registry hashes what arrives, so nothing is believed of this side: a file that changed since it
+was hashed is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import quote
 
+from signing.chunks import ChunkList
+
+from ..chunking import average_for, cut
+from ..errors import ForgeError, NetworkError, RemoteError
 from ..output import Progress
-from .api import Api
+from ..recipes import Limits, Segment, places, plan_recipe, sent_bytes
+from .api import Api, member
 from .crew import Crew
+from .http import BLOCK_BYTES, pause_seconds
 from .pace import Pace
 from .sending import Body, Sender
+
+_PARTS_FROM_BYTES: Final = 64 << 20
+_ONE_REQUEST_SECONDS: Final = 20.0  # what takes longer in one request goes in parts
+_WORTH_RESUMING: Final = 4 << 20
+_BEGIN_AGAIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A file to send under its digest. ``chunks`` names its chunk list, if it has one."""
+    """A file to send under its digest. ``chunks`` names its chunk list, if it has one.
+
+    ``own`` gives that list, and ``olds`` public blobs, by digest, with theirs, from which the
+    registry can take pieces: asked when they are needed, for lists take memory.
+    """
 
     digest: str
     size: int
     source: Path | bytes
     label: str
     chunks: str | None = None
+    own: Callable[[], ChunkList | None] = lambda: None
+    olds: Callable[[], Mapping[str, ChunkList]] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,8 +64,13 @@ class Uploader:
     parallel: int
     progress: Progress
     pace: Pace = field(default_factory=Pace)
+    sent_bytes: int = 0
+    reused_bytes: int = 0
     _crew: Crew = field(init=False)
     _sender: Sender = field(init=False)
+    _limits: Limits | None = None
+    _rate: float | None = None  # bytes a second of one request
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._crew = Crew(self.parallel)
@@ -53,14 +84,192 @@ class Uploader:
             RemoteError: refused, for instance ``digest-mismatch`` or a missing right.
             NetworkError: the registry could not be reached often enough.
         """
-        lists = {file.chunks for file in files}
+        names = {file.chunks for file in files if file.chunks is not None}
         # With its list at hand the registry compares a file while it comes in.
-        self._crew.run(self._send_whole, [file for file in files if file.digest in lists])
-        rest = [file for file in files if file.digest not in lists]
-        self._crew.run(self._send_whole, sorted(rest, key=lambda file: -file.size))
+        self._crew.run(self._send_whole, [file for file in files if file.digest in names])
+        rest = [file for file in files if file.digest not in names]
+        large = [file for file in rest if file.olds or file.size >= _PARTS_FROM_BYTES]
+        if large:
+            self._limits = self._fetch_limits()
+        in_parts = set() if self._limits is None else {file.digest for file in large}
+        small = [file for file in rest if file.digest not in in_parts]
+        self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
+        if self._limits is not None:
+            for file in sorted(large, key=lambda file: -file.size):
+                self._send_parts(file)
 
-    def _send_whole(self, file: Outgoing) -> None:
-        query = f"component={quote(self.component, safe='')}"
+    def _fetch_limits(self) -> Limits | None:
+        """None for a registry that takes whole files only."""
+        try:
+            answer = self.api.get("uploads")
+        except RemoteError as error:
+            if error.status in (404, 405):
+                return None
+            raise
+        names = ("min_bytes", "max_bytes", "max_segments")
+        return Limits(**{name: member(answer, name, int) for name in names})
+
+    # --- in one request ---------------------------------------------------------------------
+
+    def _send(self, file: Outgoing) -> None:
+        """In one request, or in parts when that breaks or the line turned out to be slow."""
+        slow = self._rate is not None and file.size / self._rate > _ONE_REQUEST_SECONDS
+        if file.size < _WORTH_RESUMING:
+            return self._send_whole(file)
+        if not slow:
+            try:
+                return self._send_whole(file, attempts=1)
+            except NetworkError as error:
+                if error.code != "network":
+                    raise
+                self._crew.sleep(pause_seconds(1))
+            except RemoteError as error:
+                if error.status not in (429, 502, 503, 504):
+                    raise
+                self._crew.sleep(pause_seconds(1))
+        with self._lock:
+            self._limits = self._limits or self._fetch_limits()
+        if self._limits is None:
+            return self._send_whole(file)
+        return self._send_parts(file, alone=True)
+
+    def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
+        query = self._query
         if file.chunks is not None:
             query += f"&chunks={file.chunks}"
-        self._sender.put(f"blobs/{file.digest}", query, Body(source=file.source, size=file.size))
+        began = time.monotonic()
+        body = Body(source=file.source, size=file.size)
+        self._sender.put(f"blobs/{file.digest}", query, body, attempts=attempts)
+        with self._lock:
+            self.sent_bytes += file.size
+            if file.size >= _WORTH_RESUMING:
+                self._rate = file.size / max(1e-3, time.monotonic() - began)
+
+    @property
+    def _query(self) -> str:
+        return f"component={quote(self.component, safe='')}"
+
+    # --- in parts -----------------------------------------------------------------------------
+
+    def _send_parts(self, file: Outgoing, *, alone: bool = False) -> None:
+        """``alone``: this thread is one of the crew already, so it sends the parts by itself."""
+        segments = self._recipe(file)
+        for _ in range(_BEGIN_AGAIN):
+            answer = self._begin(file, segments)
+            if member(answer, "state") == "stored":
+                self.progress.advance(file.size)
+                return
+            upload = member(answer, "upload")
+            here = set(member(answer, "parts", list))
+            for number, segment in enumerate(segments):
+                if segment.source is not None or number in here:
+                    self.progress.advance(segment.length)
+            todo = [
+                (number, segment)
+                for number, segment in enumerate(segments)
+                if segment.source is None and number not in here
+            ]
+            try:
+                self._send_each(file, upload, todo, alone=alone)
+                self._finish(file, upload)
+            except RemoteError as error:
+                # Swept meanwhile, or another process has finished or aborted it: look again.
+                if error.code not in ("upload-not-found", "parts-missing"):
+                    raise
+                self.progress.advance(-file.size)
+                continue
+            with self._lock:
+                self.sent_bytes += sum(segment.length for _, segment in todo)
+                self.reused_bytes += file.size - sent_bytes(segments)
+            return
+        raise ForgeError(
+            "registry-malformed",
+            f"{file.label}: the registry loses the parts that it has confirmed",
+            hint="tell its operator; nothing was published",
+        )
+
+    def _send_each(
+        self, file: Outgoing, upload: str, todo: list[tuple[int, Segment]], *, alone: bool
+    ) -> None:
+        def send(item: tuple[int, Segment]) -> None:
+            number, segment = item
+            body = Body(source=file.source, size=segment.length, start=segment.at)
+            digest = base64.b64encode(_sha256(file.source, segment)).decode()
+            headers = {"Content-Digest": f"sha-256=:{digest}:"}
+            self._sender.put(f"uploads/{upload}/parts/{number}", self._query, body, headers)
+
+        if not alone:
+            self._crew.run(send, todo)
+            return
+        for item in todo:
+            send(item)
+
+    def _recipe(self, file: Outgoing) -> list[Segment]:
+        assert self._limits is not None
+        best = plan_recipe(file.size, None, {}, self._limits)
+        for chunks, have in self._matches(file):
+            made = plan_recipe(file.size, chunks, have, self._limits)
+            if sent_bytes(made) < sent_bytes(best):
+                best = made
+        return best
+
+    def _matches(self, file: Outgoing) -> list[tuple[ChunkList, dict[bytes, tuple[str, int]]]]:
+        """The file's chunks beside those of the old blobs that were cut as finely.
+
+        A file that grew over a power of two is cut more coarsely than its old version: then it
+        is cut once more, as that was.
+        """
+        listed = file.own() if file.olds is not None else None
+        if listed is None or file.olds is None or not isinstance(file.source, Path):
+            return []
+        groups: dict[int, dict[str, ChunkList]] = {}
+        for blob, chunks in file.olds().items():
+            groups.setdefault(average_for(chunks.size), {})[blob] = chunks
+        found = []
+        for average, lists in groups.items():
+            own: ChunkList | None = listed
+            if average != average_for(file.size):
+                with file.source.open("rb", buffering=0) as source:
+                    own = cut(source, file.size, average=average)
+            if own is not None:
+                found.append((own, places(lists)))
+        return found
+
+    def _begin(self, file: Outgoing, segments: Sequence[Segment]) -> Any:
+        sources = sorted({each.source for each in segments if each.source is not None})
+        rows: list[list[int]] = [
+            [each.length]
+            if each.source is None
+            else [each.length, sources.index(each.source), each.start]
+            for each in segments
+        ]
+        body = self._described(file) | {"sources": sources, "segments": rows}
+        return self.api.post("uploads", body=body)
+
+    def _described(self, file: Outgoing) -> dict[str, object]:
+        body: dict[str, object] = {
+            "component": self.component, "sha256": file.digest, "size": file.size,
+        }  # fmt: skip
+        if file.chunks is not None:
+            body["chunks"] = file.chunks
+        return body
+
+    def _finish(self, file: Outgoing, upload: str) -> None:
+        """The registry has read the whole; of a large file it says meanwhile that it is at it."""
+        while True:
+            answer = self.api.post("uploads", upload, "finish", body=self._described(file))
+            if member(answer, "state") == "stored":
+                return
+            self._crew.sleep(1.0)
+
+
+def _sha256(source: Path | bytes, segment: Segment) -> bytes:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source[segment.at : segment.end]).digest()
+    hasher, left = hashlib.sha256(), segment.length
+    with source.open("rb", buffering=0) as file:
+        file.seek(segment.at)
+        while left and (data := file.read(min(BLOCK_BYTES, left))):
+            hasher.update(data)
+            left -= len(data)
+    return hasher.digest()
