@@ -101,6 +101,24 @@ class Cache:
             return True
         return info.st_size == size and self._verify_again(path, digest)
 
+    def verify(self, digest: str, size: int) -> bool:
+        """Whether the blob is here with the right content, read to its last byte; one that is
+        not stays as it is (see `set_aside` and `drop`)."""
+        try:
+            with self.path(digest).open("rb", buffering=0) as file:
+                return hash_stream(file) == (size, digest)
+        except OSError:
+            return False
+
+    def set_aside(self, digest: str) -> Path | None:
+        """Take a spoilt blob out of the cache; where it lies now, None when it was not here."""
+        aside = self.partial(digest).with_suffix(".spoilt")
+        try:
+            os.replace(self.path(digest), aside)
+        except OSError:
+            return None
+        return aside
+
     def _verify_again(self, path: Path, digest: str) -> bool:
         """The tripwire fired: somebody touched the file. Keep it only if its content is right."""
         with path.open("rb", buffering=0) as file:
@@ -205,6 +223,19 @@ class Cache:
             partial_bytes=sum(_size(path) for path in partial),
         )
 
+    def blobs(self) -> Iterator[tuple[str, int, bool]]:
+        """``(digest, size in bytes, shared with an installed folder)`` of every blob."""
+        for digest in self._store.iter_digests():
+            with suppress(OSError):
+                info = self.path(digest).stat()
+                yield digest, info.st_size, info.st_nlink > 1
+
+    def unfinished(self) -> Iterator[tuple[str, int]]:
+        """``(digest, bytes on disk)`` of every begun download."""
+        for path in sorted(self.partial_dir.glob("*.part")) if self.partial_dir.is_dir() else ():
+            with suppress(OSError):
+                yield path.stem, path.stat().st_size
+
     def prune(self, *, everything: bool) -> Usage:
         """Remove unfinished downloads and blobs that no installed file shares; returns what went.
 
@@ -222,6 +253,7 @@ class Cache:
         for path in self.partial_dir.glob("*.part") if self.partial_dir.is_dir() else ():
             size = _size(path)
             path.unlink()
+            path.with_suffix(".journal").unlink(missing_ok=True)
             gone[2] += 1
             gone[3] += size
         return Usage(*gone)
