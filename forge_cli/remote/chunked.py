@@ -32,7 +32,6 @@ from .whole import require_length, too_long
 _FRUITLESS: Final = 20
 _FRUIT_BYTES: Final = 16 << 10  # what a connection must bring to be worth another at once
 _SAME_SOURCE: Final = 2
-_FOLLOW_BYTES: Final = 4 << 20
 
 
 class BadChunkError(Exception):  # handled here: another try, another source
@@ -57,6 +56,7 @@ class _Place:
     number: int = field(init=False)
     at: int = field(init=False)
     hasher: hashlib._Hash = field(init=False)
+    tapping: bool = False
 
     def __post_init__(self) -> None:
         self.begin(self.numbers.start)
@@ -74,26 +74,45 @@ class _Place:
         self.at = self.partial.chunks[number].start if number < self.numbers.stop else 0
         self.hasher = hashlib.sha256()
 
-    def add(self, data: memoryview) -> Chunk | None:
+    def open_tap(self) -> None:
+        """Hand the bytes on to the digest of the whole, if they are the next ones for it."""
+        at_start = not self.done and self.at == self.chunk.start
+        self.tapping = at_start and self.partial.begin_tap(self.number)
+
+    def close_tap(self) -> None:
+        if self.tapping:
+            self.partial.end_tap()
+        self.tapping = False
+
+    def add(self, data: memoryview, *, written: bool) -> Chunk | None:
         """The next bytes, none beyond the chunk's end; the chunk when it is complete and right.
+        ``written``: they are in the file already.
 
         Raises:
             BadChunkError: it is complete and another; it begins anew.
         """
         chunk = self.chunk
         wanted = not self.partial.has(self.number)
-        if wanted:
+        if not wanted:
+            self.close_tap()  # it was taken up, or will be, from the file
+        else:
             self.hasher.update(data)
-            self.partial.write(data, self.at)
+            if self.tapping:
+                self.partial.tap(data)
+            if not written:
+                self.partial.write(data, self.at)
         self.at += len(data)
         if self.at < chunk.end:
             return None
         if wanted and self.hasher.digest() != chunk.digest:
             found = self.hasher.hexdigest()
+            self.close_tap()
             self.begin(self.number)
             raise BadChunkError(chunk, found)
         if wanted:
             self.partial.mark(self.number)
+            if self.tapping:
+                self.partial.tapped(self.number)
         self.begin(self.number + 1)
         return chunk if wanted else None
 
@@ -190,13 +209,13 @@ class ChunkFetch:
                 expected = f"bytes {place.at}-{end - 1}/{self.want.size}"
                 if not headers or response.headers.get("Content-Range") != expected:
                     raise other_range(self.want.label)
-                self._read(response, place)
+                self._read(response, place, fresh=True)
             elif headers:
                 self._stream(response)
                 place.begin(numbers.stop)
             else:
                 require_length(self.want, 0, response)
-                self._read(response, place)
+                self._read(response, place, fresh=True)
                 self._require_end(response)
 
     def _stream(self, response: BaseHTTPResponse) -> None:
@@ -211,8 +230,16 @@ class ChunkFetch:
         finally:
             self.streamed = False
 
-    def _read(self, response: BaseHTTPResponse, place: _Place) -> None:
-        since = 0
+    def _read(self, response: BaseHTTPResponse, place: _Place, *, fresh: bool = False) -> None:
+        """``fresh``: nothing of the range is here yet, so each block is written in one piece."""
+        place.open_tap()
+        try:
+            self._read_all(response, place, fresh)
+        finally:
+            place.close_tap()
+            self.partial.follow()
+
+    def _read_all(self, response: BaseHTTPResponse, place: _Place, fresh: bool) -> None:
         last = self.partial.chunks[place.numbers.stop - 1].end
         while not place.done:
             if self.line.crew.stop.is_set():
@@ -223,16 +250,14 @@ class ChunkFetch:
                     f"{self.want.label}: the answer ended after {place.at} of {last} bytes",
                     hint="run the same command again; it continues where it stopped",
                 )
-            since += len(data)
+            if fresh:
+                self.partial.write(data, place.at)
             while data:
                 room = place.chunk.end - place.at
-                complete = place.add(data[:room])
+                complete = place.add(data[:room], written=fresh)
                 data = data[room:]
                 if complete is not None:
                     self.progress.advance(complete.length)
-            if since >= _FOLLOW_BYTES or place.done:
-                self.partial.follow()
-                since = 0
 
     def _require_end(self, response: BaseHTTPResponse) -> None:
         """Nothing may follow the last byte of the whole file."""

@@ -53,6 +53,7 @@ class Partial:
         self._lock = threading.Lock()
         self._following = threading.Lock()
         self._whole = hashlib.sha256()
+        self._right = self._whole.copy()  # without a chunk that is still coming
         self._followed = 0  # so many chunks from the first on are in `_whole`
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._journal = -1
@@ -174,20 +175,54 @@ class Partial:
         if not self._following.acquire(blocking=wait):
             return
         try:
-            begin = self._followed
-            end = begin
-            while end < len(self._state) and self._state[end] == _HERE:
-                end += 1
-            if end == begin:
-                return
-            stop = self.chunks[end - 1].end
-            at = self.chunks[begin].start
-            while at < stop and (data := self._read(min(_BLOCK_BYTES, stop - at), at)):
-                self._whole.update(data)
-                at += len(data)
-            self._followed = end
+            self._catch_up()
         finally:
             self._following.release()
+
+    def _catch_up(self) -> None:
+        begin = end = self._followed
+        while end < len(self._state) and self._state[end] == _HERE:
+            end += 1
+        if end == begin:
+            return
+        stop = self.chunks[end - 1].end
+        at = self.chunks[begin].start
+        buffer = memoryview(bytearray(min(_BLOCK_BYTES, stop - at)))
+        while at < stop:
+            count = os.preadv(self._descriptor, [buffer[: stop - at]], at)
+            if not count:
+                break
+            self._whole.update(buffer[:count])
+            at += count
+        self._followed = end
+
+    def begin_tap(self, number: int) -> bool:
+        """Whether the bytes of chunk ``number`` are the next ones for the digest of the whole.
+
+        If so they, and those of the chunks behind it, go to `tap` as they come, which saves
+        reading them back, until `end_tap`.
+        """
+        if not self._following.acquire(blocking=False):
+            return False
+        self._catch_up()
+        if self._followed != number:
+            self._following.release()
+            return False
+        self._right = self._whole.copy()
+        return True
+
+    def tap(self, data: memoryview) -> None:
+        self._whole.update(data)
+
+    def tapped(self, number: int) -> None:
+        """All of the chunk went to `tap`, and it is right."""
+        self._followed = number + 1
+        self._right = self._whole.copy()
+
+    def end_tap(self) -> None:
+        """Forget the bytes of a chunk that is not complete."""
+        self._whole = self._right
+        self._following.release()
 
     def digest(self) -> str:
         """The digest of the whole file, of which every chunk must be here."""
