@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,10 +16,24 @@ BIN = Path(sys.executable).parent
 
 
 class Registry:
-    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved."""
+    """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved.
 
-    def __init__(self, place: Path) -> None:
+    ``fill`` is given the data folder before the server starts on it. Without a ``publisher`` nobody
+    logs in and no organisation is added.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        fill: Callable[[Path], object] | None = None,
+        *,
+        publisher: bool = True,
+    ) -> None:
         self.place = place
+        self.data = place / "reg"
+        self.log = place / "server.log"
+        self.fill = fill
+        self.publisher = publisher
         self.environment = {
             **os.environ,
             "FORGE_HOME": str(place / "home"),
@@ -44,20 +59,24 @@ class Registry:
         return result
 
     def __enter__(self) -> Registry:
-        data = str(self.place / "reg")
+        data = str(self.data)
         self._run("forge-server", "init", data, "--dev")
+        if self.fill is not None:
+            self.fill(self.data)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.server = subprocess.Popen(
-            [str(BIN / "forge-server"), "run", data, "--port", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.environment,
-        )
+        with self.log.open("wb") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "forge-server"), "run", data, "--port", str(port)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+            )
         try:
             self._wait()
-            self._register(data)
+            if self.publisher:
+                self._register(data)
         except BaseException:
             self.server.terminate()
             raise
@@ -94,11 +113,22 @@ class Registry:
         changed = [f'version = "{version}"' if ln.startswith("version") else ln for ln in lines]
         (folder / "forge.toml").write_text("\n".join(changed) + "\n")
 
+    def _pids(self) -> list[str]:
+        children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text()
+        return [str(self.server.pid), *children.split()]
+
+    def server_processor_ms(self) -> float:
+        """What processors have worked for the server's processes so far, in ms."""
+        ticks = 0
+        for pid in self._pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
+        return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
     def server_peak_mib(self) -> float:
         """The highest resident memory of any of the server's processes so far, in MiB."""
-        children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text()
         peaks = []
-        for pid in [str(self.server.pid), *children.split()]:
+        for pid in self._pids():
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     peaks.append(int(line.split()[1]) / 1024)

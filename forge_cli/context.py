@@ -37,6 +37,8 @@ class Context:
     passphrases: Passphrases = field(default_factory=Passphrases)
     transfer: Transfer = field(default_factory=Transfer)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    # False for the commands that mend an authority whose status host stands still.
+    requires_status: bool = True
 
     @classmethod
     def create(
@@ -140,6 +142,7 @@ class Context:
             cache=self.cache,
             now=self.now,
             witnesses=self.trust.witnesses(pin.fingerprint),
+            requires_status=self.requires_status,
         )
 
     @cached_property

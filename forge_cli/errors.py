@@ -36,7 +36,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     PERMISSION: "not logged in, or the token or key does not allow it",
     NOT_FOUND: "the thing asked for does not exist",
     CONFLICT: "somebody was faster, or versions contradict each other",
-    POLICY: "blocked by policy",
+    POLICY: "blocked by policy: the release is genuine, and quarantined or revoked",
     NETWORK: "the registry could not be reached; try again",
     INTERRUPTED: "interrupted; run the same command again to continue",
 }
@@ -90,6 +90,18 @@ CODES: Final[Mapping[str, Meaning]] = {
     "fingerprint-mismatch": Meaning(
         VERIFICATION, "The registry's root is not the one that was pinned."
     ),
+    "status-stale": Meaning(
+        VERIFICATION, "The status host has not renewed its statement; the registry may be frozen."
+    ),
+    "status-missing": Meaning(
+        VERIFICATION, "The authority names a status host, and there is no word of it."
+    ),
+    "status-contradicts": Meaning(
+        VERIFICATION, "The registry shows another log than the status host saw."
+    ),
+    "revocation-lifted": Meaning(
+        VERIFICATION, "A release that was revoked for good would no longer be."
+    ),
     "registry-malformed": Meaning(VERIFICATION, "The registry serves something that is not valid."),
     "not-in-log": Meaning(
         VERIFICATION, "The public log does not hold what the registry announces."
@@ -126,6 +138,11 @@ CODES: Final[Mapping[str, Meaning]] = {
     "already-exists": Meaning(CONFLICT, "It is already there; nothing was overwritten."),
     "unsatisfiable": Meaning(CONFLICT, "No set of versions satisfies every requirement."),
     "tree-not-ours": Meaning(CONFLICT, "The folder holds files that forge did not put there."),
+    "too-many-withheld": Meaning(CONFLICT, "The list of withheld releases is full."),
+    "release-quarantined": Meaning(
+        POLICY, "The status host withholds the release until it is cleared up."
+    ),
+    "release-revoked": Meaning(POLICY, "The status host revoked the release for good."),
     "changed-while-read": Meaning(ERROR, "A file changed while it was being hashed."),
     "disk-full": Meaning(ERROR, "No room left; what was fetched is kept, so free some and retry."),
     "local-io": Meaning(ERROR, "The operating system refused to read or write a file."),

@@ -1,8 +1,8 @@
 """Choosing versions: pure, over what the signed indexes say, with conflicts told in words.
 
 Newest first; pre-releases only where nothing else will do or a range names one (PEP 440);
-yanked versions only where ``==`` names them. A name is looked up in the one registry and nowhere
-else, so nothing can fall through to another index.
+yanked versions only where ``==`` names them; withheld ones (`signing.status`) never. A name is
+looked up in the one registry and nowhere else, so nothing can fall through to another index.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import resolvelib
 from packaging.version import Version
 
+from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
+from signing.status import Withheld
 
 from .errors import ForgeError
 from .lockfile import requirement_text, requirements_of
@@ -27,6 +29,7 @@ class Release:
     version: Version
     requires: Mapping[str, str]
     yanked: str | None
+    withheld: Withheld | None = None
 
     def __str__(self) -> str:
         return f"{self.component} {self.version}"
@@ -46,6 +49,7 @@ def resolve(
     ``preferred`` (what is locked now) is tried first where it satisfies the requirements.
 
     Raises:
+        WithheldError: all that would do is withheld.
         ForgeError: ``not-found`` for an unknown component, ``unsatisfiable`` with who wants what.
     """
     requirements = list(requirements)
@@ -59,6 +63,10 @@ def resolve(
         causes = [(cause.requirement, cause.parent) for cause in error.causes]
         # The resolver names what met last; what the person asked for belongs to it all the same.
         names = {requirement.component for requirement, _ in causes}
+        for name in sorted(names):
+            wishes = [requirement for requirement, _ in causes if requirement.component == name]
+            if (refusal := refusal_of(lookup(name) or (), wishes)) is not None:
+                raise refusal from None
         causes += [(wish, None) for wish in requirements if wish.component in names]
         raise _conflict(causes, lookup) from None
     except resolvelib.ResolutionTooDeep:
@@ -120,11 +128,11 @@ class _Provider(resolvelib.AbstractProvider[Requirement, Release, ComponentName]
 def suitable(
     releases: Sequence[Release], wanted: Sequence[Requirement], preferred: Version | None = None
 ) -> list[Release]:
-    """The releases that all of ``wanted`` accept, best first."""
+    """The releases that all of ``wanted`` accept and nobody withholds, best first."""
     found = [
         release
-        for release in releases
-        if all(r.specifier.contains(release.version, prereleases=True) for r in wanted)
+        for release in accepted(releases, wanted)
+        if release.withheld is None
         and (release.yanked is None or _names_exactly(wanted, release.version))
     ]
     found.sort(key=lambda release: release.version, reverse=True)
@@ -134,6 +142,30 @@ def suitable(
     if preferred is not None:
         chosen = sorted(chosen, key=lambda release: release.version != preferred)
     return chosen
+
+
+def accepted(releases: Sequence[Release], wanted: Sequence[Requirement]) -> list[Release]:
+    """The releases in the ranges of all of ``wanted``, yanked, withheld or not."""
+    return [
+        release
+        for release in releases
+        if all(r.specifier.contains(release.version, prereleases=True) for r in wanted)
+    ]
+
+
+def refusal_of(releases: Sequence[Release], wanted: Sequence[Requirement]) -> WithheldError | None:
+    """Why there is nothing for ``wanted``, where what there was is withheld: of the newest."""
+    fitting = accepted(releases, wanted)
+    withheld = [release for release in fitting if release.withheld is not None]
+    if not withheld or len(withheld) < len(fitting):
+        return None
+    newest = max(withheld, key=lambda release: release.version)
+    assert newest.withheld is not None
+    error = newest.withheld.error()
+    if len(withheld) > 1:
+        others = sorted({str(release.version) for release in withheld if release is not newest})
+        error.message += f"\nnothing else is left: {', '.join(others)} withheld too"
+    return error
 
 
 def _names_exactly(wanted: Sequence[Requirement], version: Version) -> bool:
@@ -178,6 +210,12 @@ def _conflict(causes: Sequence[tuple[Requirement, Release | None]], lookup: Look
     )
 
 
+def _marked(release: Release) -> str:
+    if release.withheld is not None:
+        return f" ({release.withheld.state})"
+    return " (yanked)" if release.yanked is not None else ""
+
+
 def _range(requirement: Requirement) -> str:
     return requirement_text(requirement).removeprefix(str(requirement.component)) or "any version"
 
@@ -188,9 +226,6 @@ def _offer(releases: Sequence[Release] | None) -> str:
     if not releases:
         return "the registry has no release of it yet"
     newest = sorted(releases, key=lambda release: release.version, reverse=True)
-    shown = [
-        f"{release.version}{' (yanked)' if release.yanked is not None else ''}"
-        for release in newest[:8]
-    ]
+    shown = [f"{release.version}{_marked(release)}" for release in newest[:8]]
     more = f" and {len(newest) - 8} older" if len(newest) > 8 else ""
     return "the registry has " + ", ".join(shown) + more

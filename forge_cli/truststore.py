@@ -5,6 +5,7 @@ pins.toml                 what was compared over another channel
     1.root.json           the pinned root
     metadata/             what TUF's client has seen so far (rollback protection)
     log/                  the last checkpoint of the public log, proofs, evidence of forks
+    status/               the last word of the status host, and the snapshot it names
     witnesses.json        the witnesses this person chose, where not the authority's count
 """
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from hashlib import sha256
 from time import monotonic
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,7 +19,11 @@ from .api import v1
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .errors import RegistryError, from_library, row_of
-from .logs import LOGGER
+from .logs import LOGGER, facts
+from .observe import routes as observed
+from .observe import tracing
+from .observe.metrics import Metrics
+from .services.rates import Rates
 from .static_plane import routes as static_plane
 from .static_plane.files import limit_idle_time
 from .web import pages
@@ -36,6 +41,9 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _READING = ("GET", "HEAD", "OPTIONS")
+_METHODS = (*_READING, "POST", "PUT", "DELETE", "PATCH")
+# Of what comes in floods, the events up to the limit are enough.
+_FLOODS = ("too-many-failures", "too-many-requests", "not-found", "method-not-allowed")
 # What Flask itself refuses before a view is reached.
 _HTTP_CODES = {
     404: "not-found",
@@ -54,11 +62,16 @@ def create_app(services: Registry) -> Flask:
         template_folder="web/templates",
     )  # fmt: skip
     app.extensions["forge"] = services
+    app.extensions["forge-metrics"] = Metrics.make()
+    app.extensions["forge-rates"] = Rates(services.settings.max_requests_per_minute)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    for blueprint in (v1.blueprint(), static_plane.blueprint(), pages.blueprint()):
-        app.register_blueprint(blueprint)
+    for part in (v1, static_plane, pages, observed):
+        app.register_blueprint(part.blueprint())
     app.before_request(_begin)
+    if services.settings.tracing:
+        tracing.start(app)
+    app.before_request(_limit)
     app.after_request(_finish)
     app.register_error_handler(Exception, _refuse)
     if services.settings.trusted_proxies:
@@ -70,12 +83,35 @@ def create_app(services: Registry) -> Flask:
 def _begin() -> None:
     g.request_id = os.urandom(8).hex()
     g.started = monotonic()
+    current_app.extensions["forge-metrics"].in_progress.inc()
     limit_idle_time(request.environ, registry().settings.idle_seconds)
     begin(g.request_id)
 
 
+def _limit() -> None:
+    """Refuses who asks too often of what costs something; says to everybody how much is left."""
+    if not request.path.startswith("/api/") and not (request.path == "/" and request.args):
+        return
+    header = request.headers.get("Authorization", "")
+    # A made-up token is a caller of its own, and is stopped by the limit on failures.
+    who = f"{request.remote_addr} {sha256(header.encode()).hexdigest()}"
+    allowance = current_app.extensions["forge-rates"].take(who, registry().clock())
+    if allowance is None:
+        return
+    g.rate_headers = allowance.headers()
+    if not allowance.allowed:
+        raise RegistryError(
+            "too-many-requests",
+            f"expected at most {allowance.quota} requests a minute by one caller, found more",
+            f"wait {allowance.reset_seconds} seconds",
+            retry_after_seconds=allowance.reset_seconds,
+        )
+
+
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
+    response.headers.update(g.get("rate_headers", {}))
+    _count(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if LOGGER.isEnabledFor(logging.INFO) and (
@@ -90,13 +126,31 @@ def _finish(response: Response) -> Response:
             (monotonic() - g.started) * 1000,
             caller().actor or "-",
             g.request_id,
+            extra=facts(
+                request_id=g.request_id,
+                method=request.method,
+                path=request.path[:300],
+                status=response.status_code,
+                milliseconds=round((monotonic() - g.started) * 1000),
+                address=request.remote_addr,
+                actor=caller().actor,
+            ),
         )
     return response
+
+
+def _count(response: Response) -> None:
+    counted = current_app.extensions["forge-metrics"]
+    counted.in_progress.dec()
+    method = request.method if request.method in _METHODS else "other"
+    rule = request.url_rule.rule if request.url_rule is not None else "unknown"
+    counted.answered(method, rule, response.status_code, monotonic() - g.started)
 
 
 def _refuse(error: Exception) -> Response:
     """Turns whatever a view raised into an answer that says no more than it should."""
     refusal = _as_refusal(error)
+    current_app.extensions["forge-metrics"].refusals.labels(refusal.code).inc()
     try:
         _record(refusal)
     except Exception as failure:  # what cannot be recorded must not happen unnoticed
@@ -136,12 +190,12 @@ def _as_refusal(error: Exception) -> RegistryError:
 def _record(refusal: RegistryError) -> None:
     """Audits what was refused: every write, and every read for want of a right."""
     status = row_of(refusal.code).status
-    by_stranger = caller().identity is None and refusal.code != "too-many-failures"
+    by_stranger = caller().identity is None and not refusal.code.startswith("too-many-")
     refused_right = status in (401, 403)
     if request.method in _READING and not refused_right:
         return
-    if refusal.code in ("too-many-failures", "not-found", "method-not-allowed"):
-        return  # of a flood, the events up to the limit are enough
+    if refusal.code in _FLOODS:
+        return
     if by_stranger and status < 500:
         registry().throttle.failed(request.remote_addr, registry().clock())
     view = request.endpoint and _view_action(request.endpoint)
@@ -149,7 +203,5 @@ def _record(refusal: RegistryError) -> None:
 
 
 def _view_action(endpoint: str) -> str | None:
-    from flask import current_app
-
     view = current_app.view_functions.get(endpoint)
     return getattr(view, "audit_action", None)

@@ -77,6 +77,8 @@ TABLE: Mapping[str, Row] = {
         "an owner of the organisation can give it."),
     "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
         "header says."),
+    "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "
+        "caller may make, and the Retry-After header when to go on."),
     "too-many-applications": _row(409, "Too many pending applications", "Wait until the registrar "
         "has dealt with the ones that are pending."),
     "token-not-found": _row(404, "No such token", "Only tokens of one's own are found."),
@@ -132,6 +134,9 @@ TABLE: Mapping[str, Row] = {
         "becomes visible when enough witnesses have cosigned the public log. The same command "
         "again says whether it has."),
     "busy": _row(503, "Busy", "The registry could not do this now. Try again a little later."),
+    "database-unavailable": _row(503, "Database unavailable", "The registry lost its database, or "
+        "cannot reach it. Try again a little later: the same command says whether the change was "
+        "made before. If it lasts, the operator must look."),
     "storage-failed": _row(503, "Storage failed", "The place for files did not work. Try again "
         "later; if it lasts, the operator must look."),
     "disk-full": _row(507, "Disk full", "The registry has no room left. Its operator must act."),

@@ -85,6 +85,24 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _publishing(command: Callable[..., None]) -> Callable[..., None]:
+    """Shows the world at once what the command added to the public log, where that can be done."""
+
+    @wraps(command)
+    def run(registry: Any, **options: Any) -> None:
+        from storage.errors import StorageError
+
+        from .errors import RegistryError
+
+        command(registry, **options)
+        try:
+            registry.publication.materialise()
+        except (RegistryError, StorageError) as error:
+            click.echo(f"recorded; not in the published log yet: {error.message}", err=True)
+
+    return run
+
+
 @cli.command()
 @_FOLDER
 @click.option("--dev", is_flag=True, help="Also make a development authority in DIR-authority.")
@@ -93,12 +111,47 @@ def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="The public log's name for ever, for instance registry.example/log (default: made up).",
 )
-def init(folder: Path, dev: bool, log_origin: str | None) -> None:
+@click.option(
+    "--with-status",
+    is_flag=True,
+    help="With --dev: also name a status host, whose word must be renewed every 48 hours.",
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    help="An empty PostgreSQL database, postgresql://USER@HOST/NAME (default: SQLite in DIR). "
+    "The password comes from ~/.pgpass, PGPASSFILE or PGPASSWORD.",
+)
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Begin with these settings, for instance an object store (default: all defaults).",
+)
+def init(
+    folder: Path,
+    dev: bool,
+    log_origin: str | None,
+    with_status: bool,
+    database: str | None,
+    settings: Path | None,
+) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
 
-    made = initialise(folder, dev=dev, log_origin=log_origin)
+    if with_status and not dev:
+        raise click.UsageError("--with-status goes with --dev")
+    made = initialise(
+        folder,
+        dev=dev,
+        log_origin=log_origin,
+        with_status=with_status,
+        database=database,
+        settings=settings,
+    )
     click.echo(f"registry   {folder}")
+    if database is not None:
+        click.echo(f"database   {database}")
     if made.authority is not None:
         authority = folder.with_name(f"{folder.name}-authority")
         click.echo(
@@ -108,6 +161,9 @@ def init(folder: Path, dev: bool, log_origin: str | None) -> None:
         click.echo("\nnext:", err=True)
         click.echo(f"  forge-server user add {folder} NAME > NAME.token", err=True)
         click.echo(f"  forge-server run {folder}", err=True)
+        if with_status:
+            click.echo(f"  forge authority status --key {authority}/status.pem", err=True)
+            click.echo("  (clients refuse the registry before, and 48 hours after)", err=True)
         return
     keys = folder / "online-keys.json"
     click.echo(f"its keys   {keys}   (public, for the authority)")
@@ -136,6 +192,12 @@ def adopt(folder: Path, metadata: Path) -> None:
         click.echo(f"READ-ONLY: {done.read_only}", err=True)
     else:
         click.echo(f"next: forge-server run {folder}   (or restart it)", err=True)
+    if done.status_missing:
+        click.echo(
+            "The authority names a status host. Until it has signed (forge authority status, on "
+            "its own machine) clients refuse this registry.",
+            err=True,
+        )
 
 
 @cli.command()
@@ -173,6 +235,45 @@ def run(folder: Path, host: str | None, port: int | None, workers: int | None) -
 
 
 @cli.command()
+@_FOLDER
+@click.option("--once", is_flag=True, help="Do what there is to do, and exit; 1 when prevented.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds from one look to the next.",
+)
+@_with_registry
+def worker(registry: Any, once: bool, interval: float) -> None:
+    """Sign again what grows old in the registry in DIR, until SIGTERM or Ctrl-C.
+
+    For registries of several servers that say embedded_worker = false in server.toml. Any number
+    of workers may run. While the keys are not those that the root names, a worker says so and
+    waits.
+    """
+    from .logs import start_logging
+    from .operate.worker import Worker, stop_on_signals
+
+    start_logging()
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(line)
+        click.echo(line)
+
+    work = Worker(registry, say)
+    if once:
+        free = work.once()
+        if not told:
+            click.echo("nothing to do")
+        sys.exit(0 if free else 1)
+    stop = stop_on_signals()
+    click.echo(f"looking every {interval:g} seconds; Ctrl-C stops it", err=True)
+    work.run(interval, stop)
+
+
+@cli.command()
 @click.option("--once", is_flag=True, help="Exit at the end instead of serving on.")
 @click.option("--real-model", is_flag=True, help="Also publish a 90 MB model (downloads it).")
 @click.option(
@@ -196,6 +297,7 @@ def keys() -> None:
 @keys.command("new")
 @_FOLDER
 @_with_registry
+@_publishing
 def keys_new(registry: Any) -> None:
     """Make fresh keys beside the old ones, for the authority to name.
 
@@ -234,6 +336,7 @@ def user() -> None:
 @click.option("--token-name", default="first", show_default=True)
 @click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
+@_publishing
 def user_add(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Add the user NAME; prints an access token, alone, on stdout."""
     from .services.callers import OPERATOR
@@ -260,6 +363,7 @@ def user_list(registry: Any) -> None:
 @_FOLDER
 @click.argument("name")
 @_with_registry
+@_publishing
 def user_disable(registry: Any, name: str) -> None:
     """Shut the user NAME out and revoke all their tokens."""
     from .services.callers import OPERATOR
@@ -279,6 +383,7 @@ def token() -> None:
 @click.option("--token-name", default="made by the operator", show_default=True)
 @click.option("--expires-in-days", type=click.IntRange(1, 366), default=90, show_default=True)
 @_with_registry
+@_publishing
 def token_new(registry: Any, name: str, token_name: str, expires_in_days: int) -> None:
     """Make another token for the user NAME; prints it, alone, on stdout."""
     from .domain.scopes import ACTIONS, Scope
@@ -320,6 +425,7 @@ def token_list(registry: Any, name: str | None) -> None:
 @_FOLDER
 @click.argument("token_id", type=int)
 @_with_registry
+@_publishing
 def token_revoke(registry: Any, token_id: int) -> None:
     """Revoke the token TOKEN_ID."""
     from .services.callers import OPERATOR
@@ -382,9 +488,10 @@ def audit(registry: Any, limit: int, action: str | None, request: str | None) ->
 def migrate(folder: Path) -> None:
     """Bring the database to the schema of this version. Make a copy first."""
     from .db import migrate as migration
-    from .settings import DataFolder
+    from .settings import DataFolder, database_of, read_settings
 
-    before, after = migration.migrate(DataFolder(folder).require().database)
+    data = DataFolder(folder).require()
+    before, after = migration.migrate(database_of(data, read_settings(data.settings)))
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
 
 

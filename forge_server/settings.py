@@ -6,13 +6,19 @@ Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from signing.errors import MalformedError
+
+from .db.url import DatabaseUrl
 from .errors import RegistryError
 
 FILE = "server.toml"
+LOG_FORMATS = ("text", "json")
+_TYPES: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +27,12 @@ class Settings:
 
     ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
     ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
-    is a verifier key, a space and the witness's URL.
+    is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
+    read ``/metrics``. Where ``database`` is empty it is in the data folder; ``embedded_worker``
+    says whether `forge-server run` signs again what grows old, or leaves that to `forge-server
+    worker`. ``public`` and ``blobs`` are folders or ``s3://bucket/prefix``, in the data folder
+    where they are empty; the ``s3_`` settings say how to reach that store, and
+    ``s3_public_endpoint`` how clients do, where ``redirect_blobs`` sends them there for blobs.
     """
 
     name: str = "National Software Forge"
@@ -39,6 +50,19 @@ class Settings:
     max_pending_applications: int = 20
     witnesses: tuple[str, ...] = ()
     witness_timeout_seconds: int = 5
+    max_requests_per_minute: int = 1200
+    log_format: str = "text"
+    metrics_allow: tuple[str, ...] = ("127.0.0.1", "::1")
+    tracing: bool = False
+    database: str = ""
+    embedded_worker: bool = True
+    public: str = ""
+    blobs: str = ""
+    s3_endpoint: str = ""
+    s3_public_endpoint: str = ""
+    s3_region: str = ""
+    s3_credentials: str = ""
+    redirect_blobs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class DataFolder:
     keys: Path = field(init=False)
     locks: Path = field(init=False)
     online_keys: Path = field(init=False)
+    counts: Path = field(init=False)
 
     def __post_init__(self) -> None:
         names = {
@@ -65,23 +90,36 @@ class DataFolder:
             "keys": "keys",
             "locks": "locks",
             "online_keys": "online-keys.json",
+            "counts": "run/metrics",
         }
         for attribute, name in names.items():
             object.__setattr__(self, attribute, self.root / name)
 
     def require(self) -> DataFolder:
-        """The folder itself, if a registry is in it.
+        """The folder itself, if a registry is in it. Whether there is one in a PostgreSQL database
+        is not looked at here.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: there is none, or its settings are not understood.
         """
-        if not self.settings.is_file() or not self.database.is_file():
+        here = self.settings.is_file()
+        if here:
+            file = database_of(self, read_settings(self.settings)).file
+            here = file is None or file.is_file()
+        if not here:
             raise RegistryError(
                 "not-a-registry",
                 f"{self.root}: expected a registry's data folder, found none",
                 f"make one: forge-server init {self.root}",
             )
         return self
+
+
+def database_of(folder: DataFolder, settings: Settings) -> DatabaseUrl:
+    """Where the registry's database is."""
+    if not settings.database:
+        return DatabaseUrl.of_file(folder.database)
+    return DatabaseUrl(settings.database)
 
 
 def read_settings(path: Path) -> Settings:
@@ -108,11 +146,18 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
             value = {**value, key: tuple(item)}
             continue
-        expected = str if known[key] in (str, "str") else int
-        if not isinstance(item, expected) or isinstance(item, bool):
+        expected = _TYPES[str(known[key])]
+        if type(item) is not expected:  # true is an int to Python
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
-        if isinstance(item, int) and item < 0:
+        if key == "log_format" and item not in LOG_FORMATS:
+            raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
+        if type(item) is int and item < 0:
             raise _bad(path, f"{key} of at least 0", str(item))
+    if value.get("database"):
+        try:
+            DatabaseUrl.parse(value["database"], "database")
+        except MalformedError as error:
+            raise _bad(path, f"database = {error.expected}", error.found) from None
     return Settings(**value)
 
 
@@ -140,5 +185,18 @@ TEMPLATE = """\
 # max_failures_per_minute = 30   # refused attempts by one address before it has to wait
 # max_pending_applications = 20  # by one user
 # witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
+# max_requests_per_minute = 1200 # to /api by one caller, in each process; 0 for no limit
+# log_format = "text"            # or "json": one object a line, for a machine that collects them
+# metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
+# tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to
+# database = ""                  # postgresql://USER@HOST/NAME; empty: registry.db, here
+# embedded_worker = true         # false: a `forge-server worker` signs again what grows old
+# public = ""                    # the published files: a folder or s3://bucket/prefix; empty: here
+# blobs = ""                     # the files of releases, likewise
+# s3_endpoint = ""               # https://… of the object store; empty: Amazon's
+# s3_public_endpoint = ""        # how clients reach it, where that differs
+# s3_region = ""
+# s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
+# redirect_blobs = true          # false: blobs of an object store pass through this server
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from storage import LocalAssembly, LocalBlobStore, LocalPublishedTree
+from storage import BlobStore, PublishedTree
 
 from .db.engine import Database, open_database
+from .db.migrate import newest_revision, revision_of
+from .db.postgresql import PUBLISH_LOCK
 from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit
@@ -17,9 +19,9 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.health import Health
-from .services.locks import FolderLock
+from .services.locks import DatabaseLock, FolderLock, Lock
 from .services.log import TransparencyLog
-from .services.log_files import LogFiles, why_rewound
+from .services.log_files import History, LogFiles
 from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
@@ -31,7 +33,8 @@ from .services.slow_work import SlowWork
 from .services.throttle import Throttle
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
-from .settings import DataFolder, Settings, read_settings
+from .settings import DataFolder, Settings, database_of, read_settings
+from .stores import open_stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +45,8 @@ class Registry:
     settings: Settings
     fingerprint: str | None  # None until an authority is adopted
     database: Database
-    tree: LocalPublishedTree
-    blobs: LocalBlobStore
+    tree: PublishedTree
+    blobs: BlobStore
     audit: Audit
     accounts: Accounts
     organisations: Organisations
@@ -72,9 +75,18 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
     """
     folder.require()
     settings = read_settings(folder.settings)
-    database = open_database(folder.database)
-    tree = LocalPublishedTree(folder.public)
-    blobs = LocalBlobStore(folder.blobs)
+    database = open_database(database_of(folder, settings))
+    try:
+        _require_schema(folder, database)
+        return _assemble(folder, settings, database, clock)
+    except BaseException:
+        database.dispose()
+        raise
+
+
+def _assemble(folder: DataFolder, settings: Settings, database: Database, clock: Clock) -> Registry:
+    stores = open_stores(folder, settings)
+    tree, blobs = stores.tree, stores.blobs
     audit = Audit(database, clock)
     keys = KeyRing(folder.keys)
     _require_keys(keys)
@@ -83,7 +95,10 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         log_keys.verifiers()  # what cannot be read is said now, and not at the first publish
     except RegistryError as error:
         raise RegistryError("keys-missing", f"{folder.keys}: {error.message}") from error
-    log = TransparencyLog(log_keys, clock)
+    history = History(tree)
+    with database.read() as session:
+        history.look(session)
+    log = TransparencyLog(log_keys, clock, history.require)
     log.attach(database.writing)
     publication = Publication(
         database=database,
@@ -91,10 +106,10 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         blobs=blobs,
         keys=keys,
         clock=clock,
-        lock=FolderLock(folder.locks / "publish.lock"),
+        lock=_publish_lock(folder, database),
         log=LogFiles(database, tree, clock, _witnesses(folder, settings, database).cosign),
         log_keys=log_keys,
-        rewound=why_rewound(database, tree),
+        history=history,
     )
     work = SlowWork()
     chunk_checks = ChunkChecks(database, blobs, clock, work)
@@ -118,7 +133,7 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
             audit,
             releases,
             blobs,
-            LocalAssembly(blobs, folder.blobs),
+            stores.assembly,
             chunk_checks,
             work,
             clock,
@@ -131,6 +146,31 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
     )
+
+
+def _require_schema(folder: DataFolder, database: Database) -> None:
+    """Raises RegistryError when the database is not as this version of the program needs it."""
+    with database.read() as session:
+        revision = revision_of(session)
+    if revision is None and database.url.file is None:
+        raise RegistryError(
+            "not-a-registry",
+            f"{database.url}: expected a registry's database, found none",
+            f"make one: forge-server init DIR --database {database.url}",
+        )
+    if revision != newest_revision():
+        raise RegistryError(
+            "schema-old",
+            "database: expected the newest schema, found another",
+            f"make a copy of the {'database' if database.url.file is None else 'folder'}, "
+            f"then: forge-server migrate {folder.root}",
+        )
+
+
+def _publish_lock(folder: DataFolder, database: Database) -> Lock:
+    if database.locking is None:
+        return FolderLock(folder.locks / "publish.lock")
+    return DatabaseLock(database, PUBLISH_LOCK)
 
 
 def _require_keys(keys: KeyRing) -> None:

@@ -25,19 +25,27 @@ FIRST_FILES = (ROOT_FILE, "1.targets.json", "1.registrar.json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """A new authority: its three key pairs, and ``{file name: signed bytes}``."""
+    """A new authority: its key pairs (one for a status host only where one is named), and
+    ``{file name: signed bytes}``."""
 
     root_key: PrivateKey
     targets_key: PrivateKey
     registrar_key: PrivateKey
+    status_key: PrivateKey | None
     metadata: dict[str, bytes]
 
 
 def new_authority(
-    now: datetime, snapshot: PublicKey, timestamp: PublicKey, log: LogPolicy | None = None
+    now: datetime,
+    snapshot: PublicKey,
+    timestamp: PublicKey,
+    log: LogPolicy | None = None,
+    *,
+    with_status: bool = False,
 ) -> Authority:
     """A fresh 1-of-1 authority that names the two given keys for the server's roles, and its
-    public log with the witnesses."""
+    public log with the witnesses. ``with_status`` names a status host as well."""
+    status = generate_key("ed25519") if with_status else None
     keys = {role: generate_key("ed25519") for role in ("root", "targets", "registrar")}
     online = {"snapshot": snapshot, "timestamp": timestamp}
     root = Root(version=1, expires=_expiry(now, "root"), consistent_snapshot=True)
@@ -50,10 +58,13 @@ def new_authority(
     targets = Targets(version=1, expires=_expiry(now, "targets"))
     set_policy(targets, log)
     delegate(targets, "registrar", [keys["registrar"].public], 1)
+    if status is not None:
+        delegate(targets, "status", [status.public], 1)
     return Authority(
         root_key=keys["root"],
         targets_key=keys["targets"],
         registrar_key=keys["registrar"],
+        status_key=status,
         metadata={
             ROOT_FILE: signed_root.to_bytes(),
             "1.targets.json": sign_role(targets, [keys["targets"]]),

@@ -16,11 +16,14 @@ from .authority import fingerprint
 from .errors import VerificationError
 from .roles import (
     check_signed_by,
+    delegations_in,
     keys_of_root,
     parse_root,
     parse_targets,
     verify_against,
 )
+from .status import ROLE as STATUS
+from .tlog.policy import policy_in
 from .updates import check_expiry, check_next, check_version
 
 ONLINE_ROLES = ("snapshot", "timestamp")
@@ -118,10 +121,13 @@ def check_targets_update(new: bytes, current: bytes, root: Root, now: datetime) 
 
     Raises:
         VerificationError: not signed by the keys that the root lists, expired, holding anything
-            but the delegation to the registrar.
+            but the delegations to the registrar and the status host, or one of the server's own
+            keys as the status host's (``root-form``).
         ConflictError: not the next version (``role-version``).
     """
-    check_next_targets(verify_against(root, "targets", new).signed, current, now)
+    signed = verify_against(root, "targets", new).signed
+    check_next_targets(signed, current, now)
+    check_status_apart(root, signed)
 
 
 def check_next_targets(signed: Targets, current: bytes | None, now: datetime) -> None:
@@ -130,6 +136,27 @@ def check_next_targets(signed: Targets, current: bytes | None, now: datetime) ->
     roles = signed.delegations.roles if signed.delegations else None
     if not roles or "registrar" not in roles:
         raise VerificationError("chain-broken", "role targets", "a registrar", "none")
+
+
+def check_status_apart(root: Root, targets: Targets) -> None:
+    """Establishes that no key of the status host is one of the server's: whoever stole the server
+    could otherwise vouch for it.
+
+    Raises:
+        VerificationError: ``root-form``.
+    """
+    status = delegations_in(targets).get(STATUS)
+    online = {key for role in ONLINE_ROLES for key in keys_of_root(root, role)}
+    policy = policy_in(targets)
+    online |= set() if policy is None else {key.public for key in policy.keys}
+    both = [key.keyid[:12] for key in (() if status is None else status.keys) if key in online]
+    if both:
+        raise VerificationError(
+            "root-form",
+            "role targets",
+            "status keys that are not the server's (snapshot, timestamp, log)",
+            f"{', '.join(both)} for both",
+        )
 
 
 def verify_below(root: Root, targets: bytes, registrar: bytes) -> None:
@@ -149,7 +176,9 @@ def check_reachable(root: Root, targets: bytes, registrar: bytes) -> None:
         VerificationError: ``left-behind``, naming the role that must be signed anew.
     """
     check_not_left_behind(root, "targets", targets)
-    check_not_left_behind(parse_targets(targets, "targets").signed, "registrar", registrar)
+    signed = parse_targets(targets, "targets").signed
+    check_not_left_behind(signed, "registrar", registrar)
+    check_status_apart(root, signed)
 
 
 def check_not_left_behind(above: Root | Targets, role: str, data: bytes) -> None:

@@ -19,6 +19,7 @@ from .errors import ConflictError, VerificationError
 from .keys import PublicKey
 from .role_edits import delegate
 from .roles import EXPIRY, MAX_THRESHOLD, delegations_in, keys_of_root, parse_root, parse_targets
+from .status import ROLE as STATUS
 from .tlog.policy import LogPolicy, policy_of, set_policy
 
 OFFLINE = ("root", "targets", "registrar")
@@ -52,9 +53,11 @@ class Chain:
         return root
 
     def key_set(self, role: str) -> KeySet:
-        """Who signs for ``role`` now."""
-        if role == "registrar":
-            found = delegations_in(parse_targets(self.targets, "targets").signed)[role]
+        """Who signs for ``role`` now; no key and threshold 0 where no status host is named."""
+        if role in ("registrar", STATUS):
+            found = delegations_in(parse_targets(self.targets, "targets").signed).get(role)
+            if found is None:
+                return KeySet(keys=(), threshold=0)
             return KeySet(keys=found.keys, threshold=found.threshold)
         root = parse_root(self.roots[-1]).signed
         return KeySet(keys=keys_of_root(root, role), threshold=root.roles[role].threshold)
@@ -117,15 +120,18 @@ def plan_first(
     snapshot: PublicKey,
     timestamp: PublicKey,
     log: LogPolicy | None = None,
+    status: KeySet | None = None,
     dev: bool = False,
 ) -> Ceremony:
-    """The first root of a new authority, with its targets and registrar roles.
+    """The first root of a new authority, with its targets and registrar roles; and with a
+    ``status`` host, where one is named.
 
     Raises:
         VerificationError: ``quorum-unsafe``, or a key that is online and offline at once
             (``root-form``).
     """
     sets = {"root": root, "targets": targets, "registrar": registrar}
+    sets |= {} if status is None else {STATUS: status}
     for role, keys in sets.items():
         check_key_set(role, keys, dev=dev)
     sets |= {
@@ -138,6 +144,8 @@ def plan_first(
         _set_keys(signed, role, sets[role])
     first = Targets(version=1, expires=_expiry(now, "targets"))
     delegate(first, "registrar", registrar.keys, registrar.threshold)
+    if status is not None:
+        delegate(first, STATUS, status.keys, status.threshold)
     set_policy(first, log)
     empty = Targets(version=1, expires=_expiry(now, "registrar"))
     return _checked(
@@ -160,11 +168,13 @@ def plan_next(
     keys: dict[str, KeySet],
     renew: Collection[str] = (),
     log: LogPolicy | None = None,
+    drop_status: bool = False,
     dev: bool = False,
 ) -> Ceremony:
     """The ceremony that gives each role of ``keys`` these keys, those of ``renew`` a fresh expiry,
     and names the public ``log`` with its witnesses where that is given. A role whose own keys
-    change is signed anew, in the same ceremony.
+    change is signed anew, in the same ceremony; but for the status role, which its host signs
+    where it sees the registry. With ``drop_status`` no status host is named any more.
 
     Raises:
         VerificationError: a broken chain, ``quorum-unsafe`` or ``root-form``.
@@ -175,7 +185,8 @@ def plan_next(
     for role, wanted in changed.items():
         check_key_set(role, wanted, dev=dev)
     new_log = log is not None and log != policy_of(chain.targets)
-    if not changed and not renew and not new_log:
+    dropped = drop_status and bool(chain.key_set(STATUS).keys)
+    if not changed and not renew and not new_log and not dropped:
         raise ConflictError(
             "nothing-changes", "nothing would change: these are the keys that sign now"
         )
@@ -186,11 +197,14 @@ def plan_next(
         for role in changed.keys() & {"root", "targets", *ONLINE}:
             _set_keys(signed, role, changed[role])
         changes.append(_change("root", signed))
-    if "targets" in renew or new_log or changed.keys() & {"targets", "registrar"}:
+    below = {"targets", "registrar", STATUS}
+    if "targets" in renew or new_log or dropped or changed.keys() & below:
         targets = parse_targets(chain.targets, "targets").signed
         _next(targets, now, "targets")
-        if "registrar" in changed:
-            _set_keys(targets, "registrar", changed["registrar"])
+        for role in sorted(changed.keys() & {"registrar", STATUS}):
+            _set_keys(targets, role, changed[role])
+        if dropped:
+            _drop(targets, STATUS)
         if new_log:
             set_policy(targets, log)
         changes.append(_change("targets", targets))
@@ -227,6 +241,8 @@ def _set_keys(signed: Root | Targets, role: str, wanted: KeySet) -> None:
     else:
         assert signed.delegations is not None
         assert signed.delegations.roles is not None
+        if role not in signed.delegations.roles:
+            return delegate(signed, role, wanted.keys, wanted.threshold)
         delegated = signed.delegations.roles[role]
     new = {key.keyid for key in wanted.keys}
     for keyid in [keyid for keyid in delegated.keyids if keyid not in new]:
@@ -234,6 +250,15 @@ def _set_keys(signed: Root | Targets, role: str, wanted: KeySet) -> None:
     for key in wanted.keys:
         signed.add_key(key.tuf, role)
     delegated.threshold = wanted.threshold
+    return None
+
+
+def _drop(signed: Targets, role: str) -> None:
+    assert signed.delegations is not None
+    assert signed.delegations.roles is not None
+    for keyid in list(signed.delegations.roles[role].keyids):
+        signed.revoke_key(keyid, role)  # and the key itself, where no other role has it
+    del signed.delegations.roles[role]
 
 
 def _change(role: str, signed: Root | Targets) -> Change:

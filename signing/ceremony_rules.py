@@ -18,6 +18,7 @@ from .authority_updates import (
     check_not_left_behind,
     check_reachable,
     check_root_form,
+    check_status_apart,
     verify_below,
     verify_root_chain,
 )
@@ -82,6 +83,7 @@ def check_ceremony(
     for change in ceremony.changes:
         _check_change(ceremony, change, before, now, dev=dev)
     _check_left_behind(ceremony, before)
+    _check_status_host(ceremony, before)
     for change in ceremony.changes:
         _check_signatures(change, quorums(ceremony, change.role))
 
@@ -156,6 +158,17 @@ def _check_left_behind(ceremony: Ceremony, before: Root | None) -> None:
     if changed_targets is not None and ceremony.change("registrar") is None:
         targets = changed_targets.metadata.signed
         check_not_left_behind(targets, "registrar", ceremony.registrar)
+
+
+def _check_status_host(ceremony: Ceremony, before: Root | None) -> None:
+    """Establishes that the server's keys and the status host's are apart once this is signed."""
+    changed_root, changed_targets = ceremony.change("root"), ceremony.change("targets")
+    root: Root | None = before if changed_root is None else changed_root.metadata.signed
+    assert root is not None
+    if changed_targets is not None:
+        check_status_apart(root, changed_targets.metadata.signed)
+    elif changed_root is not None:
+        check_status_apart(root, parse_targets(ceremony.targets or b"", "targets").signed)
 
 
 def _check_signatures(change: Change, asked: Sequence[Quorum]) -> None:

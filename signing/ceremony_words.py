@@ -11,7 +11,17 @@ from .ceremony import Ceremony, Change
 from .ceremony_rules import quorums
 from .keys import PublicKey
 from .roles import Delegation, delegations_in, keys_of_root, parse_root, parse_targets
+from .status import ROLE as STATUS
 from .tlog.policy import policy_in, policy_of
+
+_STATUS_NEW = (
+    "from then on clients refuse the registry unless these keys renew a statement every 48 hours:",
+    "which releases are quarantined or revoked, and below which state nothing may fall back",
+)
+_STATUS_LOST = (
+    "WHAT IS LOST: clients use quarantined and revoked releases again, and whoever steals the",
+    "server can show old states to those who were never here before",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +128,13 @@ def _delegation_lines(signed: Targets, current: bytes | None) -> list[str]:
                 f"{name} is signed by", now.keys, now.threshold, old.keys, old.threshold
             )
         lines += _profile_lines(name, now, old)
+        if name == STATUS and old is None:
+            lines += [f"  {line}" for line in _STATUS_NEW]
+    if STATUS in before and STATUS not in after:
+        was = before[STATUS]
+        lines.append(f"{STATUS} is signed by nobody any more (was {_of(was)})")
+        lines += [f"  - {key.keyid}   no longer" for key in was.keys]
+        lines += [f"  {line}" for line in _STATUS_LOST]
     if same:
         lines.append(f"{same} name(s) as before, with their keys")
     if not after:
@@ -151,6 +168,10 @@ def _profile_lines(name: str, now: Delegation, old: Delegation | None) -> list[s
         for field in fields(now.profile)
         if before is None or getattr(before, field.name) != getattr(now.profile, field.name)
     ]
+
+
+def _of(delegation: Delegation) -> str:
+    return f"{delegation.threshold} of {len(delegation.keys)} keys"
 
 
 def _same(one: Delegation, other: Delegation) -> bool:

@@ -4,6 +4,7 @@ SigningError
 ├── MalformedError        the bytes are not what their format demands: fix the input
 ├── VerificationError     a promise is broken: stop, show the evidence, never go on
 ├── ConflictError         true but too late: fetch the newer state and try again
+├── WithheldError         genuine, and withheld all the same: do not use it, say why
 └── KeyUnusableError      the key file or its passphrase: ask the person
 
 Every error has a stable ``code`` (documented, mapped to an exit code by the client and to a
@@ -73,6 +74,17 @@ class ConflictError(SigningError):
     def __init__(
         self, code: str, message: str, hint: str | None = None, **facts: str | int
     ) -> None:
+        super().__init__(code, message, hint)
+        self.facts = facts
+
+
+class WithheldError(SigningError):
+    """A release whose signatures hold and which the status host withholds.
+
+    ``facts`` says of which release, in which state, why and since when, for programs.
+    """
+
+    def __init__(self, code: str, message: str, hint: str | None = None, **facts: str) -> None:
         super().__init__(code, message, hint)
         self.facts = facts
 

@@ -13,6 +13,7 @@ from .encoding import Fields, canonical_json, parse_json
 from .errors import MalformedError
 
 _TEXTS = ("targets", "registrar", "organisation", "project", "manifest", "bundle")
+_OPTIONAL = ("log_proof", "status")
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 _WHERE = "evidence"
 MAX_EVIDENCE_BYTES = 160 * 1024 * 1024
@@ -24,7 +25,8 @@ class Evidence:
 
     ``roots`` begins with the pinned root, each further one following by one version.
     ``log_proof`` shows that the project's role stands in the public log (c2sp.org/tlog-proof);
-    None where the registry keeps no log. ``refreshed_at`` is when the registry last vouched that
+    None where the registry keeps no log. ``status`` is the status host's role, None where the
+    authority names no such host. ``refreshed_at`` is when the registry last vouched that
     all this was current: what this machine noted itself, not something anybody signed.
     """
 
@@ -37,14 +39,16 @@ class Evidence:
     bundle: bytes
     refreshed_at: datetime | None
     log_proof: bytes | None = None
+    status: bytes | None = None
 
     def to_json(self) -> bytes:
         """The evidence as one JSON file; `from_json` reads it back to the same bytes."""
         value: dict[str, object] = {name: getattr(self, name).decode() for name in _TEXTS}
         value["schema"] = 1
         value["roots"] = [root.decode() for root in self.roots]
-        if self.log_proof is not None:
-            value["log_proof"] = self.log_proof.decode()
+        for name in _OPTIONAL:
+            if (data := getattr(self, name)) is not None:
+                value[name] = data.decode()
         if self.refreshed_at is not None:
             value["refreshed_at"] = self.refreshed_at.astimezone(UTC).strftime(_INSTANT)
         return canonical_json(value)
@@ -57,19 +61,23 @@ class Evidence:
             MalformedError: another form.
         """
         fields = Fields.of(parse_json(data, _WHERE, max_bytes=MAX_EVIDENCE_BYTES), _WHERE)
-        fields.only(("schema", "roots", *_TEXTS), optional=["refreshed_at", "log_proof"])
+        fields.only(("schema", "roots", *_TEXTS), optional=["refreshed_at", *_OPTIONAL])
         if fields.integer("schema") != 1:
             raise MalformedError(f"{_WHERE}: schema", "1", fields.integer("schema"))
         roots = fields.texts("roots", max_items=1000)
         if not roots:
             raise MalformedError(f"{_WHERE}: roots", "a root", "none")
         texts = {name: fields.text(name, max_chars=MAX_EVIDENCE_BYTES).encode() for name in _TEXTS}
-        proof = fields.optional_text("log_proof", max_chars=MAX_EVIDENCE_BYTES)
+        optional = {
+            name: fields.text(name, max_chars=MAX_EVIDENCE_BYTES).encode()
+            for name in _OPTIONAL
+            if name in fields.value
+        }
         return cls(
-            log_proof=None if proof is None else proof.encode(),
             roots=tuple(root.encode() for root in roots),
             refreshed_at=_instant(fields.optional_text("refreshed_at")),
             **texts,
+            **optional,
         )
 
 

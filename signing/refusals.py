@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 from .digests import parse_digest, sha256_hex
 from .dsse import envelope_json, pae, parse_envelope
-from .encoding import Fields, canonical_json, is_plain, parse_json
+from .encoding import Fields, canonical_json, parse_json
 from .errors import MalformedError, VerificationError
 from .keys import SigningKey
 from .names import OrgName, parse_org_name
 from .publisher_keys import parse_instant
-from .roles import MAX_REASON_CHARS, Delegation
+from .roles import Delegation, check_reason
 
 PAYLOAD_TYPE = "application/vnd.forge.organisation-refusal+json"
 _MAX_BYTES = 64 * 1024
@@ -48,7 +48,7 @@ def sign_refusal(
             "schema": 1,
             "organisation": org,
             "application_sha256": sha256_hex(application),
-            "reason": _check_reason(reason, "reason"),
+            "reason": check_reason(reason, required=True),
             "refused": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
     )
@@ -111,13 +111,6 @@ def _parse_payload(payload: bytes) -> Refusal:
         application_sha256=parse_digest(
             fields.text("application_sha256"), fields.path("application_sha256")
         ),
-        reason=_check_reason(fields.text("reason"), fields.path("reason")),
+        reason=check_reason(fields.text("reason"), fields.path("reason"), required=True),
         refused=parse_instant(fields.text("refused"), fields.path("refused")),
     )
-
-
-def _check_reason(text: str, where: str) -> str:
-    if not text.strip() or len(text) > MAX_REASON_CHARS or not is_plain(text):
-        expected = f"one line of plain text, at most {MAX_REASON_CHARS} characters"
-        raise MalformedError(where, expected, repr(text))
-    return text

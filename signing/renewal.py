@@ -11,33 +11,49 @@ from .keys import SigningKey
 from .publisher_keys import parse_instant
 from .role_edits import next_version, sign_role
 from .roles import MAX_ROLE_BYTES
+from .status import ROLE as STATUS
 
 WARN_BEFORE = timedelta(days=60)
+# Of the role that its host renews every few hours, and that lasts 48.
+STATUS_WARN_BEFORE = timedelta(hours=12)
 # Signed anew every day by the registry itself: their expiry is not for people to watch.
-_SHORT_LIVED = frozenset(("snapshot", "timestamp", "status"))
+_SHORT_LIVED = frozenset(("snapshot", "timestamp"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expiring:
-    """A role that expires soon, or has expired: ``days`` left, negative when over."""
+    """A role that expires soon, or has expired: ``days`` left, negative when over; ``hours``
+    likewise."""
 
     role: str
     expires: datetime
     days: int
+    hours: int
 
     def __str__(self) -> str:
         name = self.role.replace(".", "/")
+        if self.role == STATUS:
+            verb = "expired" if self.hours < 0 else "expires"
+            left = "" if self.hours < 0 else f", in {self.hours} hours"
+            return f"the role of {name} {verb} on {self.expires:%Y-%m-%d %H:%M} UTC{left}"
         if self.days < 0:
             return f"the role of {name} expired on {self.expires:%Y-%m-%d}"
         return f"the role of {name} expires on {self.expires:%Y-%m-%d}, in {self.days} days"
 
 
 def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
-    """Those of ``{role: expiry}`` that end within `WARN_BEFORE`, the first to end first."""
+    """Those of ``{role: expiry}`` that end within `WARN_BEFORE` (the status role: within
+    `STATUS_WARN_BEFORE`), the first to end first."""
     found = [
-        Expiring(role=role, expires=expires, days=(expires - now) // timedelta(days=1))
+        Expiring(
+            role=role,
+            expires=expires,
+            days=(expires - now) // timedelta(days=1),
+            hours=(expires - now) // timedelta(hours=1),
+        )
         for role, expires in expiries.items()
-        if role not in _SHORT_LIVED and expires - now <= WARN_BEFORE
+        if role not in _SHORT_LIVED
+        and expires - now <= (STATUS_WARN_BEFORE if role == STATUS else WARN_BEFORE)
     ]
     return sorted(found, key=lambda item: (item.expires, item.role))
 

@@ -3,6 +3,7 @@
 ::
 
     root → targets → registrar → <org> → <org>.<project>        (all terminating)
+                   → status                                     (see `signing.status`)
     snapshot, timestamp                                         (the server's two keys)
 
 A role is handled as the bytes that were signed; each function here reads them anew, so nothing
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -39,13 +41,15 @@ EXPIRY = {
     "root": timedelta(days=365),
     "targets": timedelta(days=365),
     "registrar": timedelta(days=90),
+    "status": timedelta(hours=48),
     "organisation": timedelta(days=400),
     "project": timedelta(days=400),
     "snapshot": timedelta(days=1),
     "timestamp": timedelta(days=1),
 }
-_ONE_OF_A_KIND = frozenset(("root", "targets", "registrar", "snapshot", "timestamp"))
+_ONE_OF_A_KIND = frozenset(("root", "targets", "registrar", "status", "snapshot", "timestamp"))
 REGISTRAR_PATHS = ["*/*/*/*"]
+STATUS_PATHS = ["status/*"]
 MAX_ROLE_BYTES = 5_000_000  # what stock TUF clients read of a targets role at most
 MAX_THRESHOLD = 50
 MAX_REASON_CHARS = 1000
@@ -79,7 +83,7 @@ class IndexEntry:
 
 
 def level_of(role: str) -> str:
-    """``registrar``, ``organisation``, ``project`` or a top-level role's own name."""
+    """``organisation``, ``project``, or the name of a role of which there is only one."""
     if role in _ONE_OF_A_KIND:
         return role
     return "project" if "." in role else "organisation"
@@ -89,6 +93,8 @@ def paths_of(role: str) -> list[str]:
     """The target paths that a parent may delegate to ``role``: these and no others."""
     if role == "registrar":
         return REGISTRAR_PATHS
+    if role == "status":
+        return STATUS_PATHS
     if level_of(role) == "project":
         return [ComponentName.from_role(role).target("*", "*")]
     return [f"{role}/*/*/*"]
@@ -117,6 +123,7 @@ def parse_signed(data: bytes, where: str, kind: str) -> Metadata[Any]:
         raise MalformedError(where, f"TUF {kind} metadata", e or type(e).__name__) from None
 
 
+@lru_cache(maxsize=8)  # of the same bytes it is asked wherever they pass by
 def role_version(data: bytes, where: str = "role") -> int:
     """The version number that the role carries."""
     return parse_targets(data, where).signed.version
@@ -211,7 +218,9 @@ def _delegated(parent: Targets, role: str) -> DelegatedRole:
             f"role {role}",
             "a delegation by the role above it",
             "none",
-            "the organisation or the component is not registered (any more)",
+            "the authority names no status host"
+            if role == "status"
+            else "the organisation or the component is not registered (any more)",
         )
     return roles[role]
 
@@ -330,9 +339,11 @@ def _index_entry(text: str, pair: dict[str, TargetFile], component: ComponentNam
     )
 
 
-def check_reason(text: str, where: str = "reason") -> str:
-    """``text`` if it may stand as the reason of a yank: one line, shown to everybody."""
-    if len(text) > MAX_REASON_CHARS or not is_plain(text):
+def check_reason(text: str, where: str = "reason", *, required: bool = False) -> str:
+    """``text`` if it may stand as a reason: one line, shown to everybody; with ``required`` it
+    says something."""
+    unsaid = required and not text.strip()
+    if unsaid or len(text) > MAX_REASON_CHARS or not is_plain(text):
         expected = f"one line of plain text, at most {MAX_REASON_CHARS} characters"
         raise MalformedError(where, expected, repr(text))
     return text

@@ -34,6 +34,8 @@ from .roles import (
     releases_of,
     verify_role,
 )
+from .status import status_in, status_of
+from .status_rules import check_follows
 
 CLOCK_SKEW = timedelta(hours=1)
 
@@ -58,14 +60,14 @@ def check_role_update(
 ) -> None:
     """Establishes that ``new`` may follow ``current`` (None: there is none yet) as role ``name``.
 
-    ``parent`` is the role that delegates to it: the targets role for the registrar, the
-    registrar's for an organisation, the organisation's for a project. ``resigned`` names the
-    versions whose bundle may be another over the same manifest; see `resign.check_resign`.
+    ``parent`` is the role that delegates to it: the targets role for the registrar and the status
+    role, the registrar's for an organisation, the organisation's for a project. ``resigned`` names
+    the versions whose bundle may be another over the same manifest; see `resign.check_resign`.
 
     Raises:
         VerificationError: not signed by enough of the keys that the parent lists, expired or
             valid for too long, a path or a delegation beyond what the level allows, a release
-            or a delegation taken away.
+            or a delegation taken away, a revocation lifted.
         ConflictError: not the next version (``role-version``, with ``current_version``), or a
             published version with other content (``version-taken``).
         MalformedError: not TUF metadata.
@@ -73,6 +75,8 @@ def check_role_update(
     check_next(name, verify_role(parent, name, new).signed, current, now, resigned)
     if current is not None and level_of(name) == "organisation":
         _check_revocations(name, current, new)
+    elif name == "status":
+        check_follows(parse_targets(parent, "targets").signed, current, status_of(new))
 
 
 def check_next(
@@ -110,10 +114,14 @@ def check_shape(name: str, signed: Targets) -> None:
     own paths, in any form.
     """
     level = level_of(name)
-    if level == "project":
-        index_of(signed, ComponentName.from_role(name))
+    if level in ("project", "status"):
+        if level == "status":
+            status_in(signed, name)
+        else:
+            index_of(signed, ComponentName.from_role(name))
         if signed.delegations is not None:
             raise VerificationError("path-not-delegated", f"role {name}", "no delegations", "some")
+    if level == "project":
         return
     if signed.targets:
         raise VerificationError(
@@ -133,7 +141,7 @@ def check_shape(name: str, signed: Targets) -> None:
 def _check_child(name: str, level: str, child: str) -> None:
     """An organisation may name its own projects; the registrar, organisations; and so on."""
     if level == "targets":
-        allowed = child == "registrar"
+        allowed = child in ("registrar", "status")
     elif level == "registrar":
         allowed = bool(parse_org_name(child, f"role {name}: delegation"))
     else:
@@ -176,10 +184,13 @@ def _check_nothing_lost(
         for version, entry in before.items():
             _check_same_release(component, entry, after.get(version), version in resigned)
         return
+    if level_of(name) == "status":
+        return  # what binds the next version depends on the keys: `check_role_update`
     old = previous.delegations.roles if previous.delegations else None
     new = signed.delegations.roles if signed.delegations else None
     for child in old or {}:
-        if child not in (new or {}):
+        # The status host is no name that somebody could take over: the authority may end it.
+        if child not in (new or {}) and (name, child) != ("targets", "status"):
             raise VerificationError(
                 "chain-broken",
                 f"role {name}",

@@ -27,10 +27,13 @@ from .roles import (
     IndexEntry,
     check_signed_by,
     delegation_of,
+    delegations_in,
     index_of,
     parse_root,
     verify_against,
 )
+from .status import ROLE, Status, status_in
+from .status_rules import log_to_check, missing, stale
 from .tlog.checkpoint import SignedCheckpoint
 from .tlog.entries import role_entry
 from .tlog.policy import Witnesses, policy_of
@@ -53,6 +56,8 @@ class _Procedure:
     forge_toml: bytes | None
     witnesses: Witnesses | None
     selected: frozenset[str] | None
+    known_status: Status | None
+    log_size: int | None = None
     roles: dict[str, Targets] = field(default_factory=dict)
     expiries: dict[str, datetime] = field(default_factory=dict)
     publishers: Delegation | None = None
@@ -76,6 +81,7 @@ def verify_release(
     forge_toml: bytes | None,
     witnesses: Witnesses | None = None,
     selected: frozenset[str] | None = None,
+    status: Status | None = None,
 ) -> Report:
     """Goes through every check for release ``version`` (None: whichever the manifest says).
 
@@ -83,7 +89,9 @@ def verify_release(
     found to its size and digest, None when the files are not at hand. ``forge_toml`` is the
     file's bytes, None likewise. Expiry is judged at the moment of ``evidence.refreshed_at``,
     when the registry was last asked, or at ``now`` where that is None. ``witnesses`` are those that
-    the client chose itself, in place of the ones that the authority names.
+    the client chose itself, in place of the ones that the authority names. ``status`` is the last
+    word of the status host that the client knows, where that may be newer than the evidence; it
+    was verified when it came.
 
     ``selected`` are the paths of a partial installation; None when all files shall be there.
 
@@ -99,6 +107,7 @@ def verify_release(
         forge_toml=forge_toml,
         witnesses=witnesses,
         selected=selected,
+        known_status=status,
     )
     checks = run_steps(_STEPS, procedure)
     return Report(checks=checks, release=procedure.manifest)
@@ -286,6 +295,7 @@ def _check_history(p: _Procedure) -> str:
     proof = parse_proof(p.evidence.log_proof, "log proof")
     signed = check_proof(proof, leaf.to_bytes(), policy.keys, policy.witnesses, subject)
     policy.require_quorum(signed)
+    p.log_size = signed.checkpoint.size
     return f"leaf {proof.index} of {signed.checkpoint.size} in {policy.origin}{_seen_by(signed)}"
 
 
@@ -295,6 +305,42 @@ def _seen_by(signed: SignedCheckpoint) -> str:
     return "; witnesses " + ", ".join(
         f"{name} ({at:%Y-%m-%d %H:%M} UTC)" for name, at in sorted(signed.witnesses.items())
     )
+
+
+def _check_status(p: _Procedure) -> str:
+    signed = _signed_status(p)
+    # Of two words of one second the one that the client heard is the later.
+    statements = [one for one in (p.known_status, signed) if one is not None]
+    if not statements:
+        raise NotAtHand("the authority names no status host for this registry")
+    newest = max(statements, key=lambda one: one.at)
+    withheld = newest.find(p.trusted_manifest().digest)
+    if withheld is not None:
+        raise withheld.error()
+    return f"as of {newest.at:%Y-%m-%d %H:%M} UTC{_age(p.now - newest.at)}; not withheld"
+
+
+def _signed_status(p: _Procedure) -> Status | None:
+    """What the status host says in the evidence; None where the authority names no such host."""
+    if ROLE not in delegations_in(p.roles["targets"]):
+        return None
+    if p.evidence.status is None:
+        raise missing()
+    metadata = verify_against(p.roles["targets"], ROLE, p.evidence.status)
+    check_shape(ROLE, metadata.signed)
+    status = status_in(metadata.signed)
+    at = p.evidence.refreshed_at or p.now
+    if metadata.signed.expires <= at:
+        raise stale(status, metadata.signed.expires, at)
+    seen = log_to_check(status, policy_of(p.evidence.targets))
+    if seen is not None and p.log_size is not None and p.log_size < seen.size:
+        raise VerificationError(
+            "rollback",
+            f"log {seen.origin}",
+            f"at least {seen.size} entries, as the status host saw",
+            p.log_size,
+        )
+    return status
 
 
 def _check_reviews(p: _Procedure) -> str:
@@ -356,6 +402,12 @@ _STEPS: tuple[Step[_Procedure], ...] = (
         _check_history,
         "the public log holds this index, where the organisation and everybody else can see it",
         "that somebody looked; without witnesses, that others are shown the same log",
+    ),
+    Step(
+        "status",
+        _check_status,
+        "the status host, which is not the server, neither quarantined nor revoked the release",
+        "that it was not withheld since then",
     ),
     Step(
         "reviews",

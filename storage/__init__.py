@@ -19,7 +19,12 @@ from .errors import (
 from .local import LocalBlobStore
 from .local_assembly import LocalAssembly
 from .memory import MemoryBlobStore
-from .published import LocalPublishedTree, MemoryPublishedTree, PublishedTree
+from .published import (
+    LocalPublishedTree,
+    MemoryPublishedTree,
+    PublishedTree,
+    put_together,
+)
 
 __all__ = [
     "BackendError",
@@ -43,4 +48,5 @@ __all__ = [
     "Segment",
     "StorageError",
     "UploadNotFoundError",
+    "put_together",
 ]

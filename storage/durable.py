@@ -35,6 +35,8 @@ PRIMITIVES = (
     "create_file",
     "open_file",
     "lock",
+    "open_lock_file",
+    "wait_for_lock",
     "write",
     "write_at",
     "copy_range",
@@ -77,6 +79,17 @@ def lock(fd: int) -> bool:
     return True
 
 
+def open_lock_file(path: Path) -> int:
+    """A file that is there only to be locked, made where it is missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, _PRIVATE)
+
+
+def wait_for_lock(fd: int) -> None:
+    """Takes the exclusive lock when it is free; freed by close and by death."""
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
 def write(fd: int, view: memoryview) -> int:
     return os.write(fd, view)
 
@@ -84,12 +97,6 @@ def write(fd: int, view: memoryview) -> int:
 def open_to_write(path: Path) -> int:
     """An existing file, open for writing at any place; never through a symbolic link."""
     return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-
-
-def wait_for_lock(fd: int) -> None:
-    """Like `lock`, but waits. On a file system without locks it returns at once."""
-    with contextlib.suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def write_at(fd: int, view: memoryview, offset: int) -> None:
@@ -268,6 +275,29 @@ def fsync_dir(folder: Path) -> None:
     """Makes the names created in, renamed in or removed from `folder` so far durable."""
     with opened(folder) as fd:
         fsync(fd)
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Holds the lock of the lock file at `path`: one thread of one process at a time."""
+    while True:
+        fd = open_lock_file(path)
+        try:
+            wait_for_lock(fd)
+            if not _is_still(fd, path):
+                continue  # a sweep removed it while we waited, and others lock the next one
+            yield
+            return
+        finally:
+            close(fd)
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ from .errors import (
 from .sweep import sweep_stale
 
 _PUBLIC_FILE = 0o444
+_AT_ONCE = 8
+_SWAP_LOCK = "swap.lock"
 
 
 @runtime_checkable
@@ -56,7 +58,20 @@ class PublishedTree(Protocol):
         ...
 
     def swap(self, path: str, data: bytes) -> None:
-        """Publishes a file, replacing the one before in one step."""
+        """Publishes a file, replacing the one before in one step, whatever it is.
+
+        Several writers MUST be kept in order by the caller; where their lock can be lost while a
+        write is under way, as on a network, `swap_if` is what keeps an older one back.
+        """
+        ...
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        """Publishes a file in place of the very bytes ``seen`` (None: of nothing).
+
+        False, and nothing is changed, when something else is there by now. Comparing and
+        replacing are one step for all processes that use the method on this tree, so of two
+        writers that saw the same bytes one wins.
+        """
         ...
 
     def read(self, path: str) -> bytes:
@@ -66,8 +81,36 @@ class PublishedTree(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def open(self, path: str) -> BinaryIO:
-        """The file as it is now, which the caller closes; a later `swap` does not disturb it."""
+        """The file as it is now, which the caller closes; a later `swap` does not disturb it.
+        It need not have a ``fileno``."""
         ...
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        """Removes what dead writers left behind, if anything; returns how many files."""
+        ...
+
+
+def put_together(tree: PublishedTree, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
+    """`put_once` for each ``(path, what reads it)``, in no particular order; all are durable when
+    this returns.
+
+    Several at a time, because a file system makes many waiting fsyncs durable in one go: ten files
+    then take hardly longer than two. When one fails, the others may or may not be there.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # heavy, and clients write no trees
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        jobs = [pool.submit(_put, tree, path, read) for path, read in files]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
+            raise
+
+
+def _put(tree: PublishedTree, path: str, read: Callable[[], bytes]) -> None:
+    tree.put_once(path, read())
 
 
 class LocalPublishedTree:
@@ -102,6 +145,22 @@ class LocalPublishedTree:
             disk.replace_durably(
                 target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
             )
+
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        with (
+            self._publishing(path) as (target, temp_folder),
+            disk.exclusively(temp_folder / _SWAP_LOCK),
+        ):
+            try:
+                found = self.read(path)
+            except PathNotFoundError:
+                found = None
+            if found != seen:
+                return False
+            disk.replace_durably(
+                target, data, mode=_PUBLIC_FILE, temp_folder=temp_folder, durable=self._durable
+            )
+            return True
 
     def read(self, path: str) -> bytes:
         with self.open(path) as file, reported_as(f"read {path}"):
@@ -189,6 +248,14 @@ class MemoryPublishedTree:
         with self._lock:
             self._store(path, data)
 
+    def swap_if(self, path: str, data: bytes, seen: bytes | None) -> bool:
+        check_published_path(path)
+        with self._lock:
+            if self._files.get(path) != seen:
+                return False
+            self._store(path, data)
+            return True
+
     def read(self, path: str) -> bytes:
         try:
             return self._files[check_published_path(path)]
@@ -200,6 +267,9 @@ class MemoryPublishedTree:
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        return 0
 
     def _store(self, path: str, data: bytes) -> None:
         segments = path.split("/")

@@ -35,6 +35,8 @@ from signing.role_edits import (
     sign_timestamp,
 )
 from signing.roles import role_version
+from signing.status import LogSeen, SnapshotSeen, Status, Withheld
+from signing.status_edits import sign_status
 from signing.verify import verify_release
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -127,6 +129,7 @@ class World:
     snapshot: bytes = b""
     timestamp: bytes = b""
     log: Log | None = None  # the public log, where this registry keeps one
+    with_status: bool = False  # whether the authority names a status host
 
     def __post_init__(self) -> None:
         self.authority = new_authority(
@@ -134,6 +137,7 @@ class World:
             self.snapshot_key.public,
             self.timestamp_key.public,
             None if self.log is None else self.log.policy,
+            with_status=self.with_status,
         )
         first = self.authority.metadata
         self.history.update(first)
@@ -143,6 +147,8 @@ class World:
             "registrar": first["1.registrar.json"],
         }
         self.publish_metadata()
+        if self.with_status:
+            self.say_status()
 
     @property
     def fingerprint(self) -> str:
@@ -218,6 +224,46 @@ class World:
             self.log.add_role("timestamp", self.timestamp_version, self.timestamp)
         self.history[f"{self.snapshot_version}.snapshot.json"] = self.snapshot
 
+    def status(self, *withheld: Withheld, at: datetime | None = None) -> Status:
+        """What an honest status host says of this registry as it is now."""
+        log = None
+        if self.log is not None:
+            root = self.log.tree.root(self.log.size)
+            log = LogSeen(key=self.log.key.as_log, size=self.log.size, root=root)
+        return Status(
+            at=(at or self.now).replace(microsecond=0),
+            snapshot=SnapshotSeen(version=self.snapshot_version, sha256=sha256(self.snapshot)),
+            log=log,
+            withheld=withheld,
+        )
+
+    def sign_status(self, status: Status, *keys: SigningKey, version: int | None = None) -> bytes:
+        current = self.roles.get("status")
+        number = version or (1 if current is None else role_version(current) + 1)
+        host = self.authority.status_key
+        assert host is not None
+        return sign_status(status, number, keys or [host])
+
+    def say_status(self, *withheld: Withheld, at: datetime | None = None) -> bytes:
+        """The status host looks and signs, and the registry announces it."""
+        data = self.sign_status(self.status(*withheld, at=at))
+        self.set_role("status", data)
+        self.publish_metadata()
+        return data
+
+    def withheld(
+        self, release: Release, state: str = "quarantined", reason: str = "looks poisoned"
+    ) -> Withheld:
+        manifest = release.manifest
+        return Withheld(
+            component=manifest.component,
+            version=manifest.version,
+            manifest_sha256=manifest.digest,
+            state=state,
+            reason=reason,
+            since=self.now.replace(microsecond=0),
+        )
+
     def files(self) -> dict[str, bytes]:
         """``{URL path: bytes}`` of the whole static plane, as a server would give it."""
         served = {f"/tuf/{name}": data for name, data in self.history.items()}
@@ -239,6 +285,7 @@ class World:
             "manifest": release.manifest.raw,
             "bundle": release.bundle,
             "refreshed_at": refreshed_at,
+            "status": self.roles.get("status"),
         }
         if self.log is not None:
             project = self.roles[name.role]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,14 +17,24 @@ BIN = Path(sys.executable).parent
 class LiveRegistry:
     """`forge-server run` on a free loopback port over ``place/reg``, with a logged-in ``sara``.
 
-    ``existing`` takes up a folder that another `LiveRegistry` left.
+    ``existing`` takes up a folder that another `LiveRegistry` left; ``options`` are those of
+    `forge-server init`, and ``settings`` is a file that a new one begins with.
     """
 
-    def __init__(self, place: Path, *, existing: bool = False) -> None:
+    def __init__(
+        self,
+        place: Path,
+        *,
+        existing: bool = False,
+        options: tuple[str, ...] = (),
+        settings: Path | None = None,
+    ) -> None:
+        self.options = options
         self.place = place
         self.data = place / "reg"
         self.authority = place / "reg-authority"
         self.existing = existing
+        self.settings = [] if settings is None else ["--settings", str(settings)]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
         self.environment = {
             **kept,
@@ -70,7 +81,7 @@ class LiveRegistry:
 
     def __enter__(self) -> LiveRegistry:
         if not self.existing:
-            self.forge_server("init", str(self.data), "--dev")
+            self.forge_server("init", str(self.data), "--dev", *self.options, *self.settings)
             self.token = self.forge_server("user", "add", str(self.data), "sara")
             (self.place / "sara.token").write_text(self.token)
         self.start()
@@ -80,9 +91,9 @@ class LiveRegistry:
             self.forge("key", "new", "--insecure-unencrypted")
         return self
 
-    def start(self) -> None:
-        """Starts the server and returns when it answers."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
+    def start(self, port: int = 0) -> None:
+        """Starts the server, on a free port unless told otherwise; returns when it answers."""
+        with socket.create_server(("127.0.0.1", port)) as probe:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.place / "server.log"
@@ -104,6 +115,23 @@ class LiveRegistry:
     def stop(self) -> None:
         self.server.terminate()
         self.server.wait()
+
+    def kill(self) -> None:
+        """kill -9 of the server and of its workers, which do the work."""
+        pid = self.server.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, workers)):
+            os.kill(each, signal.SIGKILL)
+        self.server.wait()
+        while not self._port_is_free():  # the workers are not ours to wait for
+            pass
+
+    def _port_is_free(self) -> bool:
+        try:
+            socket.create_server(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
 
     def register(self, org: str, kind: str = "startup") -> None:
         """Applies for ``org`` and has the development authority approve it."""

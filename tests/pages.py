@@ -7,7 +7,8 @@ in an empty folder with an empty home. A page that says ``<!-- prepared: registr
 running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
 ``and release`` adds minds-lab/my-model 1.0.0, published. ``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
-each stands for the own machine.
+each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
+libpq looks for one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -126,9 +127,10 @@ def _plain(text: str) -> str:
 
 
 class Shell:
-    """One bash in ``folder`` with an own home, and the servers it left running."""
+    """One bash in ``folder`` with an own home and ``environment``, and the servers it left
+    running."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = str(probe.getsockname()[1])
@@ -136,6 +138,7 @@ class Shell:
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
         self.environment = {**kept, "HOME": str(folder / ".home"), "LC_ALL": "C.UTF-8"}
+        self.environment |= environment or {}
         (folder / ".home").mkdir()
 
     def __enter__(self) -> Shell:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,12 +24,16 @@ from typing import Any
 import pytest
 import urllib3
 from flask.testing import FlaskClient
+from postgres import PostgresServer
+from sqlalchemy import Engine
 
 from forge_server.app import create_app
+from forge_server.db import postgresql, sqlite
+from forge_server.db.url import DatabaseUrl
 from forge_server.domain.scopes import ACTIONS, Scope
 from forge_server.operate.initialise import initialise
 from forge_server.services.callers import OPERATOR
-from forge_server.settings import DataFolder
+from forge_server.settings import DataFolder, database_of, read_settings
 from forge_server.wiring import Registry, open_registry
 from signing.applications import sign_application
 from signing.component import parse_forge_toml
@@ -103,12 +108,14 @@ class World:
     clock: Clock = field(default_factory=Clock)
     keys: dict[str, PrivateKey] = field(default_factory=dict)
     _registry: Registry | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def registry(self) -> Registry:
-        if self._registry is None:
-            self._registry = open_registry(DataFolder(self.root), clock=self.clock)
-        return self._registry
+        with self._opening:
+            if self._registry is None:
+                self._registry = open_registry(DataFolder(self.root), clock=self.clock)
+            return self._registry
 
     def close(self) -> None:
         if self._registry is not None:
@@ -284,31 +291,116 @@ class Client:
         return self.post("/api/v1/releases", built.body(), expect=expect)
 
 
-@pytest.fixture(scope="session")
-def _fresh_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: a registry without users, copied for each test."""
+SERVERS: list[PostgresServer] = []
+"""The last is the one that runs."""
+
+ON_SQLITE = pytest.mark.parametrize("_fresh_registry", ["sqlite"], indirect=True)
+"""For a test about SQLite itself."""
+
+
+def new_database(request: pytest.FixtureRequest, kind: str) -> str | None:
+    """The URL of an empty database of that ``kind``; None stands for a SQLite file."""
+    if kind == "sqlite":
+        return None
+    SERVERS.append(request.getfixturevalue("postgres_server"))
+    return SERVERS[-1].create()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def _fresh_registry(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Made once on each database: a registry without users, copied for each test."""
     root = tmp_path_factory.mktemp("registry") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     return root
 
 
 @pytest.fixture
 def world(_fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
     """A fresh registry with its development authority."""
-    yield from _copied(_fresh_registry, tmp_path)
+    yield from copied_world(_fresh_registry, tmp_path)
 
 
-def _copied(source: Path, folder: Path) -> Iterator[World]:
+def copied_world(source: Path, folder: Path) -> Iterator[World]:
+    """A copy of a registry that nobody has open, while the test lasts."""
     copied = World(copy_registry(source, folder))
     yield copied
     copied.close()
+    drop_database(copied.root)
 
 
 def copy_registry(source: Path, folder: Path) -> Path:
-    """A copy of a registry and its authority that nobody has open."""
+    """A copy of a registry and its authority that nobody has open, with a database of its own."""
     for name in (source.name, f"{source.name}-authority"):
-        shutil.copytree(source.with_name(name), folder / name)
-    return folder / source.name
+        if source.with_name(name).exists():
+            shutil.copytree(source.with_name(name), folder / name)
+    root = folder / source.name
+    url = database_url(root)
+    if url is not None:
+        _write_settings(root, _settings_text(root), SERVERS[-1].create(url))
+    return root
+
+
+def replica(world: World, place: Path) -> World:
+    """Another data folder on the same PostgreSQL database, published files and blobs."""
+    root = place / "reg"
+    root.mkdir(parents=True)
+    for name in ("root.fingerprint", "server.toml", "online-keys.json"):
+        shutil.copy2(world.root / name, root / name)
+    for name in ("keys", "locks"):
+        shutil.copytree(world.root / name, root / name)
+    places = f'public = "{world.root}/public"\nblobs = "{world.root}/blobs"\n'
+    _write_settings(root, places, database_url(world.root))
+    return World(root, clock=world.clock, keys=world.keys)
+
+
+def database_url(root: Path) -> str | None:
+    """The PostgreSQL URL that the settings of a registry name."""
+    return read_settings(DataFolder(root).settings).database or None
+
+
+def url_of(root: Path) -> DatabaseUrl:
+    """Where the database of a registry is."""
+    return database_of(DataFolder(root), read_settings(DataFolder(root).settings))
+
+
+def set_settings(root: Path, text: str) -> None:
+    """Replaces all settings of a registry but where its database is."""
+    _write_settings(root, text, database_url(root))
+
+
+def _settings_text(root: Path) -> str:
+    return DataFolder(root).settings.read_text()
+
+
+def _write_settings(root: Path, text: str, url: str | None) -> None:
+    text = re.sub(r'^database = ".*"\n', "", text, flags=re.MULTILINE)
+    line = "" if url is None else f'database = "{url}"\n'
+    DataFolder(root).settings.write_text(f"{text}{line}")
+
+
+def drop_database(root: Path) -> None:
+    """Makes room: the database of a registry that is no longer needed, where it has one."""
+    url = database_url(root)
+    if url is not None:
+        SERVERS[-1].drop(url)
+
+
+def schema_engine(root: Path) -> contextlib.AbstractContextManager[Engine]:
+    """An engine to spoil the database of a registry with, past everything that looks after it."""
+    return engine_of(url_of(root))
+
+
+@contextlib.contextmanager
+def engine_of(url: DatabaseUrl) -> Iterator[Engine]:
+    engine = (
+        postgresql.engine_for_migration(url)
+        if url.file is None
+        else sqlite.engine_for_migration(url.file)
+    )
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -343,6 +435,11 @@ class LiveServer:
             self.process.stdout.close()
         return code
 
+    def kill(self) -> None:
+        """kill -9 to the master and its workers at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.stop()
+
 
 def start_server(root: Path, *options: str, program: list[str] | None = None) -> LiveServer:
     """Starts a server on a free port and waits until it says that it can answer."""
@@ -354,6 +451,7 @@ def start_server(root: Path, *options: str, program: list[str] | None = None) ->
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,  # so that the whole of it can be killed
     )
     assert process.stdout is not None
     lines: list[str] = []
@@ -400,3 +498,4 @@ def live(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield Live(world, server, token)
     server.stop()
     world.close()
+    drop_database(world.root)

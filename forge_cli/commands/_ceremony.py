@@ -166,13 +166,30 @@ def finish(
         )
 
 
-@forge_command("submit")
+@forge_command("submit", signs=True)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
-def submit(context: Context, files: tuple[Path, ...]) -> None:
+@click.option(
+    "--status-key",
+    "status_keys",
+    multiple=True,
+    metavar="KEY",
+    help="On the status host, where its keys change: sign what it says along with it.",
+)
+@click.option(
+    "--forget-withheld",
+    is_flag=True,
+    help="With --status-key: the old host's key was stolen, so withhold nothing of what it said.",
+)
+def submit(
+    context: Context,
+    files: tuple[Path, ...],
+    status_keys: tuple[str, ...],
+    forget_withheld: bool,
+) -> None:
     """Send what a ceremony finished to the registry."""
     from ..flows import ceremony as flow
 
-    sent = flow.submit(context, files)
+    sent = flow.submit(context, files, status_keys, forget_withheld=forget_withheld)
     context.out.result({"accepted": sent})
     for role, version in sent.items():
         context.out.answer(f"{role} {version}")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from signing.ceremony import Ceremony
 
 OFFLINE = ("root", "targets", "registrar")
-ALL = (*OFFLINE, "snapshot", "timestamp")
+FIRST = (*OFFLINE, "status")
+ALL = (*FIRST, "snapshot", "timestamp")
 
 
 def _planned(context: Context, ceremony: Ceremony, path: Path) -> None:
@@ -34,9 +35,11 @@ def _planned(context: Context, ceremony: Ceremony, path: Path) -> None:
 
 def _who_signs(function: Function) -> Function:
     """``--ROLE-key`` and ``--ROLE-threshold`` for each role that is signed offline."""
-    for role in reversed(OFFLINE):
+    for role in reversed(FIRST):
         required = role == "root"
         unless = "" if required else " (the root's keys unless given)"
+        if role == "status":
+            unless = " (optional: a status host, away from the server)"
         function = click.option(
             f"--{role}-threshold",
             type=click.IntRange(1),
@@ -66,7 +69,7 @@ def plan_first(context: Context, online_keys: Path, dev: bool, out: Path, **opti
     """Plan the first root of a new authority: k of n keyholders."""
     from ..flows import ceremony as flow
 
-    keys = {role: (options[f"{role}_key"], options[f"{role}_threshold"]) for role in OFFLINE}
+    keys = {role: (options[f"{role}_key"], options[f"{role}_threshold"]) for role in FIRST}
     plan = flow.found(context, out, keys=keys, online_keys=online_keys, dev=dev)
     _planned(context, plan, out)
 
@@ -78,6 +81,7 @@ def plan_first(context: Context, online_keys: Path, dev: bool, out: Path, **opti
 @click.option("--remove", multiple=True, metavar="ID", help="A key to remove, by its id.")
 @click.option("--threshold", type=click.IntRange(1), metavar="K", help="How many must sign.")
 @click.option("--online-keys", type=FILE, help="The server's fresh keys (forge-server keys new).")
+@click.option("--no-status", is_flag=True, help="With status: name no status host any more.")
 @dev_option
 @output_option
 def rotate(
@@ -88,10 +92,11 @@ def rotate(
     remove: tuple[str, ...],
     threshold: int | None,
     online_keys: Path | None,
+    no_status: bool,
     dev: bool,
     out: Path,
 ) -> None:
-    """Plan other keys for ROLE: root, targets, registrar, snapshot or timestamp.
+    """Plan other keys for ROLE: root, targets, registrar, status, snapshot or timestamp.
 
     Several roles change in one ceremony when the same keys come and go.
     """
@@ -99,7 +104,13 @@ def rotate(
 
     if len({"snapshot", "timestamp"} & set(roles)) == 1:
         context.out.warn("after a theft replace snapshot and timestamp together")
-    edit = flow.Edit(add=add, remove=remove, threshold=threshold, online_keys=online_keys)
+    edit = flow.Edit(
+        add=add,
+        remove=remove,
+        threshold=threshold,
+        online_keys=online_keys,
+        no_status=no_status,
+    )
     _planned(context, flow.rotate(context, folder, out, roles, edit, dev=dev), out)
 
 

@@ -10,7 +10,7 @@ import click
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..output import clean
-from . import _ceremony, _ceremony_plans
+from . import _ceremony, _ceremony_plans, _status
 from ._command import FILE, FOLDER, Function, forge_command
 from ._profile import profile_json, profile_rows
 
@@ -36,11 +36,17 @@ def command() -> None:
     is_flag=True,
     help="Write the keys without a passphrase: for development.",
 )
+@click.option(
+    "--with-status",
+    is_flag=True,
+    help="Also name a status host, whose word must be renewed every 48 hours.",
+)
 def init(
     context: Context,
     folder: Path,
     online_keys: Path,
     insecure_unencrypted: bool,
+    with_status: bool,
 ) -> None:
     """Make a 1-of-1 authority in a new FOLDER, for development."""
     from ..flows import authority as flow
@@ -50,7 +56,7 @@ def init(
     if not online_keys.is_file():
         raise UsageError(f"--online-keys {online_keys}: no such file")
     passphrase = None if insecure_unencrypted else context.passphrases.new("the authority's keys")
-    root = flow.init(context, folder, online_keys, passphrase)
+    root = flow.init(context, folder, online_keys, passphrase, with_status=with_status)
     context.out.result({"folder": str(folder), "fingerprint": root})
     context.out.answer(root)
     context.out.done(f"the authority is in {folder}; its private keys must never leave it")
@@ -247,6 +253,7 @@ def refuse(
 for _each in (
     *_ceremony_plans.COMMANDS,
     *_ceremony.COMMANDS,
+    _status.status,
     init,
     list_,
     show,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,12 @@ from ..context import Context
 from ..output import clean, count_text, size_text
 from ._command import forge_command, parse_option
 from ._profile import profile_json, profile_rows
+
+if TYPE_CHECKING:
+    from signing.roles import IndexEntry
+    from signing.status import Withheld
+
+    from ..remote.trust import View
 
 
 @forge_command("info")
@@ -19,6 +25,7 @@ def command(context: Context, requirement: str) -> None:
 
     Everything shown was verified from the pinned root; nothing is the registry's own word.
     """
+    from signing.errors import WithheldError
     from signing.names import Requirement
     from signing.verify import verify_release
 
@@ -29,8 +36,9 @@ def command(context: Context, requirement: str) -> None:
     view, name = context.view, wanted.component
     entry = choose(view, wanted)
     state = view.require(name)
+    withheld = view.withheld(entry)
     with sound(str(name)):
-        manifest = verify_release(
+        report = verify_release(
             view.evidence(name, entry),
             name,
             entry.version,
@@ -39,7 +47,12 @@ def command(context: Context, requirement: str) -> None:
             observed=None,
             forge_toml=None,
             witnesses=view.witnesses,
-        ).require()
+        )
+        failure = report.first_failure
+        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
+            manifest = report.release  # shown as well, and said to be withheld
+        else:
+            manifest = report.require()
     profile = state.organisation_delegation.profile
     meta: dict[str, Any] = manifest.metadata
     releases = list(reversed(state.releases.values()))
@@ -51,6 +64,7 @@ def command(context: Context, requirement: str) -> None:
             "kind": manifest.kind,
             "metadata": meta,
             "manifest_sha256": manifest.digest,
+            "withheld": _withheld_json(withheld),
             "size": manifest.total_size,
             "files": len(manifest.files),
             "organisation": {
@@ -65,12 +79,13 @@ def command(context: Context, requirement: str) -> None:
                     "version": str(release.version),
                     "manifest_sha256": release.manifest_sha256,
                     "yanked": release.yanked,
+                    "withheld": _withheld_json(view.withheld(release)),
                 }
                 for release in releases
             ],
         }
     )
-    out.answer(f"{name} {entry.version}" + ("  (yanked)" if entry.yanked is not None else ""))
+    out.answer(f"{name} {entry.version}{_mark(view, entry, space='  ')}")
     out.answer(f"  {clean(meta.get('summary', ''))}")
     rows = [
         ["kind", manifest.kind],
@@ -88,14 +103,29 @@ def command(context: Context, requirement: str) -> None:
         rows.append(["requires", f"{clean(other)} {clean(specifier)}"])
     if entry.yanked is not None:
         rows.append(["yanked", clean(entry.yanked)])
+    if withheld is not None:
+        rows.append([withheld.state, f"since {withheld.since:%Y-%m-%d %H:%M} UTC: "
+                     f"{clean(withheld.reason)}"])  # fmt: skip
     out.table(rows, indent="  ")
-    shown = ", ".join(
-        f"{release.version}{' (yanked)' if release.yanked is not None else ''}"
-        for release in releases[:12]
-    )
+    shown = ", ".join(f"{release.version}{_mark(view, release)}" for release in releases[:12])
     more = f" and {len(releases) - 12} older" if len(releases) > 12 else ""
     out.answer(f"  versions   {shown}{more}")
+    if withheld is not None:
+        out.warn(f"{withheld.release} is {withheld.state}: forge does not install it")
     out.done("verified from the pinned root")
+
+
+def _mark(view: View, entry: IndexEntry, space: str = " ") -> str:
+    """What stands behind a version that ranges do not pick."""
+    if (withheld := view.withheld(entry)) is not None:
+        return f"{space}({withheld.state})"
+    return f"{space}(yanked)" if entry.yanked is not None else ""
+
+
+def _withheld_json(one: Withheld | None) -> dict[str, str] | None:
+    from signing.status import withheld_json
+
+    return None if one is None else withheld_json(one)
 
 
 def _organisation(org: str, profile: Any) -> str:

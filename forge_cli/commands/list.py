@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..context import Context
-from ..output import size_text
+from ..output import clean, size_text
 from ._command import forge_command, into_option
 
 
@@ -14,6 +14,7 @@ from ._command import forge_command, into_option
 def command(context: Context, into: Path) -> None:
     """List what is installed in a folder, and whether it was touched since."""
     from ..flows.installed import Site
+    from ..flows.withheld import status_of_root
     from ..tree import looks_untouched
 
     site = Site(into)
@@ -25,6 +26,8 @@ def command(context: Context, into: Path) -> None:
         state = "missing"
         if tree.is_dir():
             state = "untouched" if looks_untouched(tree, expected) else "changed"
+        status = status_of_root(context, record.fingerprint)
+        withheld = None if status is None else status.find(manifest.digest)
         rows.append(
             {
                 "component": str(record.component),
@@ -32,6 +35,7 @@ def command(context: Context, into: Path) -> None:
                 "kind": manifest.kind,
                 "size": manifest.total_size,
                 "state": state,
+                "withheld": None if withheld is None else str(withheld),
                 "registry": record.registry,
                 "installed_at": record.installed_at,
                 "path": str(tree),
@@ -46,11 +50,14 @@ def command(context: Context, into: Path) -> None:
                 str(row["kind"]),
                 size_text(int(str(row["size"]))),
                 str(row["state"]),
+                clean(row["withheld"] or ""),
             ]
             for row in rows
         ]
     )
     if not rows:
         context.out.say(f"nothing is installed in {site.components}")
+    if any(row["withheld"] for row in rows):
+        context.out.warn("stop using what is quarantined or revoked")
     elif any(row["state"] != "untouched" for row in rows):
         context.out.next_step(f"forge sync --into {into}   puts changed and missing ones right")

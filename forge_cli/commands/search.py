@@ -34,7 +34,7 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
     rows = [
         [
             clean(item.get("component")),
-            clean(item.get("latest") or "-") + (" (yanked)" if item.get("yanked") else ""),
+            clean(item.get("latest") or "-") + _mark(item),
             clean(item.get("kind")),
             _shortened(clean(item.get("summary"))),
         ]
@@ -47,6 +47,14 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
         out.say(f"nothing matches {' '.join(words)!r}" if words else "the registry is empty")
     elif isinstance(total, int) and total > offset + len(rows):
         out.say(f"{len(rows)} of {total}; more with --offset {offset + len(rows)}")
+
+
+def _mark(item: dict[str, object]) -> str:
+    """What stands behind a version that nobody installs without asking for it."""
+    withheld = item.get("withheld")
+    if isinstance(withheld, dict):
+        return f" ({clean(withheld.get('state'))})"
+    return " (yanked)" if item.get("yanked") else ""
 
 
 def _shortened(text: str, limit: int = 100) -> str:

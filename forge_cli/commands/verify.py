@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Context
-from ..errors import OK, VERIFICATION, UsageError
+from ..errors import OK, POLICY, VERIFICATION, UsageError
 from ..output import Output, clean
 from ._command import FILE, forge_command, parse_option
 from ._transfer import download_options
@@ -61,7 +61,7 @@ def command(
     forge verify FOLDER --bundle FILE --key FILE          no registry, no network
 
     Each numbered check says what it establishes and what it does not. Exit code 3 when any
-    of them fails.
+    of them fails, 7 when all that is wrong is that the release is quarantined or revoked.
     """
     from signing.authority import parse_fingerprint
     from signing.names import Requirement
@@ -132,6 +132,8 @@ def _is_installed(target: str) -> bool:
 
 
 def _show(context: Context, done: Verified, **more: object) -> int:
+    from signing.errors import WithheldError
+
     out, report = context.out, done.report
     failure = report.first_failure
     release = report.release if report.ok else None
@@ -173,10 +175,11 @@ def _show(context: Context, done: Verified, **more: object) -> int:
     out.answer(f"FAILED at check {failure.number} ({failure.title}): {done.subject}")
     if out.quiet:
         out.answer(f"  {clean(failure.detail)}")
-    for hint in (failure.error.hint if failure.error else None, done.repair):
+    withheld = isinstance(failure.error, WithheldError)
+    for hint in (failure.error.hint if failure.error else None, None if withheld else done.repair):
         if hint:
             out.say(f"{out.paint('hint', 'cyan')}: {hint}")
-    return VERIFICATION
+    return POLICY if withheld else VERIFICATION
 
 
 def _show_checks(out: Output, report: Report) -> None:

@@ -27,7 +27,7 @@ from .keys import open_key
 from .roles import rebasing, send_roles
 from .signers import ids, short
 
-KEYS = ("root", "targets", "registrar")
+KEYS = ("root", "targets", "registrar", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ def read_application(context: Context, org: str) -> Pending:
         VerificationError: a key did not sign it, or it is about another name.
     """
     name = parse_org_name(org)
+    context.requires_status = False  # organisations can be approved while its host stands still
     answer = context.api().get("applications", name)
     application = verify_application(member(answer, "application").encode())
     if application.org != name:
@@ -138,7 +139,14 @@ def approve(context: Context, pending: Pending, keys: Sequence[SigningKey]) -> d
     return answer
 
 
-def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | None) -> str:
+def init(
+    context: Context,
+    folder: Path,
+    online_keys: Path,
+    passphrase: bytes | None,
+    *,
+    with_status: bool = False,
+) -> str:
     """A new authority in ``folder``, for the server whose ``online-keys.json`` is given.
 
     Returns the root's fingerprint. The private keys stay here; ``metadata/`` goes to the server.
@@ -146,12 +154,15 @@ def init(context: Context, folder: Path, online_keys: Path, passphrase: bytes | 
     if folder.exists() and any(folder.iterdir()):
         raise ForgeError("already-exists", f"{folder}: not empty", hint="choose another folder")
     online = read_online_keys(online_keys)
-    made = new_authority(context.now, online.snapshot, online.timestamp, online.log)
+    made = new_authority(
+        context.now, online.snapshot, online.timestamp, online.log, with_status=with_status
+    )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name in KEYS:
-        key: PrivateKey = getattr(made, f"{name}_key")
-        create_private(folder / f"{name}.pem", key.to_pem(passphrase))
+        key: PrivateKey | None = getattr(made, f"{name}_key")
+        if key is not None:
+            create_private(folder / f"{name}.pem", key.to_pem(passphrase))
     for filename, data in made.metadata.items():
         create_private(folder / "metadata" / filename, data, mode=0o644)
     root = fingerprint(made.metadata["1.root.json"])

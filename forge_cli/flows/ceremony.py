@@ -13,6 +13,7 @@ from signing.ceremony_rules import check_ceremony
 from signing.ceremony_signing import add_signature, finish, merge_ceremonies
 from signing.ceremony_words import Described, describe, follows_from
 from signing.roles import parse_root, role_version
+from signing.status import ROLE as STATUS
 from signing.tlog.note import COSIGNATURE
 from signing.tlog.policy import LogPolicy, parse_keys, policy_of, with_witnesses
 
@@ -35,12 +36,14 @@ from .roles import send_roles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """How one or several roles change hands. ``remove`` are beginnings of key ids."""
+    """How one or several roles change hands. ``remove`` are beginnings of key ids. With
+    ``no_status`` no status host is named any more."""
 
     add: tuple[Path, ...] = ()
     remove: tuple[str, ...] = ()
     threshold: int | None = None
     online_keys: Path | None = None
+    no_status: bool = False
 
 
 def found(
@@ -51,14 +54,16 @@ def found(
     online_keys: Path,
     dev: bool,
 ) -> Ceremony:
-    """Plan the first root. ``keys`` is ``{role: (public key files, threshold)}`` for root, and for
-    targets and registrar where they are not the root's own keyholders."""
+    """Plan the first root. ``keys`` is ``{role: (public key files, threshold)}`` for root, for
+    targets and registrar where they are not the root's own keyholders, and for the status host
+    where there shall be one."""
     sets: dict[str, KeySet] = {}
     for role, (paths, threshold) in keys.items():
         if not paths:
             if threshold is not None:
                 raise UsageError(f"--{role}-threshold without --{role}-key")
-            sets[role] = sets["root"]
+            if role != STATUS:
+                sets[role] = sets["root"]
             continue
         if threshold is None:
             raise UsageError(f"--{role}-threshold: how many of the {len(paths)} keys must sign?")
@@ -69,6 +74,7 @@ def found(
         root=sets["root"],
         targets=sets["targets"],
         registrar=sets["registrar"],
+        status=sets.get(STATUS),
         snapshot=online.snapshot,
         timestamp=online.timestamp,
         log=online.log,
@@ -83,6 +89,12 @@ def rotate(
 ) -> Ceremony:
     """Plan other keys for ``roles``, from the authority's metadata in ``folder``."""
     chain = read_chain(folder)
+    if edit.no_status:
+        if tuple(roles) != (STATUS,) or edit != Edit(no_status=True):
+            raise UsageError("--no-status goes with the role status alone, and nothing else")
+        plan = plan_next(chain, context.now, keys={}, drop_status=True, dev=dev)
+        create_ceremony(out, plan)
+        return plan
     keys = _new_keys(chain, roles, edit)
     plan = plan_next(chain, context.now, keys=keys, log=_new_log(chain, edit), dev=dev)
     create_ceremony(out, plan)
@@ -99,6 +111,8 @@ def _new_keys(chain: Chain, roles: Sequence[str], edit: Edit) -> dict[str, KeySe
         )
     if bool(offline) != bool(edit.add or edit.remove or edit.threshold):
         raise UsageError("--add, --remove or --threshold: what shall change?")
+    if STATUS in roles and not chain.key_set(STATUS).keys and edit.threshold is None:
+        raise UsageError("--threshold: how many of the status host's keys must sign?")
     public = read_public_keys(edit.add)
     wanted = {
         role: edit_key_set(
@@ -245,8 +259,20 @@ def finish_into(
     return found_mark, write_metadata(folder, files)
 
 
-def submit(context: Context, paths: Sequence[Path]) -> dict[str, int]:
-    """Send what several ceremonies finished, oldest first; returns ``{role: version}``."""
+def submit(
+    context: Context,
+    paths: Sequence[Path],
+    status_keys: Sequence[str] = (),
+    *,
+    forget_withheld: bool = False,
+) -> dict[str, int]:
+    """Send what several ceremonies finished, oldest first; returns ``{role: version}``.
+
+    With ``status_keys`` the status host's next statement is signed and goes along with a targets
+    role, so that no client is without one for a moment; with ``forget_withheld`` it withholds
+    nothing that the one before withheld.
+    """
+    context.requires_status = False
     by_digest: dict[str, list[Ceremony]] = {}
     for path in paths:
         ceremony = read_ceremony(path)
@@ -265,7 +291,17 @@ def submit(context: Context, paths: Sequence[Path]) -> dict[str, int]:
         for ceremony in merged
     ]
     sent: dict[str, int] = {}
+    if status_keys and not any("targets" in roles for roles in finished):
+        raise UsageError("--status-key: there is no new targets role that a statement must follow")
+    if forget_withheld and not status_keys:
+        raise UsageError("--forget-withheld goes with --status-key only")
     for roles in finished:
+        if status_keys and "targets" in roles:
+            from .status import first_words
+
+            roles[STATUS] = first_words(
+                context, roles["targets"], status_keys, forget=forget_withheld
+            )
         send_roles(context, roles)
         sent |= {
             role: parse_root(data).signed.version if role == "root" else role_version(data, role)
@@ -280,6 +316,8 @@ def _confirm(context: Context, sent: dict[str, int]) -> None:
     view = context.fresh_view()
     shown = {"targets": role_version(view.targets), "registrar": role_version(view.registrar)}
     shown["root"] = len(view.roots)
+    if STATUS in sent:
+        shown[STATUS] = role_version(view.status_role() or b"", STATUS)
     behind = [role for role, version in sent.items() if shown[role] < version]
     if behind:
         raise ForgeError(
@@ -291,6 +329,7 @@ def _confirm(context: Context, sent: dict[str, int]) -> None:
 
 def fetch(context: Context, folder: Path) -> tuple[Chain, tuple[str, ...]]:
     """Bring the authority's current metadata, verified from the pinned root, into ``folder``."""
+    context.requires_status = False  # who mends it must come this far
     view = context.view
     chain = Chain(targets=view.targets, registrar=view.registrar, roots=view.roots)
     chain.verify(context.pin.fingerprint)

@@ -12,6 +12,8 @@ from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 
+from signing.status import ROLE, ago, summary
+
 from ..context import Context
 from ..errors import ForgeError, describe
 from ..output import count_text, size_text
@@ -33,7 +35,7 @@ class Finding:
 
 def examine(context: Context) -> Iterator[Finding]:
     """Every finding in turn; a failing check never keeps the next ones from running."""
-    broken = None
+    broken: Callable[[Context], Finding] | None = None
     for check in (
         _modules,
         _keys,
@@ -43,21 +45,24 @@ def examine(context: Context) -> Iterator[Finding]:
         _pin,
         _reach,
         _metadata,
+        _status,
         _expiry,
         _account,
     ):
-        if broken is not None and check in (_reach, _metadata, _expiry, _account):
+        if broken is not None and check in _NEEDS[broken]:
             # The same complaint once more would hide the one that is to be mended.
             yield Finding(
-                title=_TITLES[check], status="skipped", detail=f"needs the check {broken!r} first"
+                title=_TITLES[check],
+                status="skipped",
+                detail=f"needs the check {_TITLES[broken]!r} first",
             )
             continue
         try:
             yield check(context)
         except Exception as error:
             failure = describe(error)
-            if check in (_pin, _reach):
-                broken = _TITLES[check]
+            if check in _NEEDS:
+                broken = check
             yield Finding(
                 title=_TITLES[check],
                 status="problem",
@@ -217,6 +222,21 @@ def _metadata(context: Context) -> Finding:
     )
 
 
+def _status(context: Context) -> Finding:
+    """How old the status host's word is, and how long it lasts."""
+    title = _TITLES[_status]
+    status = context.view.status
+    if status is None:
+        return Finding(title=title, status="ok", detail="the authority names no status host")
+    expires = context.view.expiries()[ROLE]
+    return Finding(
+        title=title,
+        status="ok",
+        detail=f"it looked at the registry {ago(context.now - status.at)} ago; its word lasts "
+        f"until {expires:%Y-%m-%d %H:%M} UTC; {summary(status.withheld)}",
+    )
+
+
 def _expiry(context: Context) -> Finding:
     """Of the authority's roles, and of what this person can sign."""
     from signing.renewal import expiring
@@ -252,6 +272,13 @@ _TITLES: dict[Callable[[Context], Finding], str] = {
     _pin: "trust",
     _reach: "registry",
     _metadata: "metadata",
+    _status: "status host",
     _expiry: "expiry",
     _account: "account",
+}
+# What cannot be looked at where one of these failed.
+_NEEDS: dict[Callable[[Context], Finding], tuple[Callable[[Context], Finding], ...]] = {
+    _pin: (_reach, _metadata, _status, _expiry, _account),
+    _reach: (_metadata, _status, _expiry, _account),
+    _metadata: (_status, _expiry),
 }

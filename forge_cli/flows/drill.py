@@ -14,7 +14,7 @@ from ..errors import ForgeError
 from .ceremony_files import create_ceremony, fingerprint_of, read_chain, read_public_keys
 from .keys import open_key
 
-ROLES = ("root", "targets", "registrar")
+ROLES = ("root", "targets", "registrar", "status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,10 @@ def rehearse(
     """
     chain = read_chain(folder)
     tried = {_try(context, chain, reference) for reference in references}
-    standings = tuple(_standing(chain.key_set(role), role, lost, tried) for role in ROLES)
+    sets = {role: chain.key_set(role) for role in ROLES}
+    standings = tuple(
+        _standing(keys, role, lost, tried) for role, keys in sets.items() if keys.keys
+    )
     known = {key for standing in standings for key in standing.keys}
     unlisted = [key.keyid[:12] for key in tried if key not in known]
     unknown = [wanted for wanted in lost if not any(_is(key, wanted) for key in known)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
 
 from ..context import Context
@@ -28,6 +29,7 @@ from ..tree import Builder, looks_untouched
 from .fetching import Fetched, fetch, measured_speed, olds, sources, to_fetch, wanted_for
 from .installed import Record, Site, instant
 from .proof import Proof, Prover
+from .withheld import require_usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,14 @@ def settle_lock(
             hint="name a component: forge install ORG/NAME   (find one: forge search WORDS)",
         )
     if old is not None and not upgrade and old.satisfies(wanted):
-        return _narrowed(old, wanted)
+        kept = _narrowed(old, wanted)
+        if (pin := context.trust.with_fingerprint(kept.fingerprint)) is not None:
+            try:
+                require_usable(context, pin, kept.components)
+            except WithheldError as error:
+                error.hint = f"{error.hint}\n--upgrade resolves anew, without it"
+                raise
+        return kept
     if locked_only:
         raise ForgeError(
             "lock-missing" if old is None else "unsatisfiable",
@@ -174,6 +183,7 @@ def resolve_lock(context: Context, wanted: Sequence[Requirement], old: Lock | No
                 version=entry.version,
                 requires=entry.requires,
                 yanked=entry.yanked,
+                withheld=view.withheld(entry),
             )
             for entry in state.releases.values()
         ]
@@ -258,6 +268,8 @@ def _steps(
                 selection=selection,
             )
         )
+    # Also what is in place already: it may have been withheld since it was installed.
+    require_usable(context, prover.pin, lock.components)
     # Part of a component is not the answer to what the folder shall hold: nothing goes then.
     partial = any(selections.values())
     gone = (

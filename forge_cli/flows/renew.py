@@ -122,6 +122,8 @@ def advice(role: str) -> str:
     """Who must do what about a role that expires."""
     if role in ("root", "targets", "registrar"):
         return "the authority must sign it anew"
+    if role == "status":
+        return "its host renews it with: forge authority status"
     name = role.replace(".", "/")
     who = "a publisher" if "." in role else "the organisation"
     return f"{who} renews it with: forge renew {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
 from signing.roles import IndexEntry
+from signing.status import status_of
 from signing.verify import verify_release
 
 from ..border import sound
@@ -23,10 +25,11 @@ from ..errors import ForgeError, UsageError
 from ..lockfile import requirement_text
 from ..output import clean
 from ..remote.trust import View
-from ..resolve import Release, suitable
+from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
 from .fetching import fetch, wanted_for
 from .installed import Record, site_of_tree
+from .withheld import status_of_root, view_remark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +58,15 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
             version=entry.version,
             requires=entry.requires,
             yanked=entry.yanked,
+            withheld=view.withheld(entry),
         )
         for entry in releases.values()
     ]
     found = suitable(offered, [requirement])
-    if not found and not str(requirement.specifier):
-        found = sorted(offered, key=lambda release: release.version, reverse=True)  # all yanked
+    if not found and (not str(requirement.specifier) or refusal_of(offered, [requirement])):
+        # All yanked or withheld: shown all the same, with what is to be said about it.
+        fitting = accepted(offered, [requirement])
+        found = sorted(fitting, key=lambda release: release.version, reverse=True)
     if not found:
         raise ForgeError(
             "not-found",
@@ -127,7 +133,7 @@ def verify_installed(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks.append(_age(context, evidence))
+        remarks += _ages(context, evidence, trusted)
     selected = _selected(record)
     if selected is not None:
         remarks.append(f"installed in part, with {clean(record.selection)}")
@@ -179,7 +185,7 @@ def verify_exported(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks.append(_age(context, evidence))
+        remarks += _ages(context, evidence, trusted)
     report = _folder_report(context, evidence, name, folder / "files", trusted)
     return Verified(subject=str(folder / "files"), report=report, remarks=tuple(remarks))
 
@@ -203,6 +209,7 @@ def _folder_report(
         forge_toml=(folder / "forge.toml").read_bytes() if "forge.toml" in observed else None,
         witnesses=context.trust.witnesses(trusted),
         selected=selected,
+        status=status_of_root(context, trusted),
     )
 
 
@@ -290,6 +297,17 @@ def _refreshed(
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")
     return view.evidence(name, entry), remarks
+
+
+def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
+    """How old this machine's view is: of the registry, and of what is withheld."""
+    known = [status_of_root(context, trusted)]
+    with suppress(MalformedError):  # the report will say what is wrong with it
+        known.append(None if evidence.status is None else status_of(evidence.status))
+    heard = [status for status in known if status is not None]
+    newest = max(heard, key=lambda status: status.at, default=None)
+    remark = view_remark(context, newest)
+    return [_age(context, evidence), *([] if remark is None else [remark])]
 
 
 def _age(context: Context, evidence: Evidence) -> str:

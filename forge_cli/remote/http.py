@@ -5,8 +5,9 @@
 * 429 and 503 are waited out as ``Retry-After`` says (RFC 9110 §10.2.3), lost connections with a
   growing pause. Every request of ours may be repeated: reads by nature, writes because the
   registry answers the same write again with the same answer.
-* Bodies arrive as they are stored (``Accept-Encoding: identity``): what is hashed is what was
-  sent, and no compressed answer can grow in memory.
+* Bodies arrive as they are stored (``Accept-Encoding: identity``): what is hashed is what was sent.
+  Signed metadata alone may come compressed (`GZIP`); `body_of` lets it out in pieces no larger
+  than what is asked for, so that no answer grows in memory beyond the limit that holds for it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from __future__ import annotations
 import os
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -30,10 +32,13 @@ from .. import __version__
 from ..errors import NetworkError
 
 BLOCK_BYTES: Final = 1 << 20
+GZIP: Final = {"Accept-Encoding": "gzip"}
 _RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
 _MAX_WAIT_SECONDS: Final = 120.0
+_INFLATE_BYTES: Final = 1 << 14
+_MAX_IDLE_BYTES: Final = 1 << 16  # of compressed data that nothing came out of
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +186,80 @@ def _leave(response: BaseHTTPResponse) -> None:
     response.close()
 
 
-def read_limited(response: BaseHTTPResponse, limit: int) -> bytes:
+class Body(Protocol):
+    """What a body is read from: at most so many bytes, none at its end."""
+
+    def read(self, amount: int, /) -> bytes: ...
+
+
+def body_of(response: BaseHTTPResponse, url: str) -> Body:
+    """The body of an answer to a request with the headers `GZIP`.
+
+    Raises:
+        NetworkError: it comes in a form that was not asked for.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return response
+    if encoding != "gzip":
+        raise _badly_sent(url, "plain or gzip", encoding[:40])
+    return _Inflated(response, url)
+
+
+@dataclass(slots=True)
+class _Inflated:
+    """A gzipped body, inflated as far as it is read and no further."""
+
+    response: BaseHTTPResponse
+    url: str
+    _inflate: zlib._Decompress = field(
+        default_factory=lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)
+    )
+    _waiting: bytes = b""
+    _taken: int = 0
+    _given: int = 0
+
+    def read(self, amount: int, /) -> bytes:
+        if amount < 1:
+            return b""  # to zlib 0 means: without limit
+        while not self._inflate.eof:
+            try:
+                data = self._inflate.decompress(self._waiting, amount)
+            except zlib.error:
+                raise _badly_sent(self.url, "gzip", "something else") from None
+            self._waiting = self._inflate.unconsumed_tail
+            self._given += len(data)
+            if data:
+                return data
+            if not self._waiting and not self._inflate.eof:
+                self._take()
+        # Read to its end, so that the connection serves the next request.
+        if self._inflate.unused_data or self.response.read(1):
+            raise _badly_sent(self.url, "one gzip member", "bytes behind it")
+        return b""
+
+    def _take(self) -> None:
+        # Compressed data may hold nothing at all without end: no limit on what comes out stops it.
+        if self._taken > self._given + _MAX_IDLE_BYTES:
+            raise _badly_sent(self.url, "gzip", f"{self._taken} bytes that hold hardly anything")
+        self._waiting = self.response.read(_INFLATE_BYTES)
+        self._taken += len(self._waiting)
+        if not self._waiting:
+            raise _badly_sent(self.url, "gzip to its end", "an answer that was cut off")
+
+
+def _badly_sent(url: str, expected: str, found: str) -> NetworkError:
+    return NetworkError(
+        f"{url}: expected an answer sent as {expected}, found {found}",
+        hint="try again in a moment, or another mirror; a proxy between may alter what it carries",
+    )
+
+
+def read_limited(body: Body, limit: int) -> bytes:
     """The body, reading at most ``limit`` + 1 bytes: a longer one is recognised, not swallowed."""
     data = bytearray()
     while len(data) <= limit:
-        block = response.read(min(BLOCK_BYTES, limit + 1 - len(data)))
+        block = body.read(min(BLOCK_BYTES, limit + 1 - len(data)))
         if not block:
             break
         data += block

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from signing.errors import MalformedError, VerificationError
+from signing.status import LogSeen
 from signing.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, parse_checkpoint
 from signing.tlog.entries import Entry
 from signing.tlog.fork import Fork, contradiction
@@ -60,6 +62,7 @@ class LogView:
     url: str
     policy: LogPolicy
     state: Path
+    now: datetime
     _signed: SignedCheckpoint | None = None
     _tiles: dict[Tile, bytes] = field(default_factory=dict)
 
@@ -79,13 +82,13 @@ class LogView:
 
         Raises:
             VerificationError: ``log-fork`` (two histories; the evidence is kept),
-                ``rollback`` (a shorter log than before), ``witnesses-missing``, or a signature
-                that does not hold.
+                ``rollback`` (a shorter log than before), ``witnesses-missing``, ``expired`` (no
+                quorum of witnesses saw it lately), or a signature that does not hold.
             NetworkError: there is no checkpoint to be had.
         """
         raw = self._fetch("checkpoint", MAX_NOTE_BYTES)
         self._signed = open_checkpoint(raw, self.policy.keys, self.policy.witnesses)
-        self.policy.require_quorum(self._signed)
+        self.policy.require_recent(self._signed, self.now)
         seen = self._seen()
         if seen is not None:
             self._require_continuation(*seen)
@@ -114,18 +117,63 @@ class LogView:
         prefix: list[bytes] = []
         if 0 < seen.size < new.size:
             prefix = prove_prefix(seen.size, new.size, self._read)
-            _, after = prefix_roots(seen.size, new.size, prefix)
-            if after != new.root:
-                raise VerificationError(
-                    "log-inconsistent",
-                    f"log {new.origin}",
-                    f"tiles of the tree with root {new.root.hex()}",
-                    after.hex(),
-                    "the registry serves tiles that are not its log's; try again or another mirror",
-                )
+            self._require_root(prefix_roots(seen.size, new.size, prefix)[1])
         if contradiction(seen, new, prefix):
             fork = Fork(first=raw, second=self.signed.raw, prefix=tuple(prefix))
             raise self._fork(seen, fork)
+
+    def require_prefix(self, seen: LogSeen) -> None:
+        """Establishes that this log begins with what the status host saw of it. Proved once: what
+        was shown to continue that can only be continued itself.
+
+        Raises:
+            VerificationError: ``rollback`` (a shorter log), ``status-contradicts`` (another one).
+        """
+        new = self.checkpoint
+        kept = self._folder / "status-prefix"
+        mark = f"{seen.size} {seen.root.hex()}\n".encode()
+        with suppress(FileNotFoundError):
+            if kept.read_bytes() == mark:
+                return
+        if new.size < seen.size:
+            raise VerificationError(
+                "rollback",
+                f"log {new.origin}",
+                f"at least {seen.size} entries, as the status host saw",
+                f"{new.size}",
+                "the registry or a mirror offers an old state: do not use it, tell the authority",
+            )
+        found = new.root
+        if seen.size < new.size:
+            found = self._root_before(seen.size)
+        if found != seen.root:
+            raise VerificationError(
+                "status-contradicts",
+                f"log {new.origin}",
+                f"a log whose first {seen.size} entries have the root {seen.root.hex()}, as the "
+                "status host saw",
+                f"the root {found.hex()}",
+                "the registry shows you another history than it showed to the status host: do not "
+                "use it, tell the authority",
+            )
+        write_private(kept, mark)
+
+    def _root_before(self, size: int) -> bytes:
+        """The root of the first ``size`` leaves of this very log (0 < ``size`` < its own)."""
+        prefix = prove_prefix(size, self.checkpoint.size, self._read)
+        before, after = prefix_roots(size, self.checkpoint.size, prefix)
+        self._require_root(after)
+        return before
+
+    def _require_root(self, found: bytes) -> None:
+        if found != self.checkpoint.root:
+            raise VerificationError(
+                "log-inconsistent",
+                f"log {self.checkpoint.origin}",
+                f"tiles of the tree with root {self.checkpoint.root.hex()}",
+                found.hex(),
+                "the registry serves tiles that are not its log's; try again or another mirror",
+            )
 
     def _fork(self, seen: Checkpoint, fork: Fork) -> VerificationError:
         data = fork.to_bytes()
@@ -174,6 +222,22 @@ class LogView:
         data = self._proof(number, hashes)
         write_private(path, data)
         return data
+
+    def require_logged(self, role: str, version: int, entry: Entry) -> None:
+        """Establishes that ``entry`` is in the log. What was proved against an earlier checkpoint
+        is not proved again: this one continues it.
+
+        Raises:
+            VerificationError: ``not-in-log``.
+        """
+        kept = self._kept(self._folder / f"{role}{SUFFIX}")
+        if kept is not None:
+            then = parse_checkpoint(parse_note(kept.checkpoint).text)
+            leaf = leaf_hash(entry.to_bytes())
+            with suppress(VerificationError):
+                check_inclusion(leaf, kept.index, then.size, kept.hashes, then.root, role)
+                return
+        self.prove(role, version, entry)
 
     def _proof(self, number: int, hashes: tuple[bytes, ...]) -> bytes:
         return LogProof(index=number, hashes=hashes, checkpoint=self.signed.raw).to_bytes()

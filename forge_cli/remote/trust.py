@@ -36,7 +36,11 @@ from signing.roles import (
     parse_targets,
     releases_of,
     role_version,
+    verify_role,
 )
+from signing.status import ROLE as STATUS
+from signing.status import Status, Withheld
+from signing.status_rules import missing
 from signing.tlog.entries import role_entry
 from signing.tlog.policy import Witnesses, policy_of
 from signing.updates import check_shape
@@ -46,8 +50,9 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError
 from ..files import locked
 from ..nearby import did_you_mean
-from .http import BLOCK_BYTES, Http, read_limited
+from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
+from .status import StatusMemory, StatusView
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.
@@ -64,10 +69,11 @@ class Fetcher(FetcherInterface):
         return self._blocks(url)
 
     def _blocks(self, url: str) -> Iterator[bytes]:
-        with self._http.open("GET", url) as response:
+        with self._http.open("GET", url, headers=GZIP) as response:
             if response.status >= 400:
                 raise tuf_errors.DownloadHTTPError(f"{url}: {response.status}", response.status)
-            while block := response.read(min(BLOCK_BYTES, 1 << 16)):
+            body = body_of(response, url)
+            while block := body.read(min(BLOCK_BYTES, 1 << 16)):
                 yield block
 
 
@@ -96,6 +102,8 @@ class View:
     cache: Cache
     now: datetime
     witnesses: Witnesses | None = None
+    requires_status: bool = True
+    _status: Status | None = None
     _log: LogView | None = None
     _updater: Updater | None = None
     _snapshot: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +135,48 @@ class View:
             self._top["registrar"] = self._read("registrar")
             self._roots = self._read_roots()
             self._log = self._open_log()
+            self._status = self._open_status(updater)
         self._updater = updater
+
+    def _open_status(self, updater: Updater) -> Status | None:
+        """What the status host says, checked against everything that the registry shows.
+
+        Without `requires_status` nothing is looked at: for those who mend it.
+        """
+        view = self._status_view()
+        if not view.is_named:
+            view.memory.forget()
+        if not view.is_named or not self.requires_status:
+            return None
+        if f"{STATUS}.json" not in self._snapshot:
+            raise missing()
+        try:
+            with tuf_said(f"role {STATUS}"):
+                updater.get_targetinfo(f"{STATUS}/{_NOBODY}")
+        except VerificationError as error:
+            if error.code == "expired":
+                raise view.stale(self._snapshot[f"{STATUS}.json"]["version"]) from error
+            raise
+        self._top[STATUS] = self._read(STATUS)
+        return view.check(self._top[STATUS])
+
+    def _status_view(self) -> StatusView:
+        return StatusView(
+            roots=self._roots,
+            targets=self._top["targets"],
+            snapshot=self._read("snapshot"),
+            log=self._log,
+            memory=StatusMemory(self.state_dir),
+            fetch=self._fetch_role,
+            now=self.now,
+        )
+
+    @property
+    def status(self) -> Status | None:
+        """The last word of the status host, checked; None where the authority names no such host
+        (and without `requires_status`)."""
+        self.refresh()
+        return self._status
 
     def _open_log(self) -> LogView | None:
         """The public log, continued from what was seen before, and holding this very snapshot: a
@@ -136,7 +185,9 @@ class View:
             policy = policy_of(self._top["targets"], self.witnesses)
         if policy is None:
             return None
-        log = LogView(http=self.http, url=self.url, policy=policy, state=self.state_dir)
+        log = LogView(
+            http=self.http, url=self.url, policy=policy, state=self.state_dir, now=self.now
+        )
         log.refresh()
         announced = json.loads(self._read("timestamp"))["signed"]["meta"]["snapshot.json"]
         number = announced.get("log_index")
@@ -261,15 +312,20 @@ class View:
         if meta is None:
             raise ForgeError("not-found", f"{role}: nothing of that name in {self.url}")
         address = f"{self.url}/tuf/{meta['version']}.{role}.json"
-        with self.http.open("GET", address) as response:
-            if response.status >= 400:
-                raise not_served(address, response.status)
-            data = read_limited(response, MAX_ROLE_BYTES)
+        data = self._fetch_role(role, meta["version"])
         with sound(f"the role {role}"):
             found = parse_targets(data, role).signed.version
         if found != meta["version"]:
             raise VerificationError("rollback", address, f"version {meta['version']}", found)
         return data
+
+    def _fetch_role(self, role: str, version: int) -> bytes:
+        """The bytes that the registry gives for this version of a role; not looked at here."""
+        address = f"{self.url}/tuf/{version}.{role}.json"
+        with self.http.open("GET", address, headers=GZIP) as response:
+            if response.status >= 400:
+                raise not_served(address, response.status)
+            return read_limited(body_of(response, address), MAX_ROLE_BYTES)
 
     def has_role(self, role: str) -> bool:
         """Whether the snapshot lists the role."""
@@ -308,7 +364,43 @@ class View:
             bundle=bundle,
             refreshed_at=self.now,
             log_proof=state.log_proof,
+            status=self._top.get(STATUS),
         )
+
+    def withheld(self, entry: IndexEntry) -> Withheld | None:
+        """Whether the status host withholds this release."""
+        return None if self.status is None else self.status.find(entry.manifest_sha256)
+
+    def status_role(self) -> bytes | None:
+        """The status role for those who sign the next one: checked like any, but it may have
+        expired. None where the registry has none, and none was ever seen here.
+
+        Raises:
+            VerificationError: what is there was not signed by the keys that are named today, or
+                contradicts what was seen.
+        """
+        self.refresh()
+        if not self.has_role(STATUS):
+            if StatusMemory(self.state_dir).role() is not None:
+                raise missing()
+            return None
+        data = self.stale_role(STATUS)
+        with sound(f"the role {STATUS}"):
+            verify_role(self.targets, STATUS, data)
+        with self._guarded(f"the role {STATUS}"):
+            self._status_view().check(data)
+        return data
+
+    def require_true(self, status: Status) -> None:
+        """`StatusView.require_true`: of a statement that was not published yet."""
+        self.refresh()
+        with self._guarded(f"the role {STATUS}"):
+            self._status_view().require_true(status)
+
+    def snapshot_seen(self) -> bytes:
+        """The snapshot of this view, in its exact bytes."""
+        self.refresh()
+        return self._read("snapshot")
 
     def _target(self, path: str, digest: str, size: int) -> bytes:
         data = self.cache.read(digest, size)
@@ -354,10 +446,10 @@ def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> byt
 
     folder, _, name = path.rpartition("/")
     address = f"{url}/tuf/targets/{folder}/{digest}.{name}"
-    with http.open("GET", address) as response:
+    with http.open("GET", address, headers=GZIP) as response:
         if response.status >= 400:
             raise not_served(address, response.status)
-        data = read_limited(response, size)
+        data = read_limited(body_of(response, address), size)
     if len(data) != size:
         found = f"more than {size}" if len(data) > size else str(len(data))
         raise VerificationError("length-mismatch", path, f"{size} bytes", f"{found} bytes")

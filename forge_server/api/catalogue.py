@@ -10,7 +10,7 @@ from signing.names import ComponentName
 
 from .. import __version__
 from ..services.catalogue import MAX_PAGE, ComponentDetails
-from .rendering import expiring_json, instant
+from .rendering import expiring_json, instant, optional_withheld, status_json
 from .requests import answer, audited, query_integer, registry
 
 
@@ -50,6 +50,7 @@ def health_answer() -> Response:
             "checked_at": instant(state.checked_at),
             "snapshot_version": state.snapshot_version,
             "expiring": [expiring_json(item) for item in state.expiring],
+            "status_role": status_json(state.status_role),
         }
     )
 
@@ -71,6 +72,7 @@ def search() -> Response:
             "license": item.license,
             "updated_at": instant(item.updated_at),
             "yanked": item.yanked,
+            "withheld": optional_withheld(item.withheld),
         }
         for item in page.items
     ]
@@ -109,6 +111,7 @@ def _details(details: ComponentDetails) -> dict[str, Any]:
                 "publisher_key": item.publisher_key,
                 "requires": item.requires,
                 "yanked": item.yanked,
+                "withheld": optional_withheld(item.withheld),
             }
             for item in details.versions
         ],

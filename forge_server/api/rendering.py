@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from signing.renewal import Expiring
+from signing.status import Withheld, withheld_json
+
+from ..services.status import StatusState
 
 
 def instant(value: datetime) -> str:
@@ -13,8 +16,24 @@ def instant(value: datetime) -> str:
 
 
 def expiring_json(item: Expiring) -> dict[str, object]:
-    """A role that must be signed anew within 60 days."""
+    """A role that must be signed anew soon."""
     return {"role": item.role, "expires": instant(item.expires), "days": item.days}
+
+
+def status_json(state: StatusState | None) -> dict[str, object] | None:
+    """How the status host is; None where the authority names none."""
+    if state is None:
+        return None
+    return {
+        "version": state.version,
+        "at": optional_instant(state.at),
+        "expires": optional_instant(state.expires),
+        "withheld": [withheld_json(one) for one in state.withheld],
+    }
+
+
+def optional_withheld(one: Withheld | None) -> dict[str, str] | None:
+    return None if one is None else withheld_json(one)
 
 
 def optional_instant(value: datetime | None) -> str | None:

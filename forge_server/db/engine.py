@@ -1,42 +1,49 @@
 """Two ways into the database: many readers, and one writer at a time.
 
-On SQLite a transaction that begins as a reader and then writes fails when another one wrote
-meanwhile, whatever the busy timeout says. So the writing factory takes the write lock at once
-(``BEGIN IMMEDIATE``). Threads of one process queue on a lock of their own before that, which is
-fairer and quicker than SQLite's polling; the busy timeout is for other processes.
+The invariants of the registry (a version of a role comes into being once, checkpoints of the log
+strictly grow) rest on this: a writing transaction sees everything that was committed before it,
+and nobody else writes until it has ended. How SQLite and PostgreSQL are brought to promise that
+stands in `db.sqlite` and `db.postgresql`. Threads of one process queue on a lock of their own
+before that, which is fairer and cheaper than either database's waiting.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ..errors import RegistryError
+from .url import DatabaseUrl
 
-BUSY_TIMEOUT_MS = 30_000
+Refusal = Callable[[SQLAlchemyError], RegistryError | None]
+"""From a failure of the database to what is said of it; None leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """`read` and `write` are context managers around one transaction each."""
 
+    url: DatabaseUrl
     reading: sessionmaker[Session]
     writing: sessionmaker[Session]
+    refusal: Refusal
+    locking: Engine | None = None  # connections that hold a lock; None on SQLite
     _queue: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A consistent view of the database as it is now; writing in it fails."""
-        with _busy_as_error(), self.reading() as session, session.begin():
+        """A consistent view of the database as it is now; writing in it fails.
+
+        Raises:
+            RegistryError: the database could not be reached (``database-unavailable``).
+        """
+        with self.explained(), self.reading() as session, session.begin():
             yield session
 
     @contextmanager
@@ -44,10 +51,23 @@ class Database:
         """The one writing transaction; commits at the end, rolls back on any exception.
 
         Raises:
-            RegistryError: another process held the lock for too long (``busy``).
+            RegistryError: another process wrote for too long (``busy``), or the database could
+                not be reached (``database-unavailable``). When it was lost during the commit,
+                nobody knows whether that was done: the same command again says so.
         """
-        with self._queue, _busy_as_error(), self.writing() as session, session.begin():
+        with self._queue, self.explained(), self.writing() as session, session.begin():
             yield session
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns failures of the database into refusals of ours, where they are known."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            refusal = self.refusal(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def dispose(self) -> None:
         """Closes every connection; needed before a process forks."""
@@ -55,48 +75,23 @@ class Database:
             engine = factory.kw["bind"]
             assert isinstance(engine, Engine)
             engine.dispose()
+        if self.locking is not None:
+            self.locking.dispose()
 
 
-@contextmanager
-def _busy_as_error() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        if "locked" in str(error.orig) or "busy" in str(error.orig):
-            raise RegistryError("busy", "the database is in use; try again") from error
-        raise
+def open_database(url: DatabaseUrl) -> Database:
+    """The database at ``url``; a SQLite file is created when it is missing.
 
+    Raises:
+        RegistryError: PostgreSQL cannot be reached, or its driver is not installed.
+    """
+    if url.file is not None:
+        from . import sqlite
 
-def open_database(path: Path) -> Database:
-    """The SQLite database at ``path``, which is created when it is missing."""
-    url = f"sqlite+pysqlite:///{path}"
-    return Database(
-        reading=_factory(url, begin="BEGIN", read_only=True),
-        writing=_factory(url, begin="BEGIN IMMEDIATE", read_only=False),
-    )
+        reading, writing = sqlite.sessions(url.file)
+        return Database(url, reading, writing, sqlite.refusal_of)
+    from . import postgresql
 
-
-def _factory(url: str, *, begin: str, read_only: bool) -> sessionmaker[Session]:
-    engine = create_engine(
-        url, pool_size=8, max_overflow=256, connect_args={"check_same_thread": False}
-    )
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver must not begin transactions by itself: it would begin the wrong kind.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # FULL: a receipt must still be true after a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _began(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    return sessionmaker(engine, expire_on_commit=False)
+    reading, writing = postgresql.sessions(url)
+    locking = postgresql.engine_for_locks(url)
+    return Database(url, reading, writing, postgresql.refusal_of, locking)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy.orm import Session
 
 from .models import Base
+from .url import DatabaseUrl
 
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
-def migrate(database: Path) -> tuple[str | None, str]:
+def migrate(database: DatabaseUrl) -> tuple[str | None, str]:
     """Brings the schema to its newest form; returns ``(revision before, revision after)``."""
     with _connected(database) as connection:
         before = MigrationContext.configure(connection).get_current_revision()
@@ -28,12 +31,32 @@ def migrate(database: Path) -> tuple[str | None, str]:
     return before, newest_revision()
 
 
-def current_revision(database: Path) -> str | None:
+def current_revision(database: DatabaseUrl) -> str | None:
     """The revision that the database is at; None when it has no schema yet."""
     with _connected(database) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def is_empty(database: DatabaseUrl) -> bool:
+    """Whether there is no table in the database yet."""
+    with _connected(database) as connection:
+        return not inspect(connection).get_table_names()
+
+
+def empty_again(database: DatabaseUrl) -> None:
+    """Takes back what `migrate` made in a database that was empty before."""
+    with _connected(database) as connection:
+        found = MetaData()
+        found.reflect(connection)
+        found.drop_all(connection)
+
+
+def revision_of(session: Session) -> str | None:
+    """The revision that the database of ``session`` is at; None when it has no schema yet."""
+    return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+@cache
 def newest_revision() -> str:
     """The revision that this version of the program needs."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
@@ -48,8 +71,16 @@ def _config() -> Config:
 
 
 @contextmanager
-def _connected(database: Path) -> Iterator[Connection]:
-    engine = create_engine(f"sqlite+pysqlite:///{database}")
+def _connected(database: DatabaseUrl) -> Iterator[Connection]:
+    if database.file is not None:
+        from . import sqlite
+
+        engine = sqlite.engine_for_migration(database.file)
+    else:
+        from . import postgresql
+
+        engine = postgresql.engine_for_migration(database)
+        postgresql.require_reachable(database, engine)
     try:
         with engine.begin() as connection:
             yield connection

@@ -7,36 +7,21 @@ current one, so that a snapshot can be made without looking at the whole history
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
     ForeignKey,
     Index,
     LargeBinary,
     MetaData,
-    String,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-
-class Instant(TypeDecorator[datetime]):
-    """An aware UTC datetime; SQLite would otherwise drop the zone."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
+from .types import WHOLE_NUMBER, Instant, text_type
 
 
 class Base(DeclarativeBase):
@@ -49,14 +34,19 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012
+    type_annotation_map = {  # noqa: RUF012
+        int: WHOLE_NUMBER,
+        datetime: Instant,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
 
 
 class User(Base):
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(text_type(40), unique=True)
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
 
@@ -66,11 +56,11 @@ class Token(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
-    name: Mapped[str] = mapped_column(String(100))
-    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(text_type(100))
+    digest: Mapped[str] = mapped_column(text_type(64), unique=True)
     actions: Mapped[list[str]]
-    organisation: Mapped[str | None] = mapped_column(String(40))
-    component: Mapped[str | None] = mapped_column(String(81))
+    organisation: Mapped[str | None] = mapped_column(text_type(40))
+    component: Mapped[str | None] = mapped_column(text_type(81))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
@@ -85,11 +75,11 @@ class Organisation(Base):
 
     __tablename__ = "organisations"
 
-    name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    skeleton: Mapped[str] = mapped_column(String(40), unique=True)
-    state: Mapped[str] = mapped_column(String(10), index=True)
-    kind: Mapped[str] = mapped_column(String(20))
-    display_name: Mapped[str] = mapped_column(String(120))
+    name: Mapped[str] = mapped_column(text_type(40), primary_key=True)
+    skeleton: Mapped[str] = mapped_column(text_type(40), unique=True)
+    state: Mapped[str] = mapped_column(text_type(10), index=True)
+    kind: Mapped[str] = mapped_column(text_type(20))
+    display_name: Mapped[str] = mapped_column(text_type(120))
     application: Mapped[bytes | None] = mapped_column(LargeBinary)
     first_role: Mapped[bytes | None] = mapped_column(LargeBinary)
     refusal: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -101,9 +91,11 @@ class Organisation(Base):
 class Member(Base):
     __tablename__ = "members"
 
-    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"), primary_key=True)
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
-    role: Mapped[str] = mapped_column(String(10))
+    role: Mapped[str] = mapped_column(text_type(10))
 
 
 class MetadataVersion(Base):
@@ -116,7 +108,7 @@ class MetadataVersion(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    role: Mapped[str] = mapped_column(String(81))
+    role: Mapped[str] = mapped_column(text_type(81))
     version: Mapped[int]
     data: Mapped[bytes] = mapped_column(LargeBinary)
     log_index: Mapped[int | None] = mapped_column(BigInteger)  # None: older than the log
@@ -164,7 +156,7 @@ class Role(Base):
 
     __tablename__ = "roles"
 
-    name: Mapped[str] = mapped_column(String(81), primary_key=True)
+    name: Mapped[str] = mapped_column(text_type(81), primary_key=True)
     version: Mapped[int]
     metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
     expires_at: Mapped[datetime] = mapped_column(index=True)
@@ -175,16 +167,16 @@ class Component(Base):
     __table_args__ = (UniqueConstraint("organisation", "name"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.name"))
-    name: Mapped[str] = mapped_column(String(40))
-    kind: Mapped[str] = mapped_column(String(10))
-    summary: Mapped[str] = mapped_column(Text)
-    license: Mapped[str] = mapped_column(Text)
+    organisation: Mapped[str] = mapped_column(text_type(40), ForeignKey("organisations.name"))
+    name: Mapped[str] = mapped_column(text_type(40))
+    kind: Mapped[str] = mapped_column(text_type(10))
+    summary: Mapped[str] = mapped_column(text_type())
+    license: Mapped[str] = mapped_column(text_type())
     languages: Mapped[list[str]]
     tasks: Mapped[list[str]]
-    latest: Mapped[str] = mapped_column(String(60))
+    latest: Mapped[str] = mapped_column(text_type(60))
     versions: Mapped[int]
-    search_text: Mapped[str] = mapped_column(Text)
+    search_text: Mapped[str] = mapped_column(text_type())
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -200,19 +192,19 @@ class Release(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     component_id: Mapped[int] = mapped_column(ForeignKey("components.id"))
-    version: Mapped[str] = mapped_column(String(60))
-    kind: Mapped[str] = mapped_column(String(10))
+    version: Mapped[str] = mapped_column(text_type(60))
+    kind: Mapped[str] = mapped_column(text_type(10))
     details: Mapped[dict[str, Any]]  # the manifest's metadata
-    manifest_sha256: Mapped[str] = mapped_column(String(64), index=True)
-    bundle_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), index=True)
+    bundle_sha256: Mapped[str] = mapped_column(text_type(64), index=True)
     total_bytes: Mapped[int] = mapped_column(BigInteger)
     file_count: Mapped[int]
     publisher_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    publisher_key: Mapped[str] = mapped_column(String(64))
-    role: Mapped[str] = mapped_column(String(81))
+    publisher_key: Mapped[str] = mapped_column(text_type(64))
+    role: Mapped[str] = mapped_column(text_type(81))
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
-    yanked: Mapped[str | None] = mapped_column(Text)
+    yanked: Mapped[str | None] = mapped_column(text_type())
     published_at: Mapped[datetime]
     stored_at: Mapped[datetime | None]
 
@@ -221,10 +213,10 @@ class ReleaseFile(Base):
     __tablename__ = "release_files"
 
     release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), primary_key=True)
-    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    path: Mapped[str] = mapped_column(text_type(), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64), index=True)
-    chunks: Mapped[str | None] = mapped_column(String(64), index=True)
+    sha256: Mapped[str] = mapped_column(text_type(64), index=True)
+    chunks: Mapped[str | None] = mapped_column(text_type(64), index=True)
 
 
 class ChunkCheck(Base):
@@ -232,8 +224,8 @@ class ChunkCheck(Base):
 
     __tablename__ = "chunk_checks"
 
-    list_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    blob_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    list_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    blob_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
     checked_at: Mapped[datetime]
 
 
@@ -244,11 +236,11 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(index=True)
-    actor: Mapped[str | None] = mapped_column(String(40), index=True)
+    actor: Mapped[str | None] = mapped_column(text_type(40), index=True)
     token_id: Mapped[int | None]
-    address: Mapped[str | None] = mapped_column(String(64))
-    request_id: Mapped[str | None] = mapped_column(String(40))
-    action: Mapped[str] = mapped_column(String(60), index=True)
-    subject: Mapped[str | None] = mapped_column(Text)
-    outcome: Mapped[str] = mapped_column(String(60))  # "done", or the code of the refusal
+    address: Mapped[str | None] = mapped_column(text_type(64))
+    request_id: Mapped[str | None] = mapped_column(text_type(40))
+    action: Mapped[str] = mapped_column(text_type(60), index=True)
+    subject: Mapped[str | None] = mapped_column(text_type())
+    outcome: Mapped[str] = mapped_column(text_type(60))  # "done", or the code of the refusal
     detail: Mapped[dict[str, Any]]

@@ -28,6 +28,7 @@ from storage.durable import replace_durably
 from ..errors import RegistryError
 from ..services.callers import OPERATOR
 from ..services.rolebook import add_role, current_role, head_version, require_role
+from ..services.status import is_status_sound
 from ..settings import DataFolder
 from ..wiring import Registry, open_registry
 
@@ -38,12 +39,13 @@ _MAX_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopted:
-    """Which files were new, the fingerprint of the first root, and why nothing can be signed
-    under the newest one (None when it can)."""
+    """Which files were new, the fingerprint of the first root, why nothing can be signed under the
+    newest one (None when it can), and whether a status host is named that has not signed."""
 
     files: tuple[str, ...]
     fingerprint: str
     read_only: str | None
+    status_missing: bool
 
 
 def adopt(folder: DataFolder, metadata: Path) -> Adopted:
@@ -60,9 +62,11 @@ def adopt(folder: DataFolder, metadata: Path) -> Adopted:
         mark = fingerprint(files["root", 1])
         replace_durably(folder.fingerprint, f"{mark}\n".encode())
         read_only = registry.publication.read_only
+        with registry.database.read() as session:
+            heard = is_status_sound(session)
     finally:
         registry.database.dispose()
-    return Adopted(files=new, fingerprint=mark, read_only=read_only)
+    return Adopted(files=new, fingerprint=mark, read_only=read_only, status_missing=not heard)
 
 
 def _read(metadata: Path) -> dict[tuple[str, int], bytes]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from signing.encoding import canonical_json
 from signing.errors import SigningError
 from signing.tlog.checkpoint import open_checkpoint
-from signing.tlog.entries import role_entry
+from signing.tlog.entries import Entry, role_entry
 from signing.tlog.merkle import leaf_hash, root_of
 from signing.tlog.note import parse_note
 from signing.tlog.tiles import ENTRIES, WIDTH, tile_root, tiles_of
 from storage import PathNotFoundError
 
-from ..db.models import LogCheckpoint, LogEntry, LogHash, MetadataVersion
-from ..services.log import hash_reader, log_size, newest_checkpoint, read_tile
+from ..db.models import Event, LogCheckpoint, LogEntry, LogHash, MetadataVersion
+from ..services.audit import DONE, commitment
+from ..services.log import COMMITTED_ACTS, hash_reader, log_size, newest_checkpoint, read_tile
 from ..services.log_files import CHECKPOINT, leaf_path
 from ..wiring import Registry
 
@@ -36,6 +38,30 @@ def check_log(registry: Registry, session: Session, *, deep: bool) -> Iterator[s
         yield from _check_checkpoints(registry, session)
         yield from _check_hashes(session)
         yield from _check_tiles(registry, session)
+        yield from _check_events(session)
+
+
+def _check_events(session: Session) -> Iterator[str]:
+    """Every event that a leaf commits to is as it was, and none is gone."""
+    bound: set[int] = set()
+    query = select(Event).where(Event.action.in_(COMMITTED_ACTS), Event.outcome == DONE)
+    for event in session.scalars(query):
+        number = event.detail.get("leaf")
+        if number is None:  # from before such events were committed to
+            continue
+        leaf = session.get(LogEntry, number)
+        at = event.at.replace(microsecond=0)
+        entry = Entry(act=event.action, subject="", sha256=commitment(event), at=at)
+        bound.add(number)
+        if leaf is None or leaf.entry != entry.to_bytes():
+            yield f"audit event {event.id} ({event.action}): was changed since leaf {number}"
+    for act in sorted(COMMITTED_ACTS):
+        # The encoding is deterministic: the act stands at the beginning of its leaf.
+        start = canonical_json({"act": act}).replace(b"}", b",")
+        leaves = select(LogEntry.number).where(func.substr(LogEntry.entry, 1, len(start)) == start)
+        for number in session.scalars(leaves):
+            if number not in bound:
+                yield f"leaf {number} of the log ({act}): its audit event is gone"
 
 
 def _check_checkpoints(registry: Registry, session: Session) -> Iterator[str]:

@@ -21,9 +21,11 @@ from signing.tlog.checkpoint import log_key
 from signing.tlog.note import NoteKey
 from signing.tlog.policy import LogPolicy
 
-from ..db.migrate import migrate
+from ..db.migrate import empty_again, is_empty, migrate
+from ..db.url import DatabaseUrl
 from ..errors import RegistryError
-from ..settings import TEMPLATE, DataFolder
+from ..settings import TEMPLATE, DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import utc_now
 from .adopt import adopt
 
@@ -38,6 +40,7 @@ For a real registry the authority makes its keys elsewhere (forge authority init
 server only ever sees what they signed.
 
     root.pem targets.pem registrar.pem    the authority's keys
+    status.pem                            the status host's, where there is one
     metadata/                             what they signed first
 """
 
@@ -52,29 +55,58 @@ class Initialised:
     authority: Path | None
 
 
-def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initialised:
-    """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it.
+def initialise(
+    root: Path,
+    *,
+    dev: bool,
+    log_origin: str | None = None,
+    with_status: bool = False,
+    database: str | None = None,
+    settings: Path | None = None,
+) -> Initialised:
+    """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it; an authority
+    that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
-    never be changed. None makes one up.
+    never be changed. None makes one up. ``settings`` is a file to begin with. ``database`` is the
+    URL of an empty PostgreSQL database; None takes the one of ``settings``, or makes a SQLite file
+    in the folder.
 
     Raises:
-        RegistryError: one of the folders is there and not empty (``folder-not-empty``).
-        MalformedError: a log's name with spaces or plus in it.
+        RegistryError: one of the folders, or the object store that the settings name, is there and
+            not empty (``folder-not-empty``), or the database is not (``database-not-empty``);
+            settings that are not understood.
+        BackendError: that object store cannot be used.
+        MalformedError: a log's name with spaces or plus in it, or no such URL.
     """
     root = Path(os.path.abspath(root))
     authority_folder = root.with_name(f"{root.name}-authority") if dev else None
     for folder in (root, authority_folder):
         if folder is not None:
             require_empty(folder)
+    text = TEMPLATE if settings is None else _read_settings_file(root, settings)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
-    with _staging(root) as staged, _staging(authority_folder or root) as staged_authority:
-        keys, log = _make_data_folder(DataFolder(staged), log_origin)
+    url = None
+    if database is not None:
+        url = DatabaseUrl.parse(database, "--database")
+        text = f"{text}\ndatabase = {json.dumps(url.text)}\n"
+    elif settings is not None and read_settings(settings).database:
+        url = DatabaseUrl(read_settings(settings).database)
+    with (
+        _staging(root) as staged,
+        _staging(authority_folder or root) as staged_authority,
+        _schema(url or DatabaseUrl.of_file(DataFolder(staged).database)),
+    ):
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, text)
         mark = None
         if dev:
             made = new_authority(
-                now, keys["snapshot"].public, keys["timestamp"].public, LogPolicy(keys=(log,))
+                now,
+                keys["snapshot"].public,
+                keys["timestamp"].public,
+                LogPolicy(keys=(log,)),
+                with_status=with_status,
             )
             mark = _make_authority(staged_authority, made, now)
             adopt(DataFolder(staged), staged_authority / "metadata")
@@ -87,6 +119,12 @@ def initialise(root: Path, *, dev: bool, log_origin: str | None = None) -> Initi
                 shutil.rmtree(authority_folder, ignore_errors=True)
             raise
     return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
+
+
+def _read_settings_file(root: Path, path: Path) -> str:
+    """The text of the settings, once it is clear that a registry can be made with them."""
+    require_usable(DataFolder(root), read_settings(path), empty=True)
+    return path.read_text(encoding="utf-8")
 
 
 def require_empty(folder: Path) -> None:
@@ -114,14 +152,33 @@ def _staging(final: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _schema(url: DatabaseUrl) -> Iterator[None]:
+    """The tables, gone again where what follows fails."""
+    found_empty = url.file is not None or is_empty(url)
+    # Another `init` may have been quicker since: then the schema is there, and is not ours.
+    if not found_empty or migrate(url)[0] is not None:
+        raise RegistryError(
+            "database-not-empty",
+            f"{url}: expected an empty database, found tables in it",
+            "make another database, with createdb for instance",
+        )
+    try:
+        yield
+    except BaseException:
+        if url.file is None:
+            empty_again(url)
+        raise
+
+
 def _make_data_folder(
-    folder: DataFolder, origin: str | None
+    folder: DataFolder, origin: str | None, settings: str
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
-    folder.settings.write_text(TEMPLATE, encoding="utf-8")
+    folder.settings.write_text(settings, encoding="utf-8")
     keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))
@@ -130,8 +187,8 @@ def _make_data_folder(
     public = {role: keys[role].public.pem.decode() for role in ("snapshot", "timestamp")}
     public["log"] = log.vkey
     folder.online_keys.write_text(json.dumps(public, indent=2) + "\n", encoding="ascii")
-    migrate(folder.database)
-    os.chmod(folder.database, 0o600)
+    if folder.database.exists():  # SQLite's
+        os.chmod(folder.database, 0o600)
     return keys, log
 
 
@@ -140,8 +197,10 @@ def _make_authority(folder: Path, made: Authority, now: datetime) -> str:
     metadata.mkdir()
     for name, data in made.metadata.items():
         (metadata / name).write_bytes(data)
-    for role in ("root", "targets", "registrar"):
-        write_private(folder / f"{role}.pem", getattr(made, f"{role}_key").to_pem(None))
+    for role in ("root", "targets", "registrar", "status"):
+        key: PrivateKey | None = getattr(made, f"{role}_key")
+        if key is not None:
+            write_private(folder / f"{role}.pem", key.to_pem(None))
     (folder / "README").write_text(f"{AUTHORITY_README}\nMade {now:%Y-%m-%d}.\n", encoding="utf-8")
     return fingerprint(made.metadata["1.root.json"])
 

@@ -1,7 +1,8 @@
 """Running the registry under gunicorn: threads, one listening socket, a quiet start.
 
 Everything that can be found wrong is found before the first worker starts. Each worker finishes
-what a crash left, then signs again whatever grows old, in a thread of its own.
+what a crash left, then signs again whatever grows old, in a thread of its own; where
+``embedded_worker`` is false, `forge-server worker` does that.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..app import create_app
-from ..db.migrate import current_revision, newest_revision
 from ..errors import RegistryError
 from ..logs import LOGGER, start_logging
+from ..observe import metrics
 from ..services.rolebook import head_version
-from ..settings import DataFolder
+from ..settings import DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import Registry, open_registry
 from .listening import serve_with
+from .worker import INTERVAL_SECONDS, Worker
 
-_REFRESH_SECONDS = 60.0
 _STALE_TEMP_SECONDS = 24 * 3600.0
 
 
@@ -33,12 +35,7 @@ def prepare(folder: DataFolder) -> str | None:
         RegistryError: it cannot run, with what to do about it.
     """
     folder.require()
-    if current_revision(folder.database) != newest_revision():
-        raise RegistryError(
-            "schema-old",
-            "database: expected the newest schema, found another",
-            f"make a copy of the folder, then: forge-server migrate {folder.root}",
-        )
+    require_usable(folder, read_settings(folder.settings))
     registry = open_registry(folder)
     try:
         with registry.database.read() as session:
@@ -50,10 +47,9 @@ def prepare(folder: DataFolder) -> str | None:
                 f"the authority runs: forge authority init A --online-keys {folder.online_keys}\n"
                 f"then here: forge-server adopt {folder.root} A/metadata",
             )
-        if registry.publication.read_only is None:
-            registry.publication.refresh()
-        else:
-            registry.publication.materialise()
+        if registry.settings.embedded_worker:
+            registry.publication.sign_again()
+        registry.publication.materialise()
         _sweep(registry)
         return registry.publication.read_only
     finally:
@@ -66,22 +62,13 @@ def _sweep(registry: Registry) -> None:
     registry.tree.sweep_temp(_STALE_TEMP_SECONDS, now)
 
 
-def start_refreshing(registry: Registry, interval_seconds: float = _REFRESH_SECONDS) -> None:
+def start_refreshing(registry: Registry, interval_seconds: float = INTERVAL_SECONDS) -> None:
     """Keeps the timestamp and the snapshot fresh for as long as the process lives."""
+    work = Worker(registry, LOGGER.info)
     thread = threading.Thread(
-        target=_refresh_forever, args=(registry, interval_seconds), name="refresh", daemon=True
+        target=work.run, args=(interval_seconds, threading.Event()), name="refresh", daemon=True
     )
     thread.start()
-
-
-def _refresh_forever(registry: Registry, interval_seconds: float) -> None:
-    pause = threading.Event()
-    while True:
-        try:
-            registry.publication.refresh()
-        except Exception:  # the next attempt may succeed; until then installs still work
-            LOGGER.exception("could not refresh the timestamp")
-        pause.wait(interval_seconds)
 
 
 def serve(
@@ -93,12 +80,15 @@ def serve(
     on_ready: Callable[[], None],
 ) -> None:
     """Serves until it is told to stop. ``on_ready`` runs when the first worker can answer."""
-    start_logging()
+    settings = read_settings(folder.settings)
+    start_logging(form=settings.log_format)
+    metrics.prepare(folder.counts, workers)
 
     def load() -> Any:
         # Called in the worker: connections and threads must not be shared across a fork.
         registry = open_registry(folder)
-        start_refreshing(registry)
+        if registry.settings.embedded_worker:
+            start_refreshing(registry)
         return create_app(registry)
 
     serve_with(

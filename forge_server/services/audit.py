@@ -1,12 +1,14 @@
 """The audit log: every change and every refusal is an event.
 
 A change writes its event in its own transaction, so neither exists without the other; what the
-world may hold the registry to becomes a leaf of the public log there as well. A refusal
-writes one by itself; where that fails, the request fails as well.
+world may hold the registry to becomes a leaf of the public log there as well, and of what concerns
+persons a commitment that tells nothing about them. A refusal writes one by itself; where that
+fails, the request fails as well.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +16,16 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from signing.digests import sha256_hex
+from signing.encoding import canonical_json
+
 from ..db.engine import Database
 from ..db.models import Event
 from ..domain.tokens import redact
 from ..errors import RegistryError
 from .callers import Caller
 from .clock import Clock
-from .log import append_act
+from .log import COMMITTED_ACTS, LOGGED_ACTS, append_act
 
 DONE = "done"
 _MAX_SUBJECT = 300
@@ -48,9 +53,15 @@ class Audit:
     ) -> None:
         """Adds the event of a change to the transaction that makes the change."""
         event = self._event(caller, action, subject, DONE, detail)
+        if action in LOGGED_ACTS:
+            digest = detail.get("manifest_sha256")
+            append_act(session, action, subject, None if digest is None else str(digest), event.at)
+        elif action in COMMITTED_ACTS:
+            event.detail = {**event.detail, "nonce": os.urandom(16).hex()}
+            leaf = append_act(session, action, None, commitment(event), event.at)
+            event.detail = {**event.detail, "leaf": leaf}
         session.add(event)
         session.flush()
-        append_act(session, action, subject, detail.get("manifest_sha256"), event.at)
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError
@@ -89,13 +100,35 @@ class Audit:
             request_id=caller.request_id,
             action=action,
             # A stranger chooses the subject of a refusal; it may be a token put into an address.
-            subject=None if subject is None else redact(subject)[:_MAX_SUBJECT],
+            # PostgreSQL keeps no NUL in a text.
+            subject=(
+                None
+                if subject is None
+                else redact(subject)[:_MAX_SUBJECT].replace("\0", "\N{REPLACEMENT CHARACTER}")
+            ),
             outcome=outcome,
             detail={
                 key: redact(value) if isinstance(value, str) else value
                 for key, value in detail.items()
             },
         )
+
+
+def commitment(event: Event) -> str:
+    """The digest of an event that its leaf in the public log holds. The nonce among its details
+    keeps anybody from guessing who it is about."""
+    detail = {key: value for key, value in event.detail.items() if key != "leaf"}
+    return sha256_hex(
+        canonical_json(
+            {
+                "action": event.action,
+                "actor": event.actor or "",
+                "at": f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+                "detail": detail,
+                "subject": event.subject or "",
+            }
+        )
+    )
 
 
 def _row(event: Event) -> EventRow:

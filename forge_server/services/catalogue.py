@@ -11,12 +11,15 @@ from sqlalchemy import func, select
 
 from signing.names import ComponentName
 from signing.renewal import Expiring, expiring
+from signing.status import Withheld
 
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release, ReleaseFile, User
+from ..domain.versions import latest_version
 from ..errors import RegistryError
 from .clock import Clock
 from .rolebook import expiries
+from .status import withheld_by_digest
 
 MAX_PAGE = 100
 _MAX_WORDS = 8
@@ -24,7 +27,8 @@ _MAX_WORDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentItem:
-    """One line of a search result. ``yanked``: every version of it was."""
+    """One line of a search result. ``yanked``: every version of it was. ``withheld``: its latest
+    version is quarantined or revoked."""
 
     component: str
     kind: str
@@ -36,6 +40,7 @@ class ComponentItem:
     organisation_display_name: str
     updated_at: datetime
     yanked: bool
+    withheld: Withheld | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,7 @@ class VersionItem:
     publisher: str
     publisher_key: str
     yanked: str | None
+    withheld: Withheld | None
     requires: dict[str, str]
 
 
@@ -64,7 +70,8 @@ class VersionItem:
 class ComponentDetails:
     """``versions`` newest first; ``expiring`` names its roles that end within 60 days. Card and
     risk are those of the latest version: ``card`` is the path of a file in it and ``card_sha256``
-    its digest; None where the publisher gives none."""
+    its digest; None where the publisher gives none. The latest version is a withheld one only where
+    all are withheld or yanked."""
 
     component: str
     kind: str
@@ -79,6 +86,7 @@ class ComponentDetails:
     versions: Sequence[VersionItem]
     expiring: Sequence[Expiring]
     yanked: bool
+    withheld: Withheld | None
     card: str | None
     card_sha256: str | None
     risk_class: str | None
@@ -94,7 +102,7 @@ class Catalogue:
         """Components whose name, summary, languages or tasks hold every word of ``text``."""
         # The latest version is a yanked one only where all are (`latest_version`).
         query = (
-            select(Component, Organisation.display_name, Release.yanked)
+            select(Component, Organisation.display_name, Release.yanked, Release.manifest_sha256)
             .join(Organisation, Component.organisation == Organisation.name)
             .join(
                 Release,
@@ -111,7 +119,11 @@ class Catalogue:
                 .limit(min(limit, MAX_PAGE))
                 .offset(offset)
             )
-            items = [_item(component, name, yanked) for component, name, yanked in rows]
+            withheld = withheld_by_digest(session)
+            items = [
+                _item(component, name, yanked, withheld.get(digest))
+                for component, name, yanked, digest in rows
+            ]
         return Page(total=total, items=items)
 
     def component(self, name: ComponentName) -> ComponentDetails:
@@ -135,8 +147,16 @@ class Catalogue:
                 .where(Release.component_id == row.id)
             )
             pairs = list(releases)
-            versions = [_version(release, user) for release, user in pairs]
-            latest = next(release for release, _ in pairs if release.version == row.latest)
+            withheld = withheld_by_digest(session)
+            versions = [
+                _version(release, user, withheld.get(release.manifest_sha256))
+                for release, user in pairs
+            ]
+            newest = latest_version(
+                (item.version, item.yanked is not None or item.withheld is not None)
+                for item in versions
+            )
+            latest = next(release for release, _ in pairs if release.version == newest)
             card = latest.details.get("card")
             card_sha256 = session.scalar(
                 select(ReleaseFile.sha256).where(
@@ -152,12 +172,13 @@ class Catalogue:
             license=row.license,
             languages=row.languages,
             tasks=row.tasks,
-            latest=row.latest,
+            latest=latest.version,
             organisation=organisation.name,
             organisation_display_name=organisation.display_name,
             organisation_kind=organisation.kind,
             expiring=expiring(ends, self.clock()),
             yanked=latest.yanked is not None,
+            withheld=withheld.get(latest.manifest_sha256),
             card=card,
             card_sha256=card_sha256,
             risk_class=risk.get("class"),
@@ -166,7 +187,9 @@ class Catalogue:
         )
 
 
-def _item(row: Component, display_name: str, yanked: str | None) -> ComponentItem:
+def _item(
+    row: Component, display_name: str, yanked: str | None, withheld: Withheld | None
+) -> ComponentItem:
     return ComponentItem(
         component=f"{row.organisation}/{row.name}",
         kind=row.kind,
@@ -178,10 +201,11 @@ def _item(row: Component, display_name: str, yanked: str | None) -> ComponentIte
         organisation_display_name=display_name,
         updated_at=row.updated_at,
         yanked=yanked is not None,
+        withheld=withheld,
     )
 
 
-def _version(release: Release, user: str) -> VersionItem:
+def _version(release: Release, user: str, withheld: Withheld | None) -> VersionItem:
     return VersionItem(
         version=release.version,
         manifest_sha256=release.manifest_sha256,
@@ -192,5 +216,6 @@ def _version(release: Release, user: str) -> VersionItem:
         publisher=user,
         publisher_key=release.publisher_key,
         yanked=release.yanked,
+        withheld=withheld,
         requires=release.details["requires"],
     )

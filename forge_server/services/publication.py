@@ -3,10 +3,10 @@
 The database is the truth, the published tree is written from it. One transaction holds a
 change, the roles that carry it, and the snapshot and timestamp that announce it. After the
 commit, under a lock between all processes, whatever is not in the tree yet is written in an
-order that never refers to something that is not there: target files, roles, snapshot, the log's
-tiles and checkpoint, and ``timestamp.json`` last. Only then are the rows marked as published. A
-crash in between leaves rows that are not marked; the next start, or the next change, writes them
-again, which changes nothing where it was done already.
+order that never refers to something that is not there: target files and roles, the snapshot among
+them, of which nobody knows yet; the log's tiles and checkpoint; and ``timestamp.json`` last. Only
+then are the rows marked as published. A crash in between leaves rows that are not marked; the next
+start, or the next change, writes them again, which changes nothing where it was done already.
 
 Two snapshots of one version cannot differ, because a version comes into being in the
 transaction that holds the write lock, and its bytes are kept before anybody sees them.
@@ -14,29 +14,33 @@ transaction that holds the write lock, and its bytes are kept before anybody see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from signing.errors import MalformedError
 from signing.keys import PrivateKey
 from signing.role_edits import sign_snapshot, sign_timestamp
 from signing.roles import EXPIRY, parse_signed
 from signing.tlog.policy import policy_of
-from storage import BlobStore, PublishedTree
+from storage import BlobStore, PublishedTree, put_together
 
 from ..db.engine import Database
 from ..db.models import Component, MetadataVersion, Release
 from ..errors import RegistryError
 from .clock import Clock
-from .locks import FolderLock
-from .log_files import LogFiles
+from .forward import publish_forward
+from .locks import Lock
+from .log_files import History, LogFiles
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
 from .rolebook import add_role, current_role, current_row, head_version, head_versions
 
+TIMESTAMP = "timestamp.json"
 TIMESTAMP_AGE = timedelta(hours=1)
 _KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
 
@@ -64,10 +68,10 @@ class Publication:
     blobs: BlobStore
     keys: KeyRing
     clock: Clock
-    lock: FolderLock
+    lock: Lock
     log: LogFiles
     log_keys: LogKeys
-    rewound: str | None = None  # why the database is not the newest one, at the start
+    history: History
 
     @property
     def read_only(self) -> str | None:
@@ -92,7 +96,10 @@ class Publication:
 
     def _why_read_only(self, session: Session) -> str | None:
         root, targets = current_role(session, "root"), current_role(session, "targets")
-        return self.keys.why_read_only(root) or self._why_no_log(targets) or self.rewound
+        return self.keys.why_read_only(root) or self._why_no_log(targets) or self._why_old(session)
+
+    def _why_old(self, session: Session) -> str | None:
+        return None if self.history.reason is None else self.history.look(session)
 
     def _why_no_log(self, targets: bytes | None) -> str | None:
         policy = None if targets is None else policy_of(targets)
@@ -136,20 +143,40 @@ class Publication:
         """
         if not self.is_behind():
             return 0
-        with self.lock.held():
+        with self.lock.held() as still_held:
             todo = self._todo()
-            for target in todo.targets:
-                with self.blobs.open(target.sha256) as file:
-                    self.tree.put_once(target.path, file.read())
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
-            for _, role, version, data in todo.roles:
-                if role != "timestamp":
-                    self.tree.put_once(f"{version}.{role}.json", data)
-            self.log.write(todo.leaves)
+            put_together(self.tree, self._files(todo))
+            self.log.write(todo.leaves, still_held)
             if stamps:
-                self.tree.swap("timestamp.json", stamps[-1][3])
+                still_held()
+                _, _, version, data = stamps[-1]
+                publish_forward(self.tree, TIMESTAMP, data, lambda seen: self._later(seen, version))
             self._mark(todo)
         return len(todo.roles)
+
+    def _files(self, todo: _Todo) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """``(path, what reads it)`` of the target files and of the roles that have a version in
+        their name."""
+        for target in todo.targets:
+            yield target.path, partial(self._blob, target.sha256)
+        for _, role, version, data in todo.roles:
+            if role != "timestamp":
+                yield f"{version}.{role}.json", partial(bytes, data)
+
+    def _blob(self, digest: str) -> bytes:
+        with self.blobs.open(digest) as file:
+            return file.read()
+
+    def _later(self, seen: bytes, version: int) -> bool:
+        """Whether the published timestamp ``seen`` is one of ours that came after ``version``.
+        Whoever published it had committed it before; what the database has not is a stranger's."""
+        try:
+            found = int(parse_signed(seen, TIMESTAMP, "timestamp").signed.version)
+        except MalformedError:
+            return False
+        with self.database.read() as session:
+            return version < found <= head_version(session, "timestamp")
 
     def is_behind(self) -> bool:
         """Whether something is committed that is not in the published tree yet."""
@@ -160,20 +187,28 @@ class Publication:
         return self.log.is_behind()
 
     def refresh(self) -> bool:
-        """Signs the timestamp again when it is older than an hour, the snapshot when half its
-        life is over, and both when the root names other keys since; returns whether it did. Any
+        """Signs again what is due, and publishes it; returns whether anything was published. Any
         number of processes may call this."""
-        if self.read_only is None and self._is_stale():
-            with self.database.write() as session:
-                # Looked at again: another process may have done it while we waited.
-                snapshot_old, timestamp_old = self._ages(session)
-                if snapshot_old:
-                    self.announce(session)
-                elif timestamp_old:
-                    row = current_row(session, "snapshot")
-                    assert row is not None
-                    self._stamp(session, row)
+        self.sign_again()
         return self.materialise() > 0
+
+    def sign_again(self) -> dict[str, int]:
+        """Signs the timestamp again when it is older than an hour, the snapshot when half its
+        life is over, and both when the root names other keys since; returns ``{role: version}``
+        of what was signed."""
+        if self.read_only is not None or not self._is_stale():
+            return {}
+        with self.database.write() as session:
+            # Looked at again: another process may have done it while we waited.
+            snapshot_old, timestamp_old = self._ages(session)
+            if snapshot_old:
+                self.announce(session)
+            elif timestamp_old:
+                row = current_row(session, "snapshot")
+                assert row is not None
+                self._stamp(session, row)
+            due = {"snapshot": snapshot_old, "timestamp": snapshot_old or timestamp_old}
+            return {role: head_version(session, role) for role, signed in due.items() if signed}
 
     def _is_stale(self) -> bool:
         with self.database.read() as session:

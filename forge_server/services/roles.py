@@ -27,6 +27,7 @@ from signing.roles import (
     releases_of,
     role_version,
 )
+from signing.status import ROLE as STATUS
 from signing.updates import check_role_update
 
 from ..db.engine import Database
@@ -40,10 +41,16 @@ from .components import refresh_component
 from .organisations import approve
 from .publication import Publication
 from .rolebook import add_role, current_roles, head_version, require_role
+from .status import (
+    is_status_sound,
+    record_withheld,
+    require_own_history,
+    require_status_sound,
+)
 
 MAX_ROLES = 50  # in one request
 _AUTHORITY = ("root", "targets", "registrar")
-_LEVELS = (*_AUTHORITY, "organisation", "project")
+_LEVELS = (*_AUTHORITY, STATUS, "organisation", "project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +93,12 @@ class Roles:
         updates = self._check(_in_order(new))
         with self.database.write() as session:
             versions = {}
+            heard = is_status_sound(session)
             for item in updates:
                 versions.update(self._apply(session, caller, item, new))
             _require_reachable(session, new)
+            if heard:
+                require_status_sound(session)
             snapshot = self._announce(session, new)
         self.publication.materialise()
         return Accepted(roles=versions, snapshot=snapshot)
@@ -143,12 +153,16 @@ class Roles:
         versions = {item.name: item.version}
         if level == "organisation" and item.current is None:
             return {}  # stored by `_approve`, together with the delegation
+        if level == STATUS:
+            require_own_history(session, self.publication.tree, item.data)
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
         elif level == "project":
             self._set_yanked(session, caller, item)
+        elif level == STATUS:
+            record_withheld(self.audit, session, caller, item.current, item.data)
         return versions
 
     def _approve(
@@ -202,13 +216,13 @@ def _in_order(new: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in new:
         if "." in name:
             ComponentName.from_role(name, "request: roles")
-        elif name not in _AUTHORITY:
+        elif name not in (*_AUTHORITY, STATUS):
             parse_org_name(name, "request: roles")
     return dict(sorted(new.items(), key=lambda item: (_LEVELS.index(level_of(item[0])), item[0])))
 
 
 def _parent(name: str) -> str:
-    if name == "registrar":
+    if name in ("registrar", STATUS):
         return "targets"
     return name.partition(".")[0] if "." in name else "registrar"
 

@@ -2,15 +2,16 @@
 
 All of them at once, each with the proof that the checkpoint continues what it cosigned last. What
 that was, the witness says itself when it is asked wrongly, so nothing about it is kept. A witness
-that does not answer delays nobody for longer than the timeout.
+that does not answer, or not to the end, delays nobody for longer than the timeout.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Thread
+from time import monotonic
 from typing import Final
 
 import urllib3
@@ -68,6 +69,7 @@ class Witnesses:
     witnesses: Sequence[Witness]
     timeout_seconds: float
     _sizes: dict[str, int] = field(default_factory=dict)
+    _asking: dict[str, Thread] = field(default_factory=dict)
     _http: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(maxsize=8, retries=False)
     )
@@ -79,9 +81,11 @@ class Witnesses:
             RegistryError: fewer than the authority demands (``witnesses-missing``).
         """
         parsed = parse_note(note)
-        with ThreadPoolExecutor(max(1, len(self.witnesses))) as pool:
-            answers = pool.map(lambda each: self._ask(each, size, parsed), self.witnesses)
-            found = [signature for signature in answers if signature is not None]
+        # Most of the time all of them saw the same size last: one proof serves them all.
+        proofs = {
+            old: self._prove(old, size) for old in {self._old(w, size) for w in self.witnesses}
+        }
+        found = self._ask_all(size, parsed, proofs)
         cosigned = merge_signatures(parsed, found).to_bytes()
         self._require_quorum(cosigned)
         return cosigned
@@ -102,12 +106,55 @@ class Witnesses:
                 "see whether it has",
             ) from error
 
-    def _ask(self, witness: Witness, size: int, note: Note) -> NoteSignature | None:
+    def _ask_all(
+        self, size: int, note: Note, proofs: Mapping[int, Sequence[bytes]]
+    ) -> list[NoteSignature]:
+        """The cosignatures that came within the timeout.
+
+        The timeout of a socket begins anew with every byte: a witness that sends one now and then
+        would hold a publish for days. So nobody waits for its thread; it is asked again when that
+        has ended.
+        """
+        found: dict[str, NoteSignature | None] = {}
+
+        def ask(witness: Witness) -> None:
+            found[witness.key.name] = self._ask(witness, size, note, proofs)
+
+        started = []
+        for witness in self.witnesses:
+            name = witness.key.name
+            if name in self._asking and self._asking[name].is_alive():
+                LOGGER.warning("witness %s: has not answered the last question yet", name)
+                continue
+            self._asking[name] = Thread(target=ask, args=(witness,), daemon=True)
+            self._asking[name].start()
+            started.append((name, self._asking[name]))
+        end = monotonic() + self.timeout_seconds
+        for name, thread in started:
+            thread.join(max(0.0, end - monotonic()))
+            if thread.is_alive():
+                LOGGER.warning("witness %s: no answer within %g s", name, self.timeout_seconds)
+        return [signature for name, _ in started if (signature := found.get(name)) is not None]
+
+    def _old(self, witness: Witness, size: int) -> int:
+        """What the witness cosigned last, as far as we know."""
+        return min(self._sizes.get(witness.key.name, 0), size)
+
+    def _prove(self, old: int, size: int) -> Sequence[bytes]:
+        with self.database.read() as session:
+            return prove_consistency(old, size, hash_reader(session, size))
+
+    def _ask(
+        self, witness: Witness, size: int, note: Note, proofs: Mapping[int, Sequence[bytes]]
+    ) -> NoteSignature | None:
         name = witness.key.name
         try:
             for _ in range(_ROUNDS):
-                old = min(self._sizes.get(name, 0), size)
-                status, body = self._post(witness, old, size, note)
+                old = self._old(witness, size)
+                proof = proofs[old] if old in proofs else self._prove(old, size)
+                status, body = self._post(
+                    witness, render_add_checkpoint(old, proof, note.to_bytes())
+                )
                 if status == 200:
                     self._sizes[name] = size
                     return self._own(witness, body, note)
@@ -125,13 +172,11 @@ class Witnesses:
             LOGGER.warning("witness %s: %s", name, error)
         return None
 
-    def _post(self, witness: Witness, old: int, size: int, note: Note) -> tuple[int, bytes]:
-        with self.database.read() as session:
-            proof = prove_consistency(old, size, hash_reader(session, size))
+    def _post(self, witness: Witness, body: bytes) -> tuple[int, bytes]:
         response = self._http.request(
             "POST",
             f"{witness.url}/add-checkpoint",
-            body=render_add_checkpoint(old, proof, note.to_bytes()),
+            body=body,
             headers={"Content-Type": "text/plain; charset=utf-8"},
             timeout=self.timeout_seconds,
             redirect=False,

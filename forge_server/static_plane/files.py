@@ -56,6 +56,23 @@ def send(file: FileAnswer) -> Response:
     return _headers(response, file)
 
 
+def send_gzipped(file: FileAnswer, data: bytes) -> Response:
+    """The answer to this GET or HEAD request with ``data``, the file compressed.
+
+    Another representation has another strong ETag (RFC 9110 §8.8.3.3), and no ranges: so nobody
+    puts a part of the one into the other.
+    """
+    etag = f"{file.etag}-gzip"
+    if etag_matches(request.headers.get("If-None-Match"), etag):
+        response = Response(status=304)
+    else:
+        response = Response(data, content_type=file.content_type)
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["ETag"] = f'"{etag}"'
+    response.headers["Cache-Control"] = file.cache_control
+    return response
+
+
 def _headers(response: Response, file: FileAnswer) -> Response:
     response.headers["ETag"] = f'"{file.etag}"'
     response.headers["Cache-Control"] = file.cache_control
@@ -66,11 +83,21 @@ def _headers(response: Response, file: FileAnswer) -> Response:
 def _body(file: BinaryIO, count: int) -> Iterable[bytes]:
     environ = request.environ
     wrapper = environ.get("wsgi.file_wrapper")
-    # Other servers' wrappers read to the end of the file, whatever Content-Length says.
-    if wrapper is not None and str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn"):
+    # Other servers' wrappers read to the end of the file, whatever Content-Length says; and so
+    # does gunicorn's where there is no descriptor for sendfile.
+    gunicorn = str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn")
+    if wrapper is not None and gunicorn and _has_descriptor(file):
         body: Iterable[bytes] = wrapper(file, _BLOCK_BYTES)
         return body
     return _Limited(file, count)
+
+
+def _has_descriptor(file: BinaryIO) -> bool:
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True
 
 
 class _Limited:

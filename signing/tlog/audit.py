@@ -1,8 +1,7 @@
 """Going through a log from its first leaf: is it what its checkpoint says, and does it make sense.
 
-The auditor keeps no leaves, only the hashes of complete subtrees along the right edge (at most
-one for each bit of the size) and the last version of each role, so a million leaves cost hardly
-any memory, and an audit can go on where the last one ended.
+The auditor keeps no leaves, only the right edge of the tree and the last version of each role, so
+a million leaves cost hardly any memory, and an audit can go on where the last one ended.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ..encoding import Fields, canonical_json, parse_json
 from ..errors import MalformedError, VerificationError
 from .checkpoint import Checkpoint
 from .entries import ROLE, Entry, parse_entry
-from .merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash, node_hash
+from .merkle import HASH_BYTES, Frontier, leaf_hash
 from .note import decode_base64
 
 _SCHEMA = "forge-log-audit-1"
@@ -27,8 +26,7 @@ _MAX_BYTES = 64 * 1024 * 1024
 class Auditor:
     """``problems`` says, in words, what no honest log of this registry contains."""
 
-    size: int = 0
-    edge: list[bytes] = field(default_factory=list)  # complete subtrees, the largest first
+    tree: Frontier = field(default_factory=Frontier)
     heads: dict[str, int] = field(default_factory=dict)  # {role: newest version}
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -37,7 +35,7 @@ class Auditor:
         """Takes the next leaves; yields ``(number, entry)`` of those that are understood."""
         for data in leaves:
             number = self.size
-            self._append(leaf_hash(data))
+            self.tree.add(leaf_hash(data))
             try:
                 entry = parse_entry(data, f"leaf {number}")
             except MalformedError as error:
@@ -45,14 +43,6 @@ class Auditor:
                 continue
             self._judge(number, entry)
             yield number, entry
-
-    def _append(self, found: bytes) -> None:
-        size = self.size
-        while size & 1:  # two subtrees of equal size become one
-            found = node_hash(self.edge.pop(), found)
-            size >>= 1
-        self.edge.append(found)
-        self.size += 1
 
     def _judge(self, number: int, entry: Entry) -> None:
         self.counts[entry.act] += 1
@@ -67,14 +57,14 @@ class Auditor:
         self.heads[entry.subject] = max(entry.version, expected - 1)
 
     @property
+    def size(self) -> int:
+        """How many leaves were taken so far."""
+        return self.tree.size
+
+    @property
     def root(self) -> bytes:
         """The root of what was taken so far."""
-        if not self.edge:
-            return EMPTY_ROOT
-        found = self.edge[-1]
-        for left in reversed(self.edge[:-1]):
-            found = node_hash(left, found)
-        return found
+        return self.tree.root
 
     def require(self, checkpoint: Checkpoint) -> None:
         """Establishes that the leaves taken are all those of ``checkpoint`` and no others.
@@ -97,7 +87,7 @@ class Auditor:
             {
                 "schema": _SCHEMA,
                 "size": self.size,
-                "edge": [base64.b64encode(each).decode() for each in self.edge],
+                "edge": [base64.b64encode(each).decode() for each in self.tree.edge],
                 "heads": self.heads,
                 "counts": dict(self.counts),
             }
@@ -119,8 +109,7 @@ class Auditor:
             raise MalformedError(fields.path("edge"), f"{size.bit_count()} hashes", len(edge))
         heads, counts = fields.object("heads"), fields.object("counts")
         return cls(
-            size=size,
-            edge=edge,
+            tree=Frontier(size, edge),
             heads={role: heads.integer(role, low=1) for role in heads.value},
             counts=Counter({act: counts.integer(act) for act in counts.value}),
         )

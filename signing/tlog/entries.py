@@ -7,6 +7,7 @@ other acts carry the time at which they were recorded.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +19,16 @@ from .tiles import MAX_ENTRY_BYTES
 ROLE = "role"
 _MAX_TEXT = 300
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+# What nearly every leaf looks like, in the one encoding that it has. An audit reads a million of
+# them, and this takes a tenth of the time of reading JSON. Whatever it does not match, the reader
+# of JSON judges.
+_USUAL = re.compile(
+    rb'\{"act":"([a-z][a-z.]{0,99})"'
+    rb'(?:,"at":"([12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})Z")?'
+    rb'(?:,"sha256":"([0-9a-f]{64})")?'
+    rb',"subject":"([!#-\[\]-~]{1,300})"'  # no quote, no backslash: nothing that JSON escapes
+    rb'(?:,"version":([1-9][0-9]{0,14}))?\}'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,31 @@ def parse_entry(data: bytes, where: str = "log entry") -> Entry:
     Raises:
         MalformedError: anything but the one encoding of an entry.
     """
+    return _usual(data) or _unusual(data, where)
+
+
+def _usual(data: bytes) -> Entry | None:
+    """The entry, if it is one of those that need no reader of JSON."""
+    match = _USUAL.fullmatch(data)
+    if match is None:
+        return None
+    act, at, sha256, subject, version = match.groups()
+    is_role = act == b"role"
+    if is_role != (version is not None) or is_role == (at is not None):
+        return None
+    try:
+        return Entry(
+            act=act.decode(),
+            subject=subject.decode(),
+            version=None if version is None else int(version),
+            sha256=None if sha256 is None else sha256.decode(),
+            at=None if at is None else datetime.fromisoformat(at.decode()).replace(tzinfo=UTC),
+        )
+    except ValueError:  # the 31st of February
+        return None
+
+
+def _unusual(data: bytes, where: str) -> Entry:
     fields = Fields.of(parse_json(data, where, max_bytes=MAX_ENTRY_BYTES), where)
     fields.only(("act", "subject"), optional=("version", "sha256", "at"))
     sha256 = fields.optional_text("sha256")

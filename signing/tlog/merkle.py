@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import VerificationError
@@ -38,7 +39,12 @@ def leaf_hash(entry: bytes) -> bytes:
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node (RFC 6962 §2.1)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return pair_hash(left + right)
+
+
+def pair_hash(pair: bytes) -> bytes:
+    """`node_hash` of two hashes that lie behind each other."""
+    return hashlib.sha256(b"\x01" + pair).digest()
 
 
 def _split(count: int) -> int:
@@ -79,6 +85,37 @@ def hashes_of(ranges: Sequence[Range], read: ReadNodes) -> list[bytes]:
 def root_of(size: int, read: ReadNodes) -> bytes:
     """The root of the first ``size`` leaves."""
     return hashes_of([(0, size)], read)[0] if size else EMPTY_ROOT
+
+
+@dataclass(slots=True)
+class Frontier:
+    """The right edge of a tree of ``size`` leaves: its complete subtrees, the largest first, at
+    most one for each bit of the size. It is all that appending and the root need."""
+
+    size: int = 0
+    edge: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, size: int, read: ReadNodes) -> Frontier:
+        """The edge of the first ``size`` leaves, with one call of ``read``."""
+        nodes = nodes_of((0, size))
+        found = read(nodes)
+        return cls(size, [found[node] for node in nodes])
+
+    def add(self, leaf: bytes) -> list[bytes]:
+        """Takes the hash of the next leaf; returns those of the complete subtrees that end with
+        it: of level 0, which is the leaf itself, of level 1 and so on."""
+        completed, size = [leaf], self.size
+        while size & 1:  # two subtrees of equal size become one
+            completed.append(node_hash(self.edge.pop(), completed[-1]))
+            size >>= 1
+        self.edge.append(completed[-1])
+        self.size += 1
+        return completed
+
+    @property
+    def root(self) -> bytes:
+        return _fold(self.edge) if self.edge else EMPTY_ROOT
 
 
 # --- proofs: which ranges they are made of ---------------------------------------------------

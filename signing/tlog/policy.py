@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 
 from tuf.api.metadata import Targets
 
 from ..encoding import Fields
 from ..errors import MalformedError, VerificationError
-from ..roles import parse_targets
+from ..roles import EXPIRY, parse_targets
 from .checkpoint import SignedCheckpoint
 from .note import COSIGNATURE, ED25519, NoteKey
 
@@ -49,6 +51,28 @@ class LogPolicy:
                 "later, and tell the registry's operator if it stays so",
             )
 
+    def require_recent(self, signed: SignedCheckpoint, now: datetime) -> None:
+        """Establishes that the quorum cosigned lately: each signing of the timestamp is a leaf, so
+        a checkpoint that nobody cosigned for longer than a timestamp lives is not the newest one.
+
+        Raises:
+            VerificationError: ``expired``, with when the quorum was last reached.
+        """
+        if not self.quorum:
+            return
+        self.require_quorum(signed)
+        reached = sorted(signed.witnesses.values())[-self.quorum]
+        if now - reached > EXPIRY["timestamp"]:
+            raise VerificationError(
+                "expired",
+                f"checkpoint {signed.checkpoint.size} of {signed.checkpoint.origin}",
+                f"cosignatures of {self.quorum} of {len(self.witnesses)} witnesses from the last "
+                f"{EXPIRY['timestamp'].total_seconds() / 3600:.0f} hours",
+                f"the last on {reached:%Y-%m-%d %H:%M} UTC",
+                "this is an old state of the registry, or its witnesses are away: do not rely on "
+                "it; try another mirror, and tell the registry's operator",
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witnesses:
@@ -64,6 +88,7 @@ def default_quorum(witnesses: int) -> int:
     return witnesses // 2 + 1 if witnesses else 0
 
 
+@lru_cache(maxsize=4)  # a server asks of the same bytes several times in every publish
 def policy_of(targets: bytes, own: Witnesses | None = None) -> LogPolicy | None:
     """What the authority says in its targets role; None where it names no log. The client's
     ``own`` witnesses, where it has any, take the place of the authority's.

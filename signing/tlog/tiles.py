@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import MalformedError
-from .merkle import HASH_BYTES, MAX_SIZE, Node, node_hash
+from .merkle import HASH_BYTES, MAX_SIZE, Node, pair_hash
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
 MAX_LEVEL = 63
 MAX_ENTRY_BYTES = 0xFFFF  # its length is written in two bytes
+_PAIR_BYTES = 2 * HASH_BYTES
 ENTRIES = -1  # the "level" of entry bundles
 
 _NUMBER = r"((?:x[0-9]{3}/)*[0-9]{3})"
@@ -100,25 +101,30 @@ def tile_of(node: Node, size: int) -> Tile:
 
 def tile_root(hashes: Sequence[bytes]) -> bytes:
     """The hash over a power of two of hashes; of a full tile's, a hash of the level above."""
-    while len(hashes) > 1:
-        hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
+    return _root(b"".join(hashes))
+
+
+def _root(data: bytes) -> bytes:
+    """`tile_root` of hashes that lie behind each other, as in a tile: nearly all the work of a
+    proof is here."""
+    while len(data) > HASH_BYTES:
+        data = b"".join(
+            [pair_hash(data[at : at + _PAIR_BYTES]) for at in range(0, len(data), _PAIR_BYTES)]
+        )
+    return data
 
 
 def node_in(data: bytes, tile: Tile, node: Node) -> bytes:
     """The hash of ``node``, computed from the bytes of its tile."""
     inside = node.level - HEIGHT * tile.level
     first = (node.number << inside) - tile.number * WIDTH
-    hashes = [
-        data[place * HASH_BYTES : (place + 1) * HASH_BYTES]
-        for place in range(first, first + (1 << inside))
-    ]
-    return tile_root(hashes)
+    return _root(data[first * HASH_BYTES : (first + (1 << inside)) * HASH_BYTES])
 
 
 def nodes_from(nodes: Iterable[Node], size: int, tiles: Mapping[Tile, bytes]) -> dict[Node, bytes]:
     """The hashes of ``nodes``, from the tiles that `tiles_for` asked for."""
-    return {node: node_in(tiles[tile_of(node, size)], tile_of(node, size), node) for node in nodes}
+    placed = [(node, tile_of(node, size)) for node in nodes]
+    return {node: node_in(tiles[tile], tile, node) for node, tile in placed}
 
 
 def tiles_for(nodes: Iterable[Node], size: int) -> set[Tile]:

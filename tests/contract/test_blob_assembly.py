@@ -41,7 +41,7 @@ class Place:
 
 def local(folder: Path) -> Place:
     store = LocalBlobStore(folder / "blobs")
-    return Place(store, LocalAssembly(store, folder / "blobs"), lambda: local(folder))
+    return Place(store, LocalAssembly(store), lambda: local(folder))
 
 
 # One line per store. The function gets an empty folder of its own and returns an empty place.

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from ceph_node import CephNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +26,10 @@ from storage import (
     PathNotFoundError,
     PublishedConflictError,
     PublishedTree,
+    durable,
+    put_together,
 )
+from storage.s3 import S3PublishedTree
 
 # One line per implementation. The function gets an empty folder and returns an empty tree.
 TREES: dict[str, Callable[[Path], PublishedTree]] = {
@@ -33,8 +38,11 @@ TREES: dict[str, Callable[[Path], PublishedTree]] = {
 }
 
 
-@pytest.fixture(params=list(TREES))
+@pytest.fixture(params=[*TREES, "s3"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> PublishedTree:
+    if request.param == "s3":
+        ceph: CephNode = request.getfixturevalue("ceph")
+        return S3PublishedTree(ceph.open(f"{ceph.new_bucket()}/public"))
     return TREES[request.param](tmp_path)
 
 
@@ -88,6 +96,65 @@ def test_swap_replaces_and_an_open_reader_keeps_the_old_file(tree: PublishedTree
         tree.swap("timestamp.json", b"new")
         assert file.read() == b"old"
     assert tree.read("timestamp.json") == b"new"
+
+
+def test_swap_if_replaces_what_was_seen_and_nothing_else(tree: PublishedTree) -> None:
+    path = "log/checkpoint"
+    assert tree.swap_if(path, b"1", b"0") is False
+    assert not tree.exists(path)
+    assert tree.swap_if(path, b"1", None) is True
+    assert tree.swap_if(path, b"2", None) is False
+    assert tree.swap_if(path, b"2", b"") is False
+    assert tree.read(path) == b"1"
+    assert tree.swap_if(path, b"2", b"1") is True
+    assert tree.read(path) == b"2"
+
+
+def test_of_many_that_saw_the_same_one_replaces_it(tree: PublishedTree) -> None:
+    """Every one counts up by one; a lost update would leave the number too small."""
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            done = False
+            while not done:
+                seen = tree.read("count")
+                done = tree.swap_if("count", b"%d" % (int(seen) + 1), seen)
+
+    tree.swap("count", b"0")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert tree.read("count") == b"120"
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_swap_if_between_processes(local: LocalPublishedTree) -> None:
+    local.swap("count", b"0")
+    child = os.fork()
+    for _ in range(100):
+        done = False
+        while not done:
+            seen = local.read("count")
+            done = local.swap_if("count", b"%d" % (int(seen) + 1), seen)
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert local.read("count") == b"200"
+
+
+def test_a_lock_file_that_a_sweep_removes_is_not_relied_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, wait, removed = tmp_path / "swap.lock", durable.wait_for_lock, []
+
+    def removed_meanwhile(fd: int) -> None:
+        wait(fd)
+        if not removed:
+            removed.append(fd)
+            path.unlink()
+
+    monkeypatch.setattr(durable, "wait_for_lock", removed_meanwhile)
+    with durable.exclusively(path), durable.opened(path) as fd:
+        assert durable.lock(fd) is False
 
 
 def test_not_there_is_one_exception_that_names_the_path(tree: PublishedTree) -> None:
@@ -144,6 +211,7 @@ def test_a_bad_path_is_refused_by_every_method(tree: PublishedTree, path: str) -
     calls: list[Callable[[], object]] = [
         lambda: tree.put_once(path, b""),
         lambda: tree.swap(path, b""),
+        lambda: tree.swap_if(path, b"", None),
         lambda: tree.read(path),
         lambda: tree.exists(path),
         lambda: tree.open(path),
@@ -266,3 +334,44 @@ def test_a_symbolic_link_in_the_tree_is_not_followed(
     assert not local.exists("b")
     with pytest.raises(BackendError):
         local.read("b")
+
+
+def test_many_files_together_are_all_there(tree: PublishedTree) -> None:
+    files = {f"log/tile/{number:03}/x": b"%d" % number for number in range(50)}
+    for _ in range(2):  # the same again is a success
+        put_together(tree, ((path, data.strip) for path, data in files.items()))
+        assert {path: tree.read(path) for path in files} == files
+
+
+def test_of_many_files_one_that_fails_is_reported(tree: PublishedTree) -> None:
+    """When all are done or given up: nothing goes on behind the caller's back."""
+    tree.put_once("5", b"another")
+    begun: list[int] = []
+
+    def read(number: int) -> bytes:
+        begun.append(number)
+        return b"%d" % number
+
+    with pytest.raises(PublishedConflictError):
+        put_together(tree, ((f"{number}", partial(read, number)) for number in range(200)))
+    assert tree.read("5") == b"another"
+    count = len(begun)
+    assert {number for number in range(200) if tree.exists(f"{number}")} <= {*begun}
+    assert len(begun) == count
+    put_together(tree, [])
+
+
+def test_files_are_written_while_others_wait_for_the_disk(
+    tree: PublishedTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several fsyncs under way at once are what makes it quick."""
+    together = threading.Barrier(4)
+    original = type(tree).put_once
+
+    def put_once(self: PublishedTree, path: str, data: bytes) -> None:
+        together.wait(60)  # broken when one waits for the other to end
+        original(self, path, data)
+
+    monkeypatch.setattr(type(tree), "put_once", put_once)
+    put_together(tree, ((f"{number}", b"x".strip) for number in range(8)))
+    assert all(tree.read(f"{number}") == b"x" for number in range(8))

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from live_registry import BIN, LiveRegistry
 from log_builders import Log, NamedKey
+from softhsm import Tokens, require_module
 from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey, load_private_key
@@ -34,9 +35,8 @@ from forge_cli.main import main
 main()
 """
 HOLDERS = ("amina", "brahim", "chama", "driss", "elias")
-# The keyholders whose private key is a token and not a file: give `Machine.make_key` a branch
-# for them that makes the token and returns its reference.
-TOKENS: tuple[str, ...] = ()
+# The keyholders whose private key never leaves a token of their own.
+TOKENS = ("brahim", "chama")
 
 
 @dataclass
@@ -76,10 +76,29 @@ class Machine:
     def make_key(self) -> None:
         """A key of its own, and its public half on the stick."""
         self.key = self.name
-        self.ok("key", "new", self.key, "--algorithm", "ed25519", "--insecure-unencrypted")
+        kept = self._token() if self.name in TOKENS else ("--insecure-unencrypted",)
+        self.ok("key", "new", self.key, "--algorithm", "ed25519", *kept)
         shown = json.loads(self.ok("authority", "public-key", self.key, "--json"))
         self.keyid = shown["keyid"]
         (self.stick / f"{self.name}.pub").write_text(shown["public"])
+
+    def _token(self) -> tuple[str, str]:
+        """Plugs a fresh token into this machine; where in it the key shall be made."""
+        folder = self.home / "softhsm"
+        folder.mkdir()
+        tokens = Tokens(folder, require_module())
+        tokens.create(self.name)
+        self.environment.update(tokens.environment)
+        return "--pkcs11", tokens.uri(self.name, "root", pin=True)
+
+    def unplug(self) -> None:
+        """Takes the token out: what the machine holds without it signs nothing."""
+        (self.home / "softhsm" / "tokens").rename(self.home / "softhsm" / "drawer")
+        (self.home / "softhsm" / "tokens").mkdir()
+
+    def plug_in(self) -> None:
+        (self.home / "softhsm" / "tokens").rmdir()
+        (self.home / "softhsm" / "drawer").rename(self.home / "softhsm" / "tokens")
 
     def take(self, name: str) -> str:
         """Copies a file from the stick to this machine."""
@@ -205,6 +224,14 @@ def found_the_authority(nation: Nation) -> None:
         machine.refused(
             3, "authority", "sign", "first.json", "--key", machine.key, "--digest", other
         )
+        if name in TOKENS:
+            assert not list(machine.home.rglob("*.pem"))  # the key is in the token alone
+            machine.unplug()
+            said = machine.refused(
+                4, "authority", "sign", "first.json", "--key", machine.key, "--digest", digest
+            )
+            assert "is it plugged in?" in said
+            machine.plug_in()
         parts.append(machine.sign("first.json", "--digest", digest))
     for part in parts:
         planner.take(part)

@@ -17,12 +17,16 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page(name: str, tmp_path: Path) -> None:
-    if "softhsm2-util" in (DOCS / name).read_text(encoding="utf-8"):
+def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    environment: dict[str, str] = {}
+    if "softhsm2-util" in text:
         require_module()
+    if "<!-- prepared: postgresql -->" in text:
+        environment = request.getfixturevalue("postgres_server").environment
     steps = steps_of(DOCS / name)
     assert steps, "a page of the tutorial or the how-to without a command"
-    with Shell(tmp_path) as shell:
+    with Shell(tmp_path, environment) as shell:
         for step in steps:
             code, printed = shell.run(step)
             where = f"{name}, line {step.line}: {step.command}"

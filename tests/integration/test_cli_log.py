@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,20 @@ def lying_tiles(world: World) -> dict[str, Answer]:
     return {path: bytes(len(files[path]))}
 
 
+def cosigned_long_ago(world: World) -> dict[str, Answer]:
+    """A thief with the log's key and the server's keeps a fresh client in the past: everything is
+    signed anew, but no witness says that it saw this today."""
+    return {CHECKPOINT: log_of(world).checkpoint(world.now - timedelta(hours=25))}
+
+
+def one_of_two_cosigned_long_ago(world: World) -> dict[str, Answer]:
+    log = log_of(world)
+    old, new = (log.checkpoint(world.now - timedelta(hours=hours)).decode() for hours in (25, 1))
+    line = new.splitlines(keepends=True)[-1]  # of the third witness
+    first = old.splitlines(keepends=True)[:-1]
+    return {CHECKPOINT: "".join([*first, line]).encode()}
+
+
 def leaf_beyond_the_log(world: World) -> dict[str, Answer]:
     return {f"/log/leaf/1.{NAME.role}": b"100000\n"}
 
@@ -202,6 +217,8 @@ LIES: dict[Callable[[World], dict[str, Answer]], tuple[str, ...]] = {
     too_few_witnesses: ("cosignatures of 2 of 3 witnesses", "1 (witness1.example)"),
     one_witness_three_times: ("cosignatures of 2 of 3 witnesses",),
     stranger_as_witness: ("cosignatures of 2 of 3 witnesses", "0 (none)"),
+    cosigned_long_ago: ("from the last 24 hours", "the last on"),
+    one_of_two_cosigned_long_ago: ("2 of 3 witnesses from the last 24 hours",),
     lying_tiles: ("log root",),
     leaf_beyond_the_log: ("100000",),
     leaf_that_is_no_number: ("leading zeroes",),

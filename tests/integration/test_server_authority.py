@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from keyholders import Keyholders, key_set, online_keys_of
-from server_fixtures import Client, Clock, World, now
+from server_fixtures import (
+    Client,
+    Clock,
+    World,
+    copy_registry,
+    drop_database,
+    new_database,
+    now,
+)
 
 from forge_server.app import create_app
 from forge_server.manage import cli
@@ -71,10 +79,12 @@ class National:
         return self.holders.next(self.world.clock(), keys)
 
 
-@pytest.fixture(scope="module")
-def _adopted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keyholders]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _adopted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Keyholders]:
     folder = tmp_path_factory.mktemp("national")
-    initialise(folder / "reg", dev=False)
+    initialise(folder / "reg", dev=False, database=new_database(request, request.param))
     holders = Keyholders()
     files = holders.found(online_keys_of(folder / "reg" / "online-keys.json"), now())
     (folder / "metadata").mkdir()
@@ -87,14 +97,13 @@ def _adopted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keyholders
 
 @pytest.fixture
 def national(_adopted: tuple[Path, Keyholders], tmp_path: Path) -> Iterator[National]:
-    import shutil
-
     source, holders = _adopted
-    shutil.copytree(source, tmp_path / "reg")
+    copy_registry(source, tmp_path)
     own = Keyholders(holders.root, holders.targets, holders.registrar, holders.chain)
     made = National(World(tmp_path / "reg"), own)
     yield made
     made.world.close()
+    drop_database(made.world.root)
 
 
 def sound(national: National) -> None:

@@ -13,9 +13,11 @@ from server_fixtures import (  # noqa: F401
     _fresh_registry,
     client,
     sara,
+    schema_engine,
+    url_of,
     world,
 )
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from forge_server.db.migrate import migrate
 from signing.renewal import signed_expiry
@@ -80,15 +82,12 @@ def test_a_database_from_before_learns_when_its_roles_expire(
         for name in ("root", ORG, f"{ORG}.my-model")
     }
     world.close()
-    path = world.root / "registry.db"
-    engine = create_engine(f"sqlite+pysqlite:///{path}")
-    with engine.begin() as connection:
+    with schema_engine(world.root) as engine, engine.begin() as connection:
         connection.execute(text("DROP INDEX ix_roles_expires_at"))
         connection.execute(text("ALTER TABLE roles DROP COLUMN expires_at"))
         connection.execute(text("ALTER TABLE organisations DROP COLUMN refusal"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-    engine.dispose()
-    assert migrate(path)[0] == "0002"
+    assert migrate(url_of(world.root))[0] == "0002"
     from forge_server.services.rolebook import expiries
 
     with world.reopen().database.read() as session:

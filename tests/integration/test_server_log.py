@@ -7,28 +7,40 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from log_builders import NamedKey
-from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
-from sqlalchemy import select
+from server_fixtures import (
+    ON_SQLITE,
+    ORG,
+    Client,
+    World,
+    _fresh_registry,
+    client,
+    sara,
+    set_settings,
+    world,
+)
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from static_server import StaticServer
 from witness_fixtures import LiveWitness
 
 from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint, LogEntry
+from forge_server.db.models import Event, LogCheckpoint, LogEntry
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
+from forge_server.services.audit import commitment
+from forge_server.services.callers import OPERATOR
 from forge_server.services.log import append, log_size
 from forge_server.witness.memory import WitnessFolder
 from signing.role_edits import sign_role
 from signing.roles import parse_targets
 from signing.tlog.audit import Auditor
-from signing.tlog.checkpoint import cosign, open_checkpoint
+from signing.tlog.checkpoint import Checkpoint, cosign, open_checkpoint
 from signing.tlog.entries import Entry, parse_entry
 from signing.tlog.note import NoteKey, NoteSignature, parse_note
 from signing.tlog.policy import LogPolicy, set_policy, with_witnesses
@@ -68,9 +80,14 @@ class TestWhatIsLogged:
         world.user("omar")
         sara.call("PUT", f"/api/v1/organisations/{ORG}/members/omar", {"role": "reader"})
         assert acts(world) == [
+            ("authority.adopt", ""),
+            ("user.add", ""),
+            ("token.create", ""),
             ("organisation.apply", ORG),
             ("organisation.approve", ORG),
             ("release.publish", f"{ORG}/my-model==1.0.0"),
+            ("user.add", ""),
+            ("token.create", ""),
             ("member.set", ORG),
         ]
         release = next(entry for entry in entries(world) if entry.act == "release.publish")
@@ -110,6 +127,47 @@ class TestCheckpoints:
         ):
             session.add(LogCheckpoint(size=size, note=b"another", created_at=at))
 
+    def test_a_leaf_that_nobody_would_seal_is_not_taken(self, world: World) -> None:
+        """Leaves are inserted with the checkpoint: elsewhere they would be lost without a word."""
+        before = entries(world)
+        with (
+            pytest.raises(AssertionError, match="nothing seals"),
+            world.registry.database.read() as session,
+        ):
+            append(session, before[0])
+        with world.registry.database.write() as session:
+            assert append(session, before[0]) == len(before)
+        assert len(entries(world)) == len(before) + 1
+
+    def test_what_fails_to_be_signed_is_not_in_the_log(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = entries(world)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as broken:
+            broken.setattr(type(world.registry.log.keys), "sign", fail)
+            with (
+                pytest.raises(ZeroDivisionError),
+                world.registry.database.write() as session,
+            ):
+                append(session, before[0])
+        assert entries(world) == before
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    @pytest.mark.parametrize("sizes", [[1, 255, 1], [256, 256], [700, 1, 1, 400]])
+    def test_tiles_grow_over_their_borders(self, world: World, sizes: list[int]) -> None:
+        at = world.clock()
+        for count in sizes:
+            with world.registry.database.write() as session:
+                for number in range(count):
+                    append(session, Entry(act="test", subject=str(number), at=at))
+        world.registry.publication.materialise()
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    @ON_SQLITE  # the file of a SQLite database is put back; the next test is PostgreSQL's
     def test_an_older_database_makes_the_server_read_only(self, world: World, sara: Client) -> None:
         world.close()
         old = (world.root / "registry.db").read_bytes()
@@ -127,6 +185,23 @@ class TestCheckpoints:
         client.post(
             "/api/v1/releases", world.release(version="2.0.0").body(), code="read-only", expect=503
         )
+
+    def test_a_damaged_checkpoint_is_written_again(self, world: World, sara: Client) -> None:
+        path = world.root / "public" / "log" / "checkpoint"
+        path.unlink()
+        path.write_bytes(b"rubbish")
+        sara.publish(world.release())
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_another_history_is_not_written_over(self, world: World, sara: Client) -> None:
+        """Signed with the log's own key, for a tree that is not ours: somebody must look."""
+        checkpoint = Checkpoint(origin=world.registry.log.keys.origin, size=9999, root=b"x" * 32)
+        note = world.registry.log.keys.sign(checkpoint).to_bytes()
+        world.registry.tree.swap("log/checkpoint", note)
+        built = world.release()
+        sara.put_blobs(built)
+        sara.post("/api/v1/releases", built.body(), expect=503, code="read-only")
+        assert published(world) == note
 
     def test_many_threads_one_history(self, world: World) -> None:
         at = world.clock()
@@ -204,7 +279,7 @@ def require_witnesses(world: World, institutes: list[LiveWitness]) -> None:
         for key, live in zip(keys_of(institutes), institutes, strict=True)
     ]
     settings = f"witnesses = [{', '.join(lines)}]\nwitness_timeout_seconds = 2\n"
-    (world.root / "server.toml").write_text(settings)
+    set_settings(world.root, settings)
     world.reopen()
     targets = parse_targets(world.registry.roles.current("targets"), "targets").signed
     targets.version += 1
@@ -259,6 +334,45 @@ class TestWitnesses:
         assert (world.root / "public" / "timestamp.json").read_bytes() != stamp
         assert check_registry(world.registry, deep=True).problems == ()
 
+    @pytest.mark.parametrize("manner", ["silent", "a byte now and then", "a header now and then"])
+    def test_a_publish_does_not_wait_for_a_witness_that_never_ends(
+        self, world: World, sara: Client, institutes: list[LiveWitness], manner: str
+    ) -> None:
+        """It is over while that witness is still at it, with the others' cosignatures."""
+        require_witnesses(world, institutes)
+        over, given_up = threading.Event(), threading.Event()
+
+        def hold(handler: Any) -> None:
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            if manner == "a byte now and then":
+                handler.wfile.write(b"Content-Length: 60000\r\n\r\n")
+            for _ in range(400):  # far beyond the timeout; not for ever, so that a test can fail
+                if over.wait(0.1):
+                    return
+                with contextlib.suppress(OSError):
+                    if manner != "silent":
+                        handler.wfile.write(b"X: y\r\n" if "header" in manner else b"x")
+            given_up.set()
+
+        with StaticServer({"/add-checkpoint": hold}) as slow:
+            keys = keys_of(institutes)
+            addresses = [slow.url, *(f"http://127.0.0.1:{live.port}" for live in institutes[1:])]
+            listed = ", ".join(f'"{k.vkey} {a}"' for k, a in zip(keys, addresses, strict=True))
+            settings = f"witnesses = [{listed}]\nwitness_timeout_seconds = 1\n"
+            set_settings(world.root, settings)
+            client = Client(create_app(world.reopen()).test_client(), sara.token)
+            client.publish(world.release(version="1.0.0"))
+            # Not asked again as long as it owes an answer: one thread for it, and no more.
+            client.publish(world.release(version="2.0.0"))
+            assert not given_up.is_set()
+            asked = len(slow.requests)
+            over.set()
+        assert asked == 1 or manner == "silent"  # a silent one's thread ends with the timeout
+        signed = open_checkpoint(published(world), world.registry.log.keys.verifiers(), keys)
+        assert set(signed.witnesses) == {key.name for key in keys[1:]}
+        assert check_registry(world.registry, deep=True).problems == ()
+
     def test_a_witness_that_claims_to_have_seen_more_gives_no_cosignature(
         self, world: World, institutes: list[LiveWitness]
     ) -> None:
@@ -275,7 +389,7 @@ class TestWitnesses:
 
         with StaticServer({"/add-checkpoint": larger}) as liar:
             text = f'witnesses = ["{keys_of(institutes)[0].vkey} {liar.url}"]\n'
-            (world.root / "server.toml").write_text(text)
+            set_settings(world.root, text)
             ask = world.reopen().publication.log.cosign
             assert ask is not None
             with pytest.raises(RegistryError) as caught:
@@ -303,7 +417,7 @@ class TestWitnesses:
 
         with StaticServer({"/add-checkpoint": lie}) as liar:
             settings = f'witnesses = ["{institute.vkey} {liar.url}"]\n'
-            (world.root / "server.toml").write_text(settings)
+            set_settings(world.root, settings)
             ask = world.reopen().publication.log.cosign
             assert ask is not None
             with pytest.raises(RegistryError):
@@ -331,3 +445,55 @@ class TestWitnesses:
         logs = registry.log.keys.verifiers()
         signed = open_checkpoint(published(world), logs, keys_of(institutes))
         assert len(signed.witnesses) == 3
+
+
+class TestCommitments:
+    """What concerns persons is in the log as a digest: told to nobody, and not to be rewritten."""
+
+    def events(self, world: World) -> list[Event]:
+        with world.registry.database.read() as session:
+            return list(session.scalars(select(Event).where(Event.action == "user.disable")))
+
+    def test_an_act_on_an_account_is_a_leaf_that_names_nobody(self, world: World) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        found = [entry for entry in entries(world) if entry.act == "user.disable"]
+        (event,) = self.events(world)
+        assert [entry.sha256 for entry in found] == [commitment(event)]
+        assert found[0].subject == ""
+
+    def test_the_same_act_twice_commits_to_two_digests(self, world: World) -> None:
+        """A digest without a nonce could be guessed from a list of names."""
+        for name in ("omar", "lina"):
+            world.user(name)
+        first, second = (entry.sha256 for entry in entries(world) if entry.act == "user.add")
+        assert first != second
+        with world.registry.database.read() as session:
+            events = session.scalars(select(Event).where(Event.action == "user.add")).all()
+        assert all(len(event.detail["nonce"]) == 32 for event in events)
+
+    @pytest.mark.parametrize("change", ["subject", "actor", "detail", "at"])
+    def test_an_event_that_was_rewritten_is_found(self, world: World, change: str) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        world.registry.publication.materialise()
+        assert check_registry(world.registry, deep=True).problems == ()
+        with world.registry.database.write() as session:
+            event = session.scalar(select(Event).where(Event.action == "user.disable"))
+            assert event is not None
+            event.subject = "lina" if change == "subject" else event.subject
+            event.actor = "lina" if change == "actor" else event.actor
+            event.at += timedelta(minutes=1) if change == "at" else timedelta()
+            if change == "detail":
+                event.detail = {**event.detail, "reason": "another"}
+        (problem,) = check_registry(world.registry, deep=True).problems
+        assert "user.disable): was changed since leaf" in problem
+
+    def test_an_event_that_was_deleted_is_found(self, world: World) -> None:
+        world.user("omar")
+        world.registry.accounts.disable_user(OPERATOR, "omar")
+        world.registry.publication.materialise()
+        with world.registry.database.write() as session:
+            session.execute(delete(Event).where(Event.action == "user.disable"))
+        (problem,) = check_registry(world.registry, deep=True).problems
+        assert "(user.disable): its audit event is gone" in problem

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -26,12 +25,16 @@ from server_fixtures import (
     World,
     _fresh_registry,
     client,
+    engine_of,
+    new_database,
     now,
     sara,
+    schema_engine,
     start_server,
+    url_of,
     world,
 )
-from sqlalchemy import create_engine, delete, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
 from forge_server.db.migrate import current_revision, migrate, newest_revision
@@ -43,6 +46,7 @@ from forge_server.db.models import (
     MetadataVersion,
     Release,
 )
+from forge_server.db.url import DatabaseUrl
 from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
@@ -228,8 +232,8 @@ class TestCheck:
         run("check", published.root, "--finish", "--deep")
 
     LOG_DAMAGE: ClassVar[dict[str, Callable[[Session], Any]]] = {
-        "leaf 3 of the log is another": lambda s: s.execute(
-            update(LogEntry).where(LogEntry.number == 3).values(entry=b"{}")
+        "leaf 2 of the log is another": lambda s: s.execute(
+            update(LogEntry).where(LogEntry.number == 2).values(entry=b"{}")
         ),
         "hashes of level 0 are not": lambda s: s.execute(
             update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
@@ -240,7 +244,7 @@ class TestCheck:
         "expected a checkpoint of all": lambda s: s.execute(
             delete(LogCheckpoint).where(LogCheckpoint.size == log_size(s))
         ),
-        "checkpoint 5: checkpoint: expected a text": lambda s: s.execute(
+        "checkpoint 6: checkpoint: expected a text": lambda s: s.execute(
             update(LogCheckpoint).values(note=b"x")
         ),
         "log: no checkpoint": lambda s: s.execute(delete(LogCheckpoint)),
@@ -373,24 +377,26 @@ class TestUsersAndAudit:
 
 
 class TestSchema:
-    def test_models_and_migrations_agree(self, tmp_path: Path) -> None:
-        path = tmp_path / "x.db"
-        assert migrate(path) == (None, newest_revision())
-        assert migrate(path) == (newest_revision(), newest_revision())
-        engine = create_engine(f"sqlite:///{path}")
-        with engine.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        engine.dispose()
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    def test_models_and_migrations_agree(
+        self, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        made = new_database(request, kind)
+        url = DatabaseUrl.of_file(tmp_path / "x.db") if made is None else DatabaseUrl(made)
+        assert migrate(url) == (None, newest_revision())
+        assert migrate(url) == (newest_revision(), newest_revision())
+        with engine_of(url) as engine, engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, Base.metadata) == []
 
     def test_an_old_schema_does_not_run(self, world: World) -> None:
         world.close()
-        with sqlite3.connect(world.root / "registry.db") as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0000'")
-        connection.close()
+        with schema_engine(world.root) as engine, engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
         assert "forge-server migrate" in run("run", world.root, code=1).stderr
 
     def test_the_revision_is_known(self, world: World) -> None:
-        assert current_revision(world.root / "registry.db") == newest_revision()
+        assert current_revision(url_of(world.root)) == newest_revision()
         assert "nothing to do" in run("migrate", world.root).stderr
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 from packaging.version import Version
 
-from forge_cli.errors import ForgeError
+from forge_cli.errors import ForgeError, describe
 from forge_cli.resolve import Release, resolve
+from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
+from signing.status import Withheld
 
 Index = Mapping[str, Sequence[tuple[str, Mapping[str, str], str | None]]]
 
@@ -120,3 +124,72 @@ def test_a_conflict_names_every_wish_of_the_person() -> None:
     assert "you want >=2" in caught.value.message
     assert "you want <3" in caught.value.message
     assert "o/b 1.0 wants <2" in caught.value.message
+
+
+def withheld(number: str, state: str = "quarantined") -> Withheld:
+    return Withheld(
+        component=ComponentName.parse("o/b"),
+        version=Version(number),
+        manifest_sha256="ab" * 32,
+        state=state,
+        reason="odd",
+        since=datetime(2026, 5, 1, tzinfo=UTC),
+    )
+
+
+def run_withheld(
+    bad: Mapping[str, str], index: Index, *requirements: str, preferred: str | None = None
+) -> dict[str, str]:
+    """`run` with versions of o/b that are withheld: ``{version: state}``."""
+
+    def lookup(name: ComponentName) -> list[Release] | None:
+        return [
+            Release(
+                component=name,
+                version=Version(v),
+                requires=r,
+                yanked=y,
+                withheld=withheld(v, bad[v]) if str(name) == "o/b" and v in bad else None,
+            )
+            for v, r, y in index[str(name)]
+        ]
+
+    known = {} if preferred is None else {ComponentName.parse("o/b"): Version(preferred)}
+    wanted = [Requirement.parse(text) for text in requirements]
+    return {str(n): str(r.version) for n, r in resolve(wanted, lookup, known).items()}
+
+
+class TestWithheld:
+    INDEX: ClassVar[Index] = {
+        "o/a": [("1.0", {}, None), ("2.0", {"o/b": ">=2"}, None)],
+        "o/b": versions("1.0", "2.0"),
+    }
+
+    def test_another_version_is_taken(self) -> None:
+        assert run_withheld({"2.0": "quarantined"}, self.INDEX, "o/b") == {"o/b": "1.0"}
+
+    def test_also_of_those_who_need_it(self) -> None:
+        assert run_withheld({"2.0": "revoked"}, self.INDEX, "o/a") == {"o/a": "1.0"}
+
+    def test_what_is_locked_is_not_preferred(self) -> None:
+        chosen = run_withheld({"2.0": "revoked"}, self.INDEX, "o/b", preferred="2.0")
+        assert chosen == {"o/b": "1.0"}
+
+    @pytest.mark.parametrize("wish", ["o/b==2.0", "o/b>=2", "o/a==2.0"])
+    def test_naming_it_exactly_does_not_help(self, wish: str) -> None:
+        with pytest.raises(WithheldError) as caught:
+            run_withheld({"2.0": "revoked"}, self.INDEX, wish)
+        assert caught.value.code == "release-revoked"
+        assert describe(caught.value).exit_code == 7
+
+    def test_all_of_them_are_named(self) -> None:
+        with pytest.raises(WithheldError) as caught:
+            run_withheld({"2.0": "revoked", "1.0": "quarantined"}, self.INDEX, "o/b")
+        assert "o/b==2.0 must not be used: revoked since 2026-05-01" in caught.value.message
+        assert "nothing else is left: 1.0 withheld too" in caught.value.message
+
+    def test_a_conflict_stays_a_conflict(self) -> None:
+        with pytest.raises(ForgeError) as caught:
+            run_withheld({"2.0": "revoked"}, self.INDEX, "o/b>2")
+        assert caught.value.code == "unsatisfiable"
+        assert "2.0 (revoked), 1.0" in caught.value.message

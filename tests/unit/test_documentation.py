@@ -53,11 +53,12 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_every_route_is_documented() -> None:
     from forge_server.api import v1
+    from forge_server.observe import routes as observed
     from forge_server.static_plane import routes
 
     app = Flask("routes")
-    app.register_blueprint(v1.blueprint())
-    app.register_blueprint(routes.blueprint())
+    for part in (v1, observed, routes):
+        app.register_blueprint(part.blueprint())
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z]+ [^`]+)` \|", page, re.MULTILINE))
     served = set()

@@ -589,3 +589,91 @@ def test_errors_name_what_failed() -> None:
     with pytest.raises(VerificationError) as caught:
         signed(swapped(), STRANGER, mark=MARK)
     assert caught.value.found == STRANGER.public.keyid[:12]
+
+
+# --- the status host -----------------------------------------------------------------------------
+
+HOST, OTHER_HOST = generate_key("ed25519"), generate_key("ed25519")
+
+
+def said(ceremony: Ceremony) -> list[str]:
+    return [line for item in describe(ceremony) for line in item.lines]
+
+
+def founded(**changed: Any) -> Chain:
+    plan = first(**changed)
+    for key in (*HOLDERS, REGISTRAR):
+        plan = add_signature(plan, key, NOW, fingerprint=None)
+    done = finish(plan, NOW, fingerprint=None)
+    return Chain(roots=(done["root"],), targets=done["targets"], registrar=done["registrar"])
+
+
+def test_a_first_root_may_name_a_status_host_and_says_what_that_means() -> None:
+    chain = founded(status=key_set(1, HOST))
+    assert chain.key_set("status") == key_set(1, HOST)
+    lines = said(first(status=key_set(1, HOST)))
+    assert "status is signed by 1 of 1 keys" in lines
+    assert any("refuse the registry unless these keys renew" in line for line in lines)
+    assert not any("status" in line for line in said(first()))
+
+
+def test_a_status_host_is_added_replaced_and_ended() -> None:
+    chain = founded()
+    assert chain.key_set("status") == KeySet(keys=(), threshold=0)
+    added = plan_next(chain, NOW, keys={"status": key_set(1, HOST)})
+    assert [change.role for change in added.changes] == ["targets"]  # the host signs by itself
+    chain = founded(status=key_set(1, HOST))
+    replaced = plan_next(chain, NOW, keys={"status": key_set(2, HOST, OTHER_HOST)})
+    assert f"  + {OTHER_HOST.public.keyid}   new" in said(replaced)
+    ended = plan_next(chain, NOW, keys={}, drop_status=True)
+    lines = said(ended)
+    assert "status is signed by nobody any more (was 1 of 1 keys)" in lines
+    assert f"  - {HOST.public.keyid}   no longer" in lines
+    assert any("WHAT IS LOST" in line for line in lines)
+    assert HOST.public.keyid.encode() not in ended.changes[0].payload
+    with pytest.raises(ConflictError):
+        plan_next(founded(), NOW, keys={}, drop_status=True)
+    check_ceremony(ended, NOW, fingerprint=fingerprint(chain.roots[0]))
+
+
+@pytest.mark.parametrize("role", ["snapshot", "timestamp"])
+def test_the_servers_keys_are_not_the_hosts(role: str) -> None:
+    online = {"snapshot": SNAPSHOT, "timestamp": TIMESTAMP}[role]
+    with pytest.raises(VerificationError) as caught:
+        first(status=key_set(1, HOST, online))
+    assert caught.value.code == "root-form"
+    with pytest.raises(VerificationError) as caught:
+        plan_next(founded(), NOW, keys={"status": key_set(1, online)})
+    assert caught.value.code == "root-form"
+    with pytest.raises(VerificationError) as caught:
+        plan_next(founded(status=key_set(1, HOST)), NOW, keys={role: key_set(1, HOST)})
+    assert caught.value.code == "root-form"
+
+
+def test_the_logs_key_is_not_the_hosts() -> None:
+    from log_builders import Log
+
+    log = Log()
+    with pytest.raises(VerificationError) as caught:
+        first(log=log.policy, status=key_set(1, log.key.key))
+    assert caught.value.code == "root-form"
+
+
+@pytest.mark.parametrize("threshold", [0, 2])
+def test_a_host_that_could_never_sign_is_not_named(threshold: int) -> None:
+    with pytest.raises(VerificationError) as caught:
+        first(status=key_set(threshold, HOST))
+    assert caught.value.code == "quorum-unsafe"
+
+
+def test_nobody_else_is_named_beside_the_registrar() -> None:
+    plan = plan_next(founded(), NOW, keys={"status": key_set(1, HOST)})
+    (change,) = plan.changes
+    signed = change.metadata.signed
+    role = signed.delegations.roles.pop("status")
+    role.name, role.paths = "reviews", ["reviews/*/*/*"]
+    signed.delegations.roles["reviews"] = role
+    spoilt = replace(plan, changes=(replace(change, payload=payload_of(signed)),))
+    with pytest.raises(VerificationError) as caught:
+        check_ceremony(spoilt, NOW, fingerprint=None)
+    assert caught.value.code == "path-not-delegated"

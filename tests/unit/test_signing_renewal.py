@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import pytest
 from builders import NAME, NOW, World, later, tree
 
 from signing.renewal import expiring, renew_role
@@ -19,7 +20,7 @@ def test_roles_are_named_from_sixty_days_ahead() -> None:
         "a.b": NOW + timedelta(days=3, hours=5),
         "timestamp": NOW,
         "snapshot": NOW,
-        "status": NOW,
+        "status": NOW + timedelta(hours=13),
     }
     found = expiring(expiries, NOW)
     assert [(item.role, item.days) for item in found] == [
@@ -29,6 +30,24 @@ def test_roles_are_named_from_sixty_days_ahead() -> None:
     ]
     assert "expired on" in str(found[0])
     assert "a/b expires on" in str(found[1])
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(hours=48), None),  # just renewed: sixty days would warn for ever
+        (timedelta(hours=12, minutes=1), None),
+        (timedelta(hours=12), "expires on 2026-05-02 00:00 UTC, in 12 hours"),
+        (timedelta(minutes=-30), "expired on 2026-05-01 11:30 UTC"),
+    ],
+)
+def test_the_status_role_is_named_from_twelve_hours_ahead(
+    left: timedelta, words: str | None
+) -> None:
+    found = expiring({"status": NOW + left}, NOW)
+    assert [str(item) for item in found] == (
+        [] if words is None else [f"the role of status {words}"]
+    )
 
 
 def test_a_renewed_role_says_nothing_new() -> None:

@@ -85,6 +85,79 @@ def test_a_spoilt_entry_is_refused(change: dict[str, object]) -> None:
         parse_entry(json.dumps(value, separators=(",", ":"), sort_keys=True).encode())
 
 
+TEXT = st.text(st.sampled_from('ab.-/="\\é\u202e\n {}:,'), max_size=6)
+ENTRIES = st.builds(
+    lambda role, act, subject, version, sha256, seconds: Entry(
+        act="role" if role else act,
+        subject=subject,
+        version=version if role else None,
+        sha256=sha256,
+        at=None if role else datetime.fromtimestamp(seconds, UTC),
+    ),
+    st.booleans(),
+    TEXT.filter(lambda text: text != "role"),
+    TEXT,
+    st.integers(1, 2**53 - 1),
+    st.none() | st.sampled_from(["0" * 64, "9f" * 32]),
+    st.integers(0, 2**37),
+)
+
+
+@given(entry=ENTRIES)
+def test_every_entry_comes_back(entry: Entry) -> None:
+    assert parse_entry(entry.to_bytes()) == entry
+
+
+@given(
+    data=st.sampled_from(
+        [
+            role_entry("minds-lab.darija-lid", 1234, b"x").to_bytes(),
+            Entry(act="release.yank", subject="a/b==1.0", sha256="0" * 64, at=NOW).to_bytes(),
+            Entry(act="member.set", subject="minds-lab", at=NOW).to_bytes(),
+        ]
+    ),
+    place=st.integers(0, 200),
+    length=st.integers(0, 2),
+    other=st.sampled_from([b"", b" ", b"0", b"9", b"A", b"f", b'"', b",", b"\\", b"\xff", b"\n"]),
+)
+def test_whatever_is_taken_is_in_its_one_encoding(
+    data: bytes, place: int, length: int, other: bytes
+) -> None:
+    """Usual leaves are read without a reader of JSON: it must never read what that would not, nor
+    read it otherwise."""
+    changed = data[:place] + other + data[place + length :]
+    try:
+        entry = parse_entry(changed)
+    except MalformedError:
+        return
+    assert entry.to_bytes() == changed
+    at = None if entry.at is None else f"{entry.at:%Y-%m-%dT%H:%M:%SZ}"
+    told = {"act": entry.act, "subject": entry.subject, "version": entry.version, "at": at}
+    found = {**told, "sha256": entry.sha256}
+    assert json.loads(changed) == {key: value for key, value in found.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"act":"x","at":"2026-02-31T12:00:00Z","subject":"a"}',
+        b'{"act":"x","at":"2026-13-01T12:00:00Z","subject":"a"}',
+        b'{"act":"x","at":"2026-01-01T24:00:00Z","subject":"a"}',
+        b'{"act":"x","at":"0999-01-01T12:00:00Z","subject":"a"}',
+        b'{"act":"x","at":"0000-01-01T12:00:00Z","subject":"a"}',
+        b'{"act":"role","subject":"a","version":9007199254740992}',
+        b'{"act":"role","subject":"a","version":1000000000000000000000}',
+        b'{"act":"role","subject":"a","version":1}\n',
+        b'{"act":"role","subject":"a"}',
+        b'{"act":"x","subject":"a","version":1}',
+        b'{"act":"role","at":"2026-01-01T12:00:00Z","subject":"a","version":1}',
+    ],
+)
+def test_what_only_looks_usual_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        parse_entry(data)
+
+
 def test_there_is_one_encoding() -> None:
     parse_entry(json.dumps(GOOD, separators=(",", ":"), sort_keys=True).encode())
     with pytest.raises(MalformedError):

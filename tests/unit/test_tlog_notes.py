@@ -22,7 +22,15 @@ from signing.tlog.checkpoint import (
     witness_key,
 )
 from signing.tlog.merkle import prove_inclusion
-from signing.tlog.note import NoteKey, check_note, merge_signatures, parse_note, parse_signature
+from signing.tlog.note import (
+    Note,
+    NoteKey,
+    NoteSignature,
+    check_note,
+    merge_signatures,
+    parse_note,
+    parse_signature,
+)
 from signing.tlog.proof import LogProof, check_proof, parse_proof
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
@@ -120,6 +128,109 @@ class TestNotes:
         for parse in (parse_note, parse_proof):
             with pytest.raises(MalformedError):
                 parse(data)
+
+
+# The example of golang.org/x/mod/sumdb/note, which the specification was written down from.
+NEUMANN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+ROOT = "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop"
+TWICE_SIGNED = """\
+If you think cryptography is the answer to your problem,
+then you don't know what your problem is.
+
+— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=
+— EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=
+""".encode()  # noqa: E501
+
+
+class TestReferenceNotes:
+    @pytest.mark.parametrize("vkey", [NEUMANN, ROOT])
+    def test_keys_and_signatures_of_another_implementation(self, vkey: str) -> None:
+        key = NoteKey.parse(vkey)
+        assert key.vkey == vkey
+        assert check_note(parse_note(TWICE_SIGNED), [key], "x") == key
+
+    def test_both_together_and_the_other_unknown(self) -> None:
+        keys = [NoteKey.parse(NEUMANN), NoteKey.parse(ROOT)]
+        note = parse_note(TWICE_SIGNED)
+        assert note.to_bytes() == TWICE_SIGNED
+        assert [each.key_id for each in note.signatures] == [key.key_id for key in keys]
+        assert check_note(note, [OTHER.as_log, keys[1]], "x") == keys[1]
+
+    def test_a_changed_text_is_signed_by_nobody(self) -> None:
+        note = parse_note(TWICE_SIGNED.replace(b"answer", b"answers"))
+        for vkey in (NEUMANN, ROOT):
+            with pytest.raises(VerificationError):
+                check_note(note, [NoteKey.parse(vkey)], "x")
+
+    def test_a_good_signature_does_not_make_up_for_a_bad_one(self) -> None:
+        lines = TWICE_SIGNED.decode().splitlines(keepends=True)
+        name, key_id = "EnochRoot", NoteKey.parse(ROOT).key_id
+        lines[-1] = f"— {name} {base64.b64encode(key_id + bytes(64)).decode()}\n"
+        note = parse_note("".join(lines).encode())
+        assert check_note(note, [NoteKey.parse(NEUMANN)], "x").name == "PeterNeumann"
+        with pytest.raises(VerificationError) as caught:
+            check_note(note, [NoteKey.parse(NEUMANN), NoteKey.parse(ROOT)], "x")
+        assert caught.value.code == "signature-invalid"
+
+
+class TestNames:
+    """A key's name is not empty, and has no spaces (of Unicode) and no plus in it."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "a b",
+            "a+b",
+            "a\tb",
+            "a\u00a0b",
+            "a\u2003b",
+            "a\u3000b",
+            "a\x00b",
+            "a\x7fb",
+            "a\u202eb",
+        ],
+    )
+    def test_a_name_that_is_none_is_refused_everywhere(self, name: str) -> None:
+        signature = base64.b64encode(LOG.as_log.key_id + bytes(64)).decode()
+        with pytest.raises(MalformedError):
+            parse_signature(f"— {name} {signature}", "x")
+        with pytest.raises(MalformedError):
+            NoteKey.parse(f"{name}+{LOG.as_log.vkey.split('+', 1)[1]}")
+        with pytest.raises(MalformedError):
+            witness_key(name, W1.key)
+        with pytest.raises(MalformedError):
+            parse_checkpoint(f"{name}\n1\n{'A' * 43}=\n")
+
+    @pytest.mark.parametrize("name", ["a", "forge.example/log", "سجل", "x" * 255, "—"])
+    def test_any_other_name_may_be(self, name: str) -> None:
+        key = NamedKey(name)
+        assert NoteKey.parse(key.as_log.vkey) == key.as_log
+        data = checkpoint_of(key, 20, TREE.root(20), [W1], NOW)
+        assert open_checkpoint(data, [key.as_log], [W1.as_witness]).witnesses == {W1.name: NOW}
+
+
+def test_a_text_may_hold_blank_lines() -> None:
+    """The signatures begin after the last one."""
+    text = "one\n\ntwo\n"
+    lines = parse_note(GOOD).signatures
+    note = parse_note(Note(text=text, signatures=lines).to_bytes())
+    assert (note.text, note.signatures) == (text, lines)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_signature_line_holds_a_key_id_and_more(count: int) -> None:
+    with pytest.raises(MalformedError):
+        parse_signature(f"— a {base64.b64encode(bytes(count)).decode()}", "x")
+
+
+def test_a_cosignature_of_another_length_is_refused() -> None:
+    note = parse_note(GOOD)
+    line = next(each for each in note.signatures if each.name == W1.name)
+    for data in (line.data[:-1], line.data + b"x", line.data[8:]):
+        other = NoteSignature(name=line.name, key_id=line.key_id, data=data)
+        with pytest.raises(MalformedError, match="72 bytes"):
+            opened(merge_signatures(note, [other]).to_bytes(), W1)
 
 
 class TestCheckpoints:
@@ -224,6 +335,11 @@ class TestProofs:
         [
             (b"tlog-proof@v1", b"tlog-proof@v2"), (b"index 7", b"index 07"), (b"index 7", b"index"),
             (b"index 7\n", b""), (b"\n\n", b"\n"), (b"index 7", b"extra !\nindex 7"),
+            (b"index 7", b"index -7"), (b"index 7", b"index 20"), (b"index 7", b"index 8"),
+            (b"index 7", b"index 7\nextra aGVsbG8="), (b"index 7", b"Index 7"),
+            (b"index 7\n", b"index 7\n" + b"A" * 43 + b"=\n"),
+            (b"index 7\n", b"index 7\n" + (b"A" * 43 + b"=\n") * 60),
+            (b"index 7\n", b"index 7\nAAAA\n"), (b"c2sp", b" c2sp"), (b"index 7", b"index 7\r"),
         ],
     )  # fmt: skip
     def test_another_form_is_refused(self, old: bytes, new: bytes) -> None:

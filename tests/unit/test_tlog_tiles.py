@@ -82,6 +82,22 @@ def test_seventy_thousand_entries_have_the_shape_of_the_specification() -> None:
     assert partial == {ENTRIES: 112, 0: 112, 1: 17, 2: 1}
 
 
+def test_the_files_of_seventy_thousand_entries_by_name() -> None:
+    """The example of tlog-tiles, and the bundles beside it: no other file, none missing."""
+    expected = {f"tile/{kind}/{number:03}" for kind in ("0", "entries") for number in range(273)}
+    expected |= {"tile/0/273.p/112", "tile/entries/273.p/112"}
+    expected |= {"tile/1/000", "tile/1/001.p/17", "tile/2/000.p/1"}
+    assert {tile.path for tile in tiles_of(70_000)} == expected
+
+
+def test_a_million_entries_have_paths_of_two_groups() -> None:
+    paths = {tile.path for tile in tiles_of(1_000_000)}
+    assert {"tile/0/999", "tile/0/x001/000", "tile/0/x003/906.p/64"} <= paths
+    assert {"tile/1/014", "tile/1/015.p/66", "tile/2/000.p/15"} <= paths
+    assert "tile/0/x003/906" not in paths
+    assert not any(path.startswith("tile/3/") for path in paths)
+
+
 def test_256_entries_have_one_full_tile_and_one_partial_above() -> None:
     assert set(tiles_of(256)) == {Tile(ENTRIES, 0), Tile(0, 0), Tile(1, 0, 1)}
     assert list(tiles_of(0)) == []

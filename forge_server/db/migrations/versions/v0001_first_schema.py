@@ -10,19 +10,29 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# As in `db.types`, as it was when this was written: a migration never changes.
+WHOLE_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
+    plain = sa.Text() if length is None else sa.String(length)
+    by_code_point = plain.copy()
+    by_code_point.collation = "C"
+    return plain.with_variant(by_code_point, "postgresql")
+
 
 def upgrade() -> None:
     op.create_table(
         "events",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
-        sa.Column("actor", sa.String(length=40), nullable=True),
-        sa.Column("token_id", sa.Integer(), nullable=True),
-        sa.Column("address", sa.String(length=64), nullable=True),
-        sa.Column("request_id", sa.String(length=40), nullable=True),
-        sa.Column("action", sa.String(length=60), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=True),
-        sa.Column("outcome", sa.String(length=60), nullable=False),
+        sa.Column("actor", text_type(40), nullable=True),
+        sa.Column("token_id", WHOLE_NUMBER, nullable=True),
+        sa.Column("address", text_type(64), nullable=True),
+        sa.Column("request_id", text_type(40), nullable=True),
+        sa.Column("action", text_type(60), nullable=False),
+        sa.Column("subject", text_type(), nullable=True),
+        sa.Column("outcome", text_type(60), nullable=False),
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
@@ -32,9 +42,9 @@ def upgrade() -> None:
 
     op.create_table(
         "metadata_versions",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("role", sa.String(length=81), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
+        sa.Column("role", text_type(81), nullable=False),
+        sa.Column("version", WHOLE_NUMBER, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("published_at", sa.DateTime(), nullable=True),
@@ -47,8 +57,8 @@ def upgrade() -> None:
 
     op.create_table(
         "users",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
+        sa.Column("name", text_type(40), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("disabled_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
@@ -56,14 +66,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "organisations",
-        sa.Column("name", sa.String(length=40), nullable=False),
-        sa.Column("skeleton", sa.String(length=40), nullable=False),
-        sa.Column("state", sa.String(length=10), nullable=False),
-        sa.Column("kind", sa.String(length=20), nullable=False),
-        sa.Column("display_name", sa.String(length=120), nullable=False),
+        sa.Column("name", text_type(40), nullable=False),
+        sa.Column("skeleton", text_type(40), nullable=False),
+        sa.Column("state", text_type(10), nullable=False),
+        sa.Column("kind", text_type(20), nullable=False),
+        sa.Column("display_name", text_type(120), nullable=False),
         sa.Column("application", sa.LargeBinary(), nullable=True),
         sa.Column("first_role", sa.LargeBinary(), nullable=True),
-        sa.Column("applicant_id", sa.Integer(), nullable=True),
+        sa.Column("applicant_id", WHOLE_NUMBER, nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("approved_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -79,9 +89,9 @@ def upgrade() -> None:
 
     op.create_table(
         "roles",
-        sa.Column("name", sa.String(length=81), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("metadata_id", sa.Integer(), nullable=False),
+        sa.Column("name", text_type(81), nullable=False),
+        sa.Column("version", WHOLE_NUMBER, nullable=False),
+        sa.Column("metadata_id", WHOLE_NUMBER, nullable=False),
         sa.ForeignKeyConstraint(
             ["metadata_id"], ["metadata_versions.id"], name=op.f("fk_roles_metadata_id")
         ),
@@ -89,13 +99,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "tokens",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
+        sa.Column("user_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("name", text_type(100), nullable=False),
+        sa.Column("digest", text_type(64), nullable=False),
         sa.Column("actions", sa.JSON(), nullable=False),
-        sa.Column("organisation", sa.String(length=40), nullable=True),
-        sa.Column("component", sa.String(length=81), nullable=True),
+        sa.Column("organisation", text_type(40), nullable=True),
+        sa.Column("component", text_type(81), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
         sa.Column("last_used_at", sa.DateTime(), nullable=True),
@@ -108,17 +118,17 @@ def upgrade() -> None:
 
     op.create_table(
         "components",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("organisation", sa.String(length=40), nullable=False),
-        sa.Column("name", sa.String(length=40), nullable=False),
-        sa.Column("kind", sa.String(length=10), nullable=False),
-        sa.Column("summary", sa.Text(), nullable=False),
-        sa.Column("license", sa.Text(), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
+        sa.Column("organisation", text_type(40), nullable=False),
+        sa.Column("name", text_type(40), nullable=False),
+        sa.Column("kind", text_type(10), nullable=False),
+        sa.Column("summary", text_type(), nullable=False),
+        sa.Column("license", text_type(), nullable=False),
         sa.Column("languages", sa.JSON(), nullable=False),
         sa.Column("tasks", sa.JSON(), nullable=False),
-        sa.Column("latest", sa.String(length=60), nullable=False),
-        sa.Column("versions", sa.Integer(), nullable=False),
-        sa.Column("search_text", sa.Text(), nullable=False),
+        sa.Column("latest", text_type(60), nullable=False),
+        sa.Column("versions", WHOLE_NUMBER, nullable=False),
+        sa.Column("search_text", text_type(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -129,9 +139,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "members",
-        sa.Column("organisation", sa.String(length=40), nullable=False),
-        sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("role", sa.String(length=10), nullable=False),
+        sa.Column("organisation", text_type(40), nullable=False),
+        sa.Column("user_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("role", text_type(10), nullable=False),
         sa.ForeignKeyConstraint(
             ["organisation"], ["organisations.name"], name=op.f("fk_members_organisation")
         ),
@@ -142,21 +152,21 @@ def upgrade() -> None:
 
     op.create_table(
         "releases",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("component_id", sa.Integer(), nullable=False),
-        sa.Column("version", sa.String(length=60), nullable=False),
-        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("id", WHOLE_NUMBER, nullable=False),
+        sa.Column("component_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("version", text_type(60), nullable=False),
+        sa.Column("kind", text_type(10), nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
-        sa.Column("manifest_sha256", sa.String(length=64), nullable=False),
-        sa.Column("bundle_sha256", sa.String(length=64), nullable=False),
+        sa.Column("manifest_sha256", text_type(64), nullable=False),
+        sa.Column("bundle_sha256", text_type(64), nullable=False),
         sa.Column("total_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("file_count", sa.Integer(), nullable=False),
-        sa.Column("publisher_id", sa.Integer(), nullable=False),
-        sa.Column("publisher_key", sa.String(length=64), nullable=False),
-        sa.Column("role", sa.String(length=81), nullable=False),
-        sa.Column("role_version", sa.Integer(), nullable=False),
-        sa.Column("snapshot_version", sa.Integer(), nullable=False),
-        sa.Column("yanked", sa.Text(), nullable=True),
+        sa.Column("file_count", WHOLE_NUMBER, nullable=False),
+        sa.Column("publisher_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("publisher_key", text_type(64), nullable=False),
+        sa.Column("role", text_type(81), nullable=False),
+        sa.Column("role_version", WHOLE_NUMBER, nullable=False),
+        sa.Column("snapshot_version", WHOLE_NUMBER, nullable=False),
+        sa.Column("yanked", text_type(), nullable=True),
         sa.Column("published_at", sa.DateTime(), nullable=False),
         sa.Column("stored_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -176,11 +186,11 @@ def upgrade() -> None:
 
     op.create_table(
         "release_files",
-        sa.Column("release_id", sa.Integer(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("release_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("path", text_type(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("chunks", sa.String(length=64), nullable=True),
+        sa.Column("sha256", text_type(64), nullable=False),
+        sa.Column("chunks", text_type(64), nullable=True),
         sa.ForeignKeyConstraint(
             ["release_id"], ["releases.id"], name=op.f("fk_release_files_release_id")
         ),

@@ -22,7 +22,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_hashes",
-        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column(
+            "level",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("level", "number", name=op.f("pk_log_hashes")),

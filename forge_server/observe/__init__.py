@@ -1,0 +1,1 @@
+"""What operators look at: counts, probes, log lines, traces. None of it changes what is served."""

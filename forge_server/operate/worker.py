@@ -1,0 +1,86 @@
+"""The work that no request asks for, in a process of its own: `forge-server worker`.
+
+Signing again what grows old, and publishing what a crash left. `forge-server run` does the same in
+a thread unless ``embedded_worker`` is false. Any number of workers may run beside each other and
+beside servers: whoever comes first has done it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from signing.errors import SigningError
+from storage import StorageError
+
+from ..errors import RegistryError
+from ..logs import LOGGER
+from ..wiring import Registry
+
+INTERVAL_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """``say`` gets one line for everything that was done or went wrong, and for a trouble that
+    lasts the first time only."""
+
+    registry: Registry
+    say: Callable[[str], None]
+    _trouble: str | None = None
+
+    def once(self) -> bool:
+        """Does what there is to do; returns whether nothing stood in the way."""
+        try:
+            why, line = self._work()
+        except (RegistryError, SigningError, StorageError) as error:
+            why, line = f"failed: {error.message}; trying again", None
+        except Exception:  # the next attempt may succeed; until then installs still work
+            LOGGER.exception("fault while signing again")
+            why, line = "failed: a fault of the registry; trying again", None
+        if why is not None and why != self._trouble:
+            self._tell(why)
+        elif line is not None:
+            self._tell(line)
+        elif why is None and self._trouble is not None:
+            self._tell("all is well again")
+        self._trouble = why
+        return why is None
+
+    def _work(self) -> tuple[str | None, str | None]:
+        """(what stands in the way, what was done)."""
+        publication = self.registry.publication
+        signed = publication.sign_again()
+        published = publication.materialise()  # also when nothing can be signed
+        reason = publication.read_only
+        why = None if reason is None else f"read-only: {reason}; waiting"
+        return why, _done(signed, published)
+
+    def _tell(self, line: str) -> None:
+        self.say(f"{self.registry.clock():%FT%TZ}  {line}")
+
+    def run(self, interval_seconds: float, stop: threading.Event) -> None:
+        """Works every ``interval_seconds`` until ``stop`` is set."""
+        while not stop.is_set():
+            self.once()
+            stop.wait(interval_seconds)
+
+
+def _done(signed: Mapping[str, int], published: int) -> str | None:
+    parts = []
+    if signed:
+        names = (f"{role} {version}" for role, version in signed.items())
+        parts.append(f"signed {' and '.join(names)}")
+    if published:
+        parts.append(f"published {published} role file{'' if published == 1 else 's'}")
+    return "; ".join(parts) or None
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGTERM and by Ctrl-C; what is being done is done to its end."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,553 @@
+"""What is PostgreSQL's own: locks between machines, lost connections, words without passwords."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+from postgres import PostgresServer, name_of, running
+from server_fixtures import (
+    Client,
+    World,
+    client,
+    copy_registry,
+    database_url,
+    new_database,
+    replica,
+    sara,
+    world,
+)
+from sqlalchemy import select, text
+
+from forge_server.app import create_app
+from forge_server.db import postgresql
+from forge_server.db.models import LogCheckpoint, User
+from forge_server.db.postgresql import PUBLISH_LOCK, WRITE_LOCK
+from forge_server.db.url import DatabaseUrl
+from forge_server.errors import RegistryError
+from forge_server.manage import cli
+from forge_server.operate.check import check_registry
+from forge_server.operate.initialise import initialise
+from forge_server.services.callers import OPERATOR
+from forge_server.services.log_files import size_of
+from forge_server.settings import Settings, parse_settings
+from signing.errors import MalformedError
+from signing.roles import parse_signed
+from storage import PublishedTree
+
+__all__ = ["client", "sara", "world"]
+
+
+@pytest.fixture(scope="module")
+def _fresh_registry(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """On PostgreSQL alone."""
+    root = tmp_path_factory.mktemp("registry") / "reg"
+    initialise(root, dev=True, database=new_database(request, "postgresql"))
+    return root
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def stranger(world: World) -> psycopg.Connection[Any]:
+    """A connection to the registry's database that is not the registry's."""
+    return psycopg.connect(database_url(world.root) or "", autocommit=True)
+
+
+def connects(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+class TestUrl:
+    @pytest.mark.parametrize(
+        "url",
+        ["postgresql://sara:secret@db/forge", "postgresql://db/forge?password=secret",
+         "postgresql://db/forge?sslmode=require&sslpassword=secret", "postgresql://:secret@/forge",
+         "postgresql://sara:@db/forge"],
+    )  # fmt: skip
+    def test_a_password_is_refused_and_not_repeated(self, url: str, tmp_path: Path) -> None:
+        with pytest.raises(RegistryError) as caught:
+            parse_settings({"database": url}, tmp_path / "server.toml")
+        assert "PGPASSFILE" in caught.value.message
+        assert "secret" not in caught.value.message
+        with pytest.raises(MalformedError) as refused:
+            DatabaseUrl.parse(url, "--database")
+        assert "secret" not in refused.value.message
+        result = run("init", tmp_path / "reg", "--database", url, code=1)
+        assert "secret" not in result.output
+        assert not (tmp_path / "reg").exists()
+
+    @pytest.mark.parametrize("url", ["mysql://db/x", "sqlite:///x", "db", "postgresql://[x/", " "])
+    def test_other_databases_are_refused(self, url: str, tmp_path: Path) -> None:
+        with pytest.raises(RegistryError, match="postgresql://USER@HOST/NAME"):
+            parse_settings({"database": url}, tmp_path / "server.toml")
+
+    def test_empty_is_sqlite(self, tmp_path: Path) -> None:
+        assert parse_settings({"database": ""}, tmp_path) == Settings()
+
+    def test_a_password_from_the_environment(
+        self, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The password is asked for, found where libpq looks, and never shown."""
+        server = postgres_server
+        server.execute("CREATE ROLE guarded LOGIN PASSWORD 'rightword'")
+        hba = server.folder / "data" / "pg_hba.conf"
+        kept = hba.read_text()
+        url = server.create().replace("forge@", "guarded@")
+        server.execute(f"ALTER DATABASE {name_of(url)} OWNER TO guarded")
+        try:
+            hba.write_text(f"local all guarded scram-sha-256\n{kept}")
+            server.execute("SELECT pg_reload_conf()")
+            while connects(url):  # until the server has read it
+                pass
+            monkeypatch.setenv("PGPASSWORD", "wrongword")
+            result = run("init", tmp_path / "reg", "--dev", "--database", url, code=1)
+            assert "guarded" in result.stderr
+            assert "password" in result.stderr
+            assert "wrongword" not in result.output
+            assert not (tmp_path / "reg").exists()
+            passwords = tmp_path / "pgpass"
+            passwords.write_text("*:*:*:guarded:rightword\n")
+            passwords.chmod(0o600)
+            monkeypatch.delenv("PGPASSWORD")
+            monkeypatch.setenv("PGPASSFILE", str(passwords))
+            run("init", tmp_path / "reg", "--dev", "--database", url)
+            assert "rightword" not in run("check", tmp_path / "reg").output
+            opened = World(tmp_path / "reg")
+            assert "rightword" not in repr(opened.registry)
+            opened.close()
+        finally:
+            hba.write_text(kept)
+            server.execute("SELECT pg_reload_conf()")
+            server.drop(url)
+            server.execute("DROP ROLE guarded")
+
+
+class TestInit:
+    def test_a_registry_on_postgresql(
+        self, postgres_server: PostgresServer, tmp_path: Path
+    ) -> None:
+        url = postgres_server.create()
+        made = run("init", tmp_path / "reg", "--dev", "--database", url)
+        assert f"database   {url}" in made.stdout
+        assert not (tmp_path / "reg" / "registry.db").exists()
+        run("user", "add", tmp_path / "reg", "sara")
+        assert "nothing wrong" in run("check", tmp_path / "reg", "--deep").stderr
+        assert "nothing to do" in run("migrate", tmp_path / "reg").stderr
+        postgres_server.drop(url)
+
+    def test_only_into_an_empty_database(self, world: World, tmp_path: Path) -> None:
+        url = database_url(world.root)
+        result = run("init", tmp_path / "other", "--database", url, code=1)
+        assert "expected an empty database" in result.stderr
+        assert not (tmp_path / "other").exists()
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_a_failure_leaves_the_database_empty(
+        self, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device", "reg")
+
+        url = postgres_server.create()
+        with monkeypatch.context() as patch:
+            patch.setattr("forge_server.operate.initialise.os.rename", fail)
+            with pytest.raises(OSError, match="No space"):
+                initialise(tmp_path / "reg", dev=True, database=url)
+        initialise(tmp_path / "reg", dev=True, database=url)
+        postgres_server.drop(url)
+
+    def test_no_registry_in_the_database(
+        self, world: World, postgres_server: PostgresServer
+    ) -> None:
+        url = postgres_server.create()
+        settings = world.root / "server.toml"
+        settings.write_text(f'database = "{url}"\n')
+        assert "--database" in run("check", world.root, code=1).stderr
+        settings.write_text(f'database = "{url.replace(name_of(url), "nowhere", 1)}"\n')
+        unknown = run("run", world.root, code=1).stderr
+        assert 'database "nowhere" does not exist' in unknown
+        assert "Traceback" not in unknown
+        settings.write_text('database = "postgresql://forge@/x?host=/nonexistent"\n')
+        assert "start PostgreSQL" in run("user", "list", world.root, code=1).stderr
+        settings.write_text('database = "postgresql://forge@/x?nonsense=1"\n')
+        assert "does not understand" in run("user", "list", world.root, code=1).stderr
+        postgres_server.drop(url)
+
+    def test_without_the_driver(self, world: World) -> None:
+        code = (
+            "import sys; sys.modules['psycopg'] = None; from forge_server.manage import main;"
+            f"sys.argv = ['forge-server', 'check', {str(world.root)!r}]; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "national-software-forge[postgresql]" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_the_driver_is_imported_for_postgresql_alone(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from forge_server.operate.initialise import initialise\n"
+            f"initialise(Path({str(tmp_path / 'reg')!r}), dev=True)\n"
+            "print('psycopg' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "False"
+
+
+class TestSchema:
+    def test_every_text_sorts_by_code_point(self, world: World) -> None:
+        with stranger(world) as connection:
+            rows = connection.execute(
+                "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+                "WHERE table_schema = 'public' AND data_type IN ('text', 'character varying') "
+                "AND table_name <> 'alembic_version'"
+            ).fetchall()
+        assert len(rows) > 30
+        assert [row for row in rows if row[2] != "C"] == []
+
+    def test_numbers_have_64_bits(self, world: World) -> None:
+        with stranger(world) as connection:
+            rows = connection.execute(
+                "SELECT table_name, column_name FROM information_schema.columns "
+                "WHERE table_schema = 'public' AND data_type IN ('integer', 'smallint')"
+            ).fetchall()
+            assert rows == []
+            connection.execute("ALTER SEQUENCE events_id_seq RESTART WITH 3000000000")
+        world.user("late")
+        assert "late" in {row.name for row in world.registry.accounts.users()}
+        assert "late" in {event.subject for event in world.registry.audit.newest(10)}
+
+
+class TestSessions:
+    def test_a_reader_sees_one_moment_and_cannot_write(self, world: World) -> None:
+        database = world.registry.database
+        with database.read() as session:
+            before = session.scalars(select(User.name)).all()
+            world.user("meanwhile")
+            assert session.scalars(select(User.name)).all() == before
+        with pytest.raises(RegistryError), database.read() as session:
+            session.execute(text("DELETE FROM users"))
+        assert "meanwhile" in {row.name for row in world.registry.accounts.users()}
+
+    def test_writers_of_two_machines_take_turns(self, world: World, tmp_path: Path) -> None:
+        """Each reads a number and writes one more; nothing is lost, as it would be without the
+        lock, and as it would be were the view from before the wait."""
+        other = replica(world, tmp_path / "second")
+        with stranger(world) as connection:
+            connection.execute("CREATE TABLE counter (value bigint)")
+            connection.execute("INSERT INTO counter VALUES (0)")
+
+        def count(registry: World) -> None:
+            for _ in range(50):
+                with registry.registry.database.write() as session:
+                    value = session.scalar(text("SELECT value FROM counter"))
+                    session.execute(text("UPDATE counter SET value = :v"), {"v": value + 1})
+
+        threads = [threading.Thread(target=count, args=(each,)) for each in (world, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with stranger(world) as connection:
+            assert connection.execute("SELECT value FROM counter").fetchone() == (100,)
+            connection.execute("DROP TABLE counter")
+        other.close()
+
+    def test_busy(self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another process writes for too long: reading goes on, writing says so."""
+        built = world.release()
+        monkeypatch.setattr(postgresql, "LOCK_TIMEOUT_MS", 50)
+        impatient = Client(create_app(world.reopen()).test_client(), sara.token)
+        impatient.put_blobs(built)
+        with stranger(world) as holder:
+            holder.execute(f"SELECT pg_advisory_lock({WRITE_LOCK})")
+            impatient.get("/api/v1/components", expect=200)
+            answer = impatient.flask.post(
+                "/api/v1/releases",
+                json=built.body(),
+                headers={"Authorization": f"Bearer {sara.token}"},
+            )
+        assert (answer.status_code, answer.json["code"]) == (503, "busy")
+        assert answer.headers["Retry-After"] == "5"
+        impatient.publish(built)
+
+    def test_lost_connections_cost_no_request(
+        self, world: World, sara: Client, postgres_server: PostgresServer
+    ) -> None:
+        sara.publish(world.release(version="1.0.0"))
+        terminate(world, postgres_server)
+        sara.publish(world.release(version="1.1.0"))
+        terminate(world, postgres_server)
+        sara.get("/api/v1/components", expect=200)
+
+    def test_lost_in_the_middle(
+        self, world: World, sara: Client, postgres_server: PostgresServer
+    ) -> None:
+        built = world.release()
+        sara.put_blobs(built)
+        publication = world.registry.publication
+        original = publication.announce
+
+        def announce(session: Any) -> int:
+            version = original(session)
+            terminate(world, postgres_server)
+            return version
+
+        object.__setattr__(world.registry.releases, "publication", Replaced(publication, announce))
+        answer = sara.post(
+            "/api/v1/releases", built.body(), expect=503, code="database-unavailable"
+        )
+        assert "terminat" not in str(answer)
+        object.__setattr__(world.registry.releases, "publication", publication)
+        sara.publish(built)
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_nothing_that_cannot_be_stored_is_a_fault(self, world: World, sara: Client) -> None:
+        """PostgreSQL keeps no NUL, and no number of more than 64 bits."""
+        for path in (
+            "/api/v1/components?q=a%00b",
+            "/api/v1/components/minds-lab/a%00b",
+            "/api/v1/components/a%00/b",
+            "/blobs/%00",
+        ):
+            answer = sara.flask.get(path)
+            assert answer.status_code in (200, 400, 404), (path, answer.status_code)
+            answer.close()
+        for path in ("/api/v1/blobs/%00", "/api/v1/tokens/99999999999999999999999", "/x%00y"):
+            answer = sara.flask.delete(path, headers={"Authorization": f"Bearer {sara.token}"})
+            assert answer.status_code in (400, 404, 405), (path, answer.status_code)
+            answer.close()
+        answer = sara.call("PUT", "/api/v1/blobs/a%00b?component=minds-lab/x", data=b"x")
+        assert answer["code"] != "internal"
+        subjects = [event.subject for event in world.registry.audit.newest(3)]
+        assert "/api/v1/blobs/a\ufffdb" in subjects
+
+
+class Replaced:
+    """A `Publication` whose `announce` is another."""
+
+    def __init__(self, real: Any, announce: Callable[[Any], int]) -> None:
+        self._real, self.announce = real, announce
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def terminate(world: World, server: PostgresServer) -> None:
+    """Cuts every connection to the registry's database."""
+    name = name_of(database_url(world.root) or "")
+    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='{name}'")
+
+
+class TestServerGone:
+    @pytest.fixture
+    def own(self) -> Iterator[PostgresServer]:
+        with running() as server:
+            yield server
+
+    def test_away_and_back(self, own: PostgresServer, tmp_path: Path) -> None:
+        """Everything is refused honestly while it is away; nothing needs a restart afterwards."""
+        initialise(tmp_path / "reg", dev=True, database=own.create())
+        world = World(tmp_path / "reg")
+        token = world.user("sara")
+        world.organisation(token)
+        client = Client(create_app(world.registry).test_client(), token)
+        built = world.release()
+        own.stop("immediate")
+        refused = client.get("/api/v1/components", expect=503, code="database-unavailable")
+        assert str(own.folder) not in str(refused)
+        parts = client.get("/readyz", expect=503)["parts"]
+        assert parts == {"database": False, "published": True, "blobs": True}
+        client.post("/api/v1/releases", built.body(), expect=503, code="database-unavailable")
+        assert client.text("/tuf/timestamp.json")  # the static plane needs no database
+        own.start()
+        client.publish(built)
+        assert check_registry(world.registry, deep=True).problems == ()
+        world.close()
+
+
+class TestLostLock:
+    """A holder of the publishing lock that lost it (a frozen machine, a cut line) goes on where it
+    was. What it is about to write was overtaken meanwhile."""
+
+    @pytest.mark.parametrize("file", ["timestamp.json", "log/checkpoint"])
+    @pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "unnoticed"])
+    def test_nothing_goes_back(
+        self,
+        world: World,
+        sara: Client,
+        tmp_path: Path,
+        file: str,
+        noticed: bool,
+    ) -> None:
+        """``unnoticed``: it was frozen after it looked and before it wrote."""
+        sara.publish(world.release(version="1.0.0"))
+        other = replica(world, tmp_path / "second")
+        quick = Client(create_app(other.registry).test_client(), sara.token)
+        tree = world.registry.tree
+        state: dict[str, int] = {}
+        original = tree.swap_if if not noticed else tree.put_once
+
+        def overtaken(path: str, data: bytes, *rest: Any) -> Any:
+            if not state and path.startswith(file if not noticed else "log/tile"):
+                state["overtaken"] = 1
+                cut_lock(world)
+                quick.publish(other.release(version="1.2.0"))
+                state["stamp"] = stamp_version(tree)
+                state["size"] = size_of(tree.read("log/checkpoint"))
+            return original(path, data, *rest)
+
+        name = "swap_if" if not noticed else "put_once"
+        setattr(tree, name, overtaken)
+        built = world.release(version="1.1.0")
+        sara.put_blobs(built)
+        answer = sara.post("/api/v1/releases", built.body())
+        assert state["overtaken"]
+        assert answer.get("code") in (None, "database-unavailable", "busy"), answer
+        if noticed:
+            assert answer["code"] == "database-unavailable"
+        assert stamp_version(tree) >= state["stamp"]
+        assert size_of(tree.read("log/checkpoint")) >= state["size"]
+        setattr(tree, name, original)
+        sara.post("/api/v1/releases", built.body(), expect=200)
+        assert check_registry(world.registry, deep=True).problems == ()
+        other.close()
+
+    @pytest.mark.parametrize("before", ["targets/", "log/tile"])
+    def test_who_lost_it_replaces_nothing_any_more(
+        self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch, before: str
+    ) -> None:
+        tree, gone_on = world.registry.tree, list[str]()
+        original = tree.put_once
+
+        def cut(path: str, data: bytes) -> None:
+            if path.startswith(before) and not gone_on:
+                gone_on.append("cut")
+                cut_lock(world)
+            original(path, data)
+
+        built = world.release()
+        sara.put_blobs(built)
+        with monkeypatch.context() as patch:
+            patch.setattr(tree, "put_once", cut)
+            patch.setattr(tree, "swap_if", lambda path, *_: gone_on.append(path))
+            sara.post("/api/v1/releases", built.body(), expect=503, code="database-unavailable")
+        assert gone_on == ["cut"]
+        sara.post("/api/v1/releases", built.body(), expect=200)
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_replicas_take_turns(self, world: World, sara: Client, tmp_path: Path) -> None:
+        """While one publishes, the other waits, whatever folder it has."""
+        other = replica(world, tmp_path / "second")
+        with world.registry.publication.lock.held():
+            waiting = threading.Thread(target=lambda: enter(other))
+            waiting.start()
+            with stranger(world) as connection:
+                query = (
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                    f"AND objid = {PUBLISH_LOCK & 0xFFFFFFFF}"
+                )
+                while connection.execute(query).fetchone() != (1,):
+                    assert waiting.is_alive()
+        waiting.join()
+        other.close()
+
+
+def stamp_version(tree: PublishedTree) -> int:
+    return parse_signed(tree.read("timestamp.json"), "timestamp", "timestamp").signed.version
+
+
+def enter(world: World) -> None:
+    with world.registry.publication.lock.held():
+        pass
+
+
+def cut_lock(world: World) -> None:
+    """Ends the connection that holds the publishing lock."""
+    with stranger(world) as connection:
+        cut = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            f"AND granted AND objid = {PUBLISH_LOCK & 0xFFFFFFFF} "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchall()
+        assert cut == [(True,)]
+        query = f"SELECT 1 FROM pg_locks WHERE objid = {PUBLISH_LOCK & 0xFFFFFFFF} AND granted"
+        while connection.execute(query).fetchone() is not None:
+            pass
+
+
+def test_a_standby_that_lacks_the_last_changes_signs_nothing(
+    world: World, sara: Client, postgres_server: PostgresServer
+) -> None:
+    """It takes over while the server runs. Signing on would make a second history."""
+    url = database_url(world.root) or ""
+    world.registry.database.dispose()
+    standby = postgres_server.create(url)
+    sara.publish(world.release(version="1.0.0"))
+    stamp = world.registry.tree.read("timestamp.json")
+    seen = world.registry.tree.read("log/checkpoint")
+    terminate(world, postgres_server)
+    postgres_server.execute(f"ALTER DATABASE {name_of(url)} RENAME TO forge_primary")
+    postgres_server.execute(f"ALTER DATABASE {name_of(standby)} RENAME TO {name_of(url)}")
+    with world.registry.database.read() as session:
+        before = session.scalars(select(LogCheckpoint.size)).all()
+    built = world.release(version="2.0.0")
+    sara.put_blobs(built)
+    answer = sara.post("/api/v1/releases", built.body(), expect=503, code="read-only")
+    assert "older than what the world has seen" in answer["detail"]
+    assert "older than" in (world.registry.publication.read_only or "")
+    with world.registry.database.read() as session:
+        assert session.scalars(select(LogCheckpoint.size)).all() == before
+    assert world.registry.tree.read("timestamp.json") == stamp
+    assert world.registry.tree.read("log/checkpoint") == seen
+    # The newest copy is brought back: the same server goes on.
+    terminate(world, postgres_server)
+    postgres_server.execute(f"DROP DATABASE {name_of(url)} WITH (FORCE)")
+    postgres_server.execute(f"ALTER DATABASE forge_primary RENAME TO {name_of(url)}")
+    sara.publish(world.release(version="2.0.0"))
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_commands_work_on_a_copy(world: World, sara: Client, tmp_path: Path) -> None:
+    """All of the operator's commands, on a registry that was moved."""
+    sara.publish(world.release())
+    world.close()
+    root = copy_registry(world.root, tmp_path / "moved")
+    for arguments in (
+        ("check", root, "--deep"),
+        ("check", root, "--finish"),
+        ("audit", root),
+        ("user", "list", root),
+        ("token", "list", root),
+        ("keys", "list", root),
+        ("keys", "new", root),
+        ("worker", root, "--once"),
+        ("migrate", root),
+    ):
+        assert "Traceback" not in run(*arguments).output
+    moved = World(root)
+    moved.registry.accounts.disable_user(OPERATOR, "sara")
+    moved.close()
+    assert os.listdir(root / "public")

@@ -1,0 +1,152 @@
+"""A PostgreSQL server of the tests' own: a unix socket in a private folder, nothing on the network.
+
+It sorts as English does and not by code point, as many a real server: what relies on the order of
+names without saying so is found out.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+# For speed: what a power cut would take does not matter here.
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "200",
+    "autovacuum": "off",
+    "log_min_messages": "fatal",
+    "log_min_error_statement": "panic",
+}
+USER = "forge"
+
+
+class PostgresServer:
+    """A running server. ``urls`` of its databases are such as `server.toml` takes."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        # Short: a socket's path has at most 107 characters.
+        self.folder = Path(tempfile.mkdtemp(prefix="forge-pg-", dir="/tmp"))
+        self._made = 0
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        self._run(
+            "initdb", "--no-sync", "--username", USER, "--auth", "trust", "--encoding", "UTF8",
+            "--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US",
+            "--pgdata", str(self.folder / "data"),
+        )  # fmt: skip
+        self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where libpq looks for a server, and a shell for PostgreSQL's programs."""
+        path = f"{Path(sys.executable).parent}:{self._binaries}:{os.environ['PATH']}"
+        return {"PGHOST": str(self.folder), "PGUSER": USER, "PATH": path}
+
+    def start(self) -> None:
+        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        command = [str(self._binaries / "postgres"), "-D", str(self.folder / "data")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self._as_account(), *command, "-k", str(self.folder), *options],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests, which end it
+            )
+        while self._asked("pg_isready", "--quiet", "--host", str(self.folder)) != 0:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+
+    def stop(self, mode: str = "fast") -> None:
+        if self.process.poll() is None:
+            data = str(self.folder / "data")
+            self._run("pg_ctl", "stop", "--pgdata", data, "--mode", mode, "--wait")
+        self.process.wait()
+
+    def remove(self) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def url(self, name: str, user: str = USER) -> str:
+        return f"postgresql://{user}@/{name}?host={self.folder}"
+
+    def create(self, template: str | None = None) -> str:
+        """The URL of a new database: empty, or a copy of the one at ``template``, which nobody
+        has open."""
+        self._made += 1
+        name = f"forge{self._made}"
+        source = "template1" if template is None else name_of(template)
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {name_of(url)} WITH (FORCE)")
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """What ``statement`` returns, run by itself outside of a transaction."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self._as_account(), str(self._binaries / program), *arguments],
+            capture_output=True, text=True, check=False, cwd="/",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _asked(self, program: str, *arguments: str) -> int:
+        command = [str(self._binaries / program), *arguments]
+        return subprocess.run(command, check=False).returncode
+
+    def _as_account(self) -> list[str]:
+        """Not as root, which PostgreSQL refuses; and ended with us, however we end."""
+        command = ["setpriv", "--pdeathsig", "QUIT"]
+        if os.geteuid() == 0:
+            command += ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
+        return command
+
+
+def name_of(url: str) -> str:
+    """The name of the database at a URL of `PostgresServer`."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
+def require_binaries() -> Path:
+    """Where PostgreSQL's programs are; without them the test is skipped, or fails in CI."""
+    found = [path for path in _BINARIES if (path / "initdb").exists()]
+    if not found or not shutil.which("setpriv"):
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is required in CI: apt-get install postgresql")
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    return found[0]
+
+
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    server = PostgresServer(require_binaries())
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests, each of which has a database of its own."""
+    with running() as server:
+        yield server
