@@ -133,6 +133,7 @@ class Context:
         from .remote.trust import View
 
         pin = pin or self.pin
+        self.http.mirrors[pin.url] = (*self.transfer.mirrors, *self.config.mirrors)
         return View(
             http=self.http,
             url=pin.url,

@@ -618,3 +618,41 @@ def test_a_plan_fetches_no_file_and_says_what_would_be(forge: Forge) -> None:
         shown = forge.ok("install", str(NAME), "--into", "out", "--upgrade", "--plan")
         assert "to fetch" in shown.out
         assert "nothing was fetched" in shown.err
+
+
+# --- the registry is away ----------------------------------------------------------------------
+
+
+def test_a_mirror_gives_the_signed_files_too_when_the_registry_is_away(
+    forge: Forge, pauses: list[float]
+) -> None:
+    world, blob = world_with(), Blob(DATA)
+    with Served(forge, world, Blob(DATA)):
+        pass  # pinned, and gone
+    with StaticServer({**world.files(), blob.path: blob}) as mirror:
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert installed(forge) == DATA
+
+
+def test_what_a_mirror_says_is_verified_like_anybodys(forge: Forge, pauses: list[float]) -> None:
+    """Another registry's files under the same names."""
+    world, other = world_with(), world_with(NEW["a longer header"][0])
+    with Served(forge, world, Blob(DATA)):
+        pass
+    with StaticServer(other.files()) as mirror:
+        ran = forge("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert ran.code == 3, ran.err
+    assert forge.nothing_installed()
+
+
+def test_a_mirror_that_is_behind_rolls_nobody_back(forge: Forge, pauses: list[float]) -> None:
+    world = world_with()
+    old = world.files()
+    new, _ = NEW["a longer header"]
+    world_with(new, "1.1.0", world)
+    with Served(forge, world, Blob(new)):
+        forge.ok("install", str(NAME), "--into", "out")
+    with StaticServer(old) as mirror:
+        ran = forge("install", str(NAME), "--into", "out", "--upgrade", "--mirror", mirror.url)
+    assert ran.code == 3, ran.err
+    assert installed(forge) == new
