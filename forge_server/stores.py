@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage import (
+    BlobAssembly,
     BlobStore,
     InvalidArgumentError,
+    LocalAssembly,
     LocalBlobStore,
     LocalPublishedTree,
     PublishedTree,
@@ -30,6 +32,7 @@ _S3 = "s3://"
 class Stores:
     blobs: BlobStore
     tree: PublishedTree
+    assembly: BlobAssembly | None  # None where blobs come in whole only
 
 
 def open_stores(folder: DataFolder, settings: Settings) -> Stores:
@@ -43,8 +46,10 @@ def open_stores(folder: DataFolder, settings: Settings) -> Stores:
     connection = None
     if settings.blobs.startswith(_S3) or settings.public.startswith(_S3):
         connection = _connect(folder, settings)
+    blobs = _open_blobs(folder, settings.blobs, connection)
     return Stores(
-        blobs=_open_blobs(folder, settings.blobs, connection),
+        blobs=blobs,
+        assembly=LocalAssembly(blobs) if isinstance(blobs, LocalBlobStore) else None,
         tree=_open_tree(folder, settings.public, connection),
     )
 

@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
+from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.health import Health
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -28,7 +29,9 @@ from .services.publication import Publication
 from .services.releases import Releases
 from .services.roles import Roles
 from .services.signatures import Signatures
+from .services.slow_work import SlowWork
 from .services.throttle import Throttle
+from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
 from .stores import open_stores
@@ -49,6 +52,7 @@ class Registry:
     organisations: Organisations
     roles: Roles
     releases: Releases
+    uploads: Uploads
     signatures: Signatures
     health: Health
     catalogue: Catalogue
@@ -107,7 +111,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log_keys=log_keys,
         history=history,
     )
-    releases = Releases(database, audit, publication, blobs, clock)
+    work = SlowWork()
+    chunk_checks = ChunkChecks(database, blobs, clock, work)
+    releases = Releases(database, audit, publication, blobs, chunk_checks, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -122,6 +128,16 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         ),
         roles=Roles(database, audit, publication, clock),
         releases=releases,
+        uploads=Uploads(
+            database,
+            audit,
+            releases,
+            blobs,
+            stores.assembly,
+            chunk_checks,
+            work,
+            clock,
+        ),
         health=Health(database, publication, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),

@@ -16,12 +16,15 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from signing.digests import hash_stream
+from signing.errors import SigningError
 from signing.names import ComponentName
 from signing.roles import parse_signed, releases_of
 from signing.status import ROLE as STATUS
 from storage import BackendError, BlobNotFoundError, PathNotFoundError
 
 from ..db.models import Component, MetadataVersion, Release, ReleaseFile, Role
+from ..errors import RegistryError
+from ..services.chunk_checks import compare, read_list
 from ..services.publication import target_files
 from ..services.rolebook import current_row, head_versions
 from ..services.status import named_status
@@ -184,6 +187,20 @@ def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterato
             yield f"blob {digest}: {_require_damage(error)}"
         except BlobNotFoundError:
             yield f"blob {digest}: part of a release, but not in the store"
+    if deep:
+        yield from _check_chunk_lists(registry, session)
+
+
+def _check_chunk_lists(registry: Registry, session: Session) -> Iterator[str]:
+    """Every chunk list belongs to its file."""
+    query = select(ReleaseFile.chunks, ReleaseFile.sha256, ReleaseFile.size).distinct()
+    for chunks, digest, size in session.execute(query.where(ReleaseFile.chunks.is_not(None))):
+        try:
+            compare(registry.blobs, read_list(registry.blobs, str(chunks), size), digest)
+        except (SigningError, RegistryError) as error:
+            yield f"chunk list {chunks} of blob {digest}: {error.message}"
+        except BlobNotFoundError:
+            continue  # told above
 
 
 def _wanted(session: Session) -> Iterator[tuple[str, int | None]]:

@@ -31,6 +31,7 @@ from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller, Identity
+from .chunk_checks import ChunkChecks
 from .clock import Clock
 from .components import refresh_component
 from .publication import Publication, target_path
@@ -62,7 +63,8 @@ class Receipt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """``receipt`` when the release is published, ``created`` when it was by this very offer;
-    else ``missing``: ``{digest: size in bytes, None where only the sender knows}``."""
+    else ``missing``: ``{digest: size in bytes, None where only the sender knows}``; where that
+    is empty too, files are still being compared with their chunk lists: ask again."""
 
     receipt: Receipt | None = None
     created: bool = False
@@ -90,6 +92,7 @@ class Releases:
     audit: Audit
     publication: Publication
     blobs: BlobStore
+    chunk_checks: ChunkChecks
     clock: Clock
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
@@ -114,6 +117,8 @@ class Releases:
         if missing:
             return Answer(missing=missing)
         self._check_contents(manifest)
+        if not self.chunk_checks.settle(manifest):
+            return Answer(missing={})
         # Blobs before facts: a crash from here on leaves garbage, never a lie.
         for data in (text.manifest, text.bundle):
             self.blobs.put(sha256_hex(data), BytesIO(data), len(data))
@@ -122,19 +127,31 @@ class Releases:
         return Answer(receipt=receipt, created=created, missing={})
 
     def receive(
-        self, caller: Caller, component: ComponentName, digest: str, stream: Readable, size: int
+        self,
+        caller: Caller,
+        component: ComponentName,
+        digest: str,
+        stream: Readable,
+        size: int,
+        chunks: str | None = None,
     ) -> bool:
         """Stores a blob for a release of ``component``; False when it was here already, in
-        which case ``stream`` is not read.
+        which case ``stream`` is not read. ``chunks`` is the chunk list that the release will
+        name for it; with it the bytes are compared with that as they come.
 
         Raises:
-            RegistryError: no right to publish.
+            RegistryError: no right to publish, or the chunk list is not here.
             BlobMismatchError: the bytes are not those of ``digest``.
+            VerificationError: the bytes are not those that ``chunks`` lists.
         """
         self.require_publisher(caller, component)
         if not self.blobs.missing([digest]):
             return False
+        if chunks is not None:
+            stream = self.chunk_checks.watched(stream, chunks, digest, size)
         self.blobs.put(digest, stream, size)
+        if chunks is not None:
+            self.chunk_checks.record(chunks, digest)
         with self.database.write() as session:
             self.audit.record(
                 session, caller, "blob.store", str(component), sha256=digest, size=size
