@@ -54,7 +54,7 @@ class Worker:
         publication = self.registry.publication
         signed = publication.sign_again()
         published = publication.materialise()  # also when nothing can be signed
-        reason = publication.read_only
+        reason = publication.unable
         why = None if reason is None else f"read-only: {reason}; waiting"
         return why, _done(signed, published)
 

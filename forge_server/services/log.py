@@ -47,6 +47,8 @@ LOGGED_ACTS: Final = frozenset(
         "release.quarantine",
         "release.unquarantine",
         "release.revoke",
+        "registry.readonly",
+        "registry.writable",
     )
 )
 # Events about persons: their leaf names nobody, but commits to the event, so that whoever rewrites
