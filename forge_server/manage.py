@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands import upkeep
+from .commands import backup, upkeep
 from .commands.common import FOLDER as _FOLDER
 from .commands.common import fail as _fail
 from .commands.common import publishing as _publishing
@@ -435,7 +435,7 @@ def migrate(folder: Path) -> None:
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
 
 
-for _command in upkeep.COMMANDS:
+for _command in (*upkeep.COMMANDS, *backup.COMMANDS):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""``gc``, ``read-only`` and ``quota``: looking after a registry that runs."""
+"""``gc``, ``scrub``, ``stats``, ``read-only`` and ``quota``: looking after a registry that runs."""
 
 from __future__ import annotations
 
@@ -57,6 +57,79 @@ def gc(registry: Any, dry_run: bool, grace: float) -> None:
         sys.exit(1)
 
 
+def _amount(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    from signing.errors import MalformedError
+
+    from ..domain.amounts import parse_bytes
+
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text, str(parameter.opts[0]))
+    except MalformedError as error:
+        raise click.BadParameter(
+            f"expected {error.expected}, found {error.found}", ctx=context, param=parameter
+        ) from None
+
+
+@click.command()
+@FOLDER
+@click.option(
+    "--max-rate", metavar="SPEED", callback=_amount, help="Bytes a second, like 20M (default: any)."
+)
+@click.option(
+    "--from", "source", metavar="URL_OR_FOLDER",
+    help="Repair from there: a registry or mirror, or a folder of blobs.",
+)  # fmt: skip
+@with_registry
+def scrub(registry: Any, max_rate: int | None, source: str | None) -> None:
+    """Read and hash every stored blob; exit 1 when something is damaged and stays so.
+
+    The server may run meanwhile. When it is stopped, the next one goes on where it was. What is
+    damaged stays written down until it is repaired. With --from only bytes of the right digest are
+    taken, so the source need not be trusted.
+    """
+    from ..domain.amounts import show_bytes
+    from ..operate.scrub import Pace, Scrub
+    from ..operate.sources import parse_source
+
+    place = None if source is None else parse_source(source, registry.folder.locks)
+    work = Scrub.of(registry, Pace(max_rate or 0))
+    done = work.walk(click.echo)
+    click.echo(
+        f"{done.blobs} blobs read, {show_bytes(done.bytes)}: {done.damaged} damaged", err=True
+    )
+    if place is not None:
+        work.repair(place, click.echo)
+    left = work.damaged()
+    if not left:
+        return
+    for digest, problem in left:
+        click.echo(f"blob {digest}: not repaired ({problem})")
+    if place is None:
+        click.echo("repair them: forge-server scrub DIR --from URL_OR_FOLDER", err=True)
+    sys.exit(1)
+
+
+@click.command()
+@FOLDER
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@with_registry
+def stats(registry: Any, as_json: bool) -> None:
+    """Count what the registry holds, for each organisation and month."""
+    import json
+    from dataclasses import asdict
+
+    from ..services.stats import count, lines
+
+    found = count(registry.database)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
 @click.command("read-only")
 @FOLDER
 @click.argument("state", type=click.Choice(["on", "off"]))
@@ -86,21 +159,6 @@ def read_only(registry: Any, state: str, reason: str | None) -> None:
         click.echo("changes are taken", err=True)
     else:
         click.echo(f"READ-ONLY still: {left}", err=True)
-
-
-def _amount(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    from signing.errors import MalformedError
-
-    from ..domain.amounts import parse_bytes
-
-    if text is None:
-        return None
-    try:
-        return parse_bytes(text, str(parameter.opts[0]))
-    except MalformedError as error:
-        raise click.BadParameter(
-            f"expected {error.expected}, found {error.found}", ctx=context, param=parameter
-        ) from None
 
 
 @click.command()
@@ -134,4 +192,4 @@ def quota(
     click.echo(f"releases  {state.used_releases} of {state.max_releases or 'no limit'}")
 
 
-COMMANDS = (gc, read_only, quota)
+COMMANDS = (gc, scrub, stats, read_only, quota)

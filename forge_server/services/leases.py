@@ -127,6 +127,14 @@ class Leases:
             held = {digest: rows[digest].token for digest in rows.keys() - doomed}
         return held | new, doomed
 
+    def make_way(self, digest: str) -> None:
+        """Ends a deletion of the blob that a collector has left half done, before somebody sends it
+        again: what came first would be deleted with it."""
+        with self.database.read() as session:
+            row = session.get(BlobLease, digest)
+        if row is not None and row.doomed_at is not None:
+            self.finish()
+
     def arrived(self, session: Session, digest: str, size: int, organisation: str) -> None:
         """Takes the lease of a blob that was just put into the store.
 

@@ -49,6 +49,7 @@ LOGGED_ACTS: Final = frozenset(
         "release.revoke",
         "registry.readonly",
         "registry.writable",
+        "registry.confirm",
     )
 )
 # Events about persons: their leaf names nobody, but commits to the event, so that whoever rewrites

@@ -38,6 +38,7 @@ from .locks import Lock
 from .log_files import History, LogFiles
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
+from .restored import why_unconfirmed
 from .rolebook import add_role, current_role, current_row, head_version, head_versions
 from .switch import why_switched_off
 
@@ -105,7 +106,12 @@ class Publication:
 
     def _why_unable(self, session: Session) -> str | None:
         root, targets = current_role(session, "root"), current_role(session, "targets")
-        return self.keys.why_read_only(root) or self._why_no_log(targets) or self._why_old(session)
+        return (
+            self.keys.why_read_only(root)
+            or self._why_no_log(targets)
+            or self._why_old(session)
+            or why_unconfirmed(session)
+        )
 
     def _why_old(self, session: Session) -> str | None:
         return None if self.history.reason is None else self.history.look(session)

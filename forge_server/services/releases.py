@@ -182,6 +182,7 @@ class Releases:
         if not self.blobs.missing([digest]) and self._keep(component, digest, size):
             return False
         self.quotas.require_room_for_upload(component.org, size)
+        self.leases.make_way(digest)
         self.blobs.put(digest, stream, size)
         self.record_blob(caller, component, digest, size)
         return True
