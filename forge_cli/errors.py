@@ -143,6 +143,9 @@ CODES: Final[Mapping[str, Meaning]] = {
         POLICY, "The status host withholds the release until it is cleared up."
     ),
     "release-revoked": Meaning(POLICY, "The status host revoked the release for good."),
+    "quota-exceeded": Meaning(
+        POLICY, "The organisation may not publish as much; its operator can give it more."
+    ),
     "changed-while-read": Meaning(ERROR, "A file changed while it was being hashed."),
     "disk-full": Meaning(ERROR, "No room left; what was fetched is kept, so free some and retry."),
     "local-io": Meaning(ERROR, "The operating system refused to read or write a file."),

@@ -110,6 +110,10 @@ TABLE: Mapping[str, Row] = {
         "releases; publish them with their manifest, signature and files."),
     "version-taken": _row(409, "Version taken", "A published version never changes. The member "
         "manifest_sha256 says what is there. Raise the version."),
+    "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
+        "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
+        "how much it has, may have and asked for; the operator can give it more: forge-server "
+        "quota."),
     "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
         "repeat what forge.toml inside the release says."),
     "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
@@ -128,8 +132,8 @@ TABLE: Mapping[str, Row] = {
     "upload-interrupted": _row(400, "Upload interrupted", "The body ended before its announced "
         "length. Send it again."),
     # The server's own condition
-    "read-only": _row(503, "Read-only", "The registry cannot sign at the moment, so it takes no "
-        "changes; reading and installing work. Its operator knows why."),
+    "read-only": _row(503, "Read-only", "The registry cannot sign at the moment, or its operator "
+        "switched changes off: it takes none. Reading and installing work. The detail says why."),
     "witnesses-missing": _row(503, "Not witnessed yet", "The change is accepted and recorded, and "
         "becomes visible when enough witnesses have cosigned the public log. The same command "
         "again says whether it has."),

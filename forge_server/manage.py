@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from . import __version__
-
-_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+from .commands import backup, upkeep
+from .commands.common import FOLDER as _FOLDER
+from .commands.common import fail as _fail
+from .commands.common import publishing as _publishing
+from .commands.common import with_registry as _with_registry
 
 
 class _Failing(click.Group):
@@ -33,16 +34,6 @@ class _Failing(click.Group):
             sys.exit(130)
         except OSError as error:
             _fail(f"{error.filename or 'system'}: {error.strerror or error}", None)
-
-
-def _fail(message: str, hint: str | None, code: int = 1) -> NoReturn:
-    from .domain.text import harmless
-
-    click.echo(f"error: {harmless(message)}", err=True)
-    if hint:
-        for line in hint.splitlines():
-            click.echo(f"hint: {harmless(line)}", err=True)
-    sys.exit(code)
 
 
 @click.group(cls=_Failing, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,41 +57,6 @@ def main() -> None:
         click.echo("\ninterrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _with_registry(command: Callable[..., None]) -> Callable[..., None]:
-    """Hands the opened registry in DIR to the command as its first argument."""
-
-    @wraps(command)
-    def run(folder: Path, **options: Any) -> None:
-        from .settings import DataFolder
-        from .wiring import open_registry
-
-        registry = open_registry(DataFolder(folder))
-        try:
-            command(registry, **options)
-        finally:
-            registry.database.dispose()
-
-    return run
-
-
-def _publishing(command: Callable[..., None]) -> Callable[..., None]:
-    """Shows the world at once what the command added to the public log, where that can be done."""
-
-    @wraps(command)
-    def run(registry: Any, **options: Any) -> None:
-        from storage.errors import StorageError
-
-        from .errors import RegistryError
-
-        command(registry, **options)
-        try:
-            registry.publication.materialise()
-        except (RegistryError, StorageError) as error:
-            click.echo(f"recorded; not in the published log yet: {error.message}", err=True)
-
-    return run
 
 
 @cli.command()
@@ -493,6 +449,10 @@ def migrate(folder: Path) -> None:
     data = DataFolder(folder).require()
     before, after = migration.migrate(database_of(data, read_settings(data.settings)))
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
+
+
+for _command in (*upkeep.COMMANDS, *backup.COMMANDS):
+    cli.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,15 @@ _TYPES: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
 class Settings:
     """What an operator may set; each default is what a fresh registry runs with.
 
-    ``trusted_proxies`` is how many proxies stand in front and append to ``X-Forwarded-For``.
-    ``idle_seconds`` is how long a client may neither send nor take a byte. Each of ``witnesses``
-    is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
-    read ``/metrics``. Where ``database``, ``public`` or ``blobs`` is empty, it is in the data
-    folder; the last two may be ``s3://bucket/prefix``. The ``s3_`` settings say how to reach that
-    store, and ``s3_public_endpoint`` how clients do, where ``redirect_blobs`` sends them there.
-    ``embedded_worker`` says whether `forge-server run` signs again what grows old, or leaves that
-    to `forge-server worker`.
+    ``max_organisation_bytes`` and ``max_organisation_releases`` are the quota of an organisation
+    that was given none of its own, 0 for none. ``trusted_proxies`` is how many proxies stand in
+    front and append to ``X-Forwarded-For``. ``idle_seconds`` is how long a client may neither send
+    nor take a byte. Each of ``witnesses`` is a verifier key, a space and the witness's URL.
+    ``metrics_allow`` are the addresses that may read ``/metrics``. Where ``database``, ``public``
+    or ``blobs`` is empty, it is in the data folder; the last two may be ``s3://bucket/prefix``.
+    The ``s3_`` settings say how to reach that store, and ``s3_public_endpoint`` how clients do,
+    where ``redirect_blobs`` sends them there. ``embedded_worker`` says whether `forge-server run`
+    signs again what grows old, or leaves that to `forge-server worker`.
     """
 
     name: str = "National Software Forge"
@@ -51,6 +52,9 @@ class Settings:
     witnesses: tuple[str, ...] = ()
     witness_timeout_seconds: int = 5
     max_requests_per_minute: int = 1200
+    max_organisation_bytes: int = 0
+    max_organisation_releases: int = 0
+    scrub_bytes_per_second: int = 0
     log_format: str = "text"
     metrics_allow: tuple[str, ...] = ("127.0.0.1", "::1")
     tracing: bool = False
@@ -186,6 +190,9 @@ TEMPLATE = """\
 # max_pending_applications = 20  # by one user
 # witness_timeout_seconds = 5    # how long a publish waits for a witness that does not answer
 # max_requests_per_minute = 1200 # to /api by one caller, in each process; 0 for no limit
+# max_organisation_bytes = 0     # of all releases of one; 0: no limit; forge-server quota: its own
+# max_organisation_releases = 0
+# scrub_bytes_per_second = 0     # how fast a worker reads all blobs again and again; 0: it does not
 # log_format = "text"            # or "json": one object a line, for a machine that collects them
 # metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
 # tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to

@@ -11,14 +11,16 @@ from storage import BlobStore, PublishedTree
 
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
-from .db.postgresql import PUBLISH_LOCK
+from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
 from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
+from .services.collection import Collection
 from .services.health import Health
+from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
 from .services.log import TransparencyLog
 from .services.log_files import History, LogFiles
@@ -26,10 +28,12 @@ from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
 from .services.publication import Publication
+from .services.quotas import Quotas
 from .services.releases import Releases
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
+from .services.switch import Switch
 from .services.throttle import Throttle
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
@@ -53,6 +57,9 @@ class Registry:
     roles: Roles
     releases: Releases
     uploads: Uploads
+    quotas: Quotas
+    collection: Collection
+    switch: Switch
     signatures: Signatures
     health: Health
     catalogue: Catalogue
@@ -106,14 +113,18 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         blobs=blobs,
         keys=keys,
         clock=clock,
-        lock=_publish_lock(folder, database),
+        lock=_lock(folder, database, "publish.lock", PUBLISH_LOCK),
         log=LogFiles(database, tree, clock, _witnesses(folder, settings, database).cosign),
         log_keys=log_keys,
         history=history,
     )
     work = SlowWork()
     chunk_checks = ChunkChecks(database, blobs, clock, work)
-    releases = Releases(database, audit, publication, blobs, chunk_checks, clock)
+    leases = Leases(database, blobs, clock, _lock(folder, database, "collect.lock", COLLECT_LOCK))
+    quotas = Quotas(
+        database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
+    )
+    releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -139,6 +150,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
             clock,
         ),
         health=Health(database, publication, clock),
+        quotas=quotas,
+        collection=Collection(database, audit, blobs, leases, clock),
+        switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
         publication=publication,
@@ -167,10 +181,10 @@ def _require_schema(folder: DataFolder, database: Database) -> None:
         )
 
 
-def _publish_lock(folder: DataFolder, database: Database) -> Lock:
+def _lock(folder: DataFolder, database: Database, file: str, number: int) -> Lock:
     if database.locking is None:
-        return FolderLock(folder.locks / "publish.lock")
-    return DatabaseLock(database, PUBLISH_LOCK)
+        return FolderLock(folder.locks / file)
+    return DatabaseLock(database, number)
 
 
 def _require_keys(keys: KeyRing) -> None:

@@ -244,3 +244,56 @@ class Event(Base):
     subject: Mapped[str | None] = mapped_column(text_type())
     outcome: Mapped[str] = mapped_column(text_type(60))  # "done", or the code of the refusal
     detail: Mapped[dict[str, Any]]
+
+
+class Upkeep(Base):
+    """What the operator's commands remember between two runs: the read-only switch, how far a walk
+    through the blobs has come, what the last one found. See `services.upkeep` for the names."""
+
+    __tablename__ = "upkeep"
+
+    name: Mapped[str] = mapped_column(text_type(40), primary_key=True)
+    value: Mapped[dict[str, Any]]
+    changed_at: Mapped[datetime]
+
+
+class BlobLease(Base):
+    """A blob that came and that no release refers to yet; see `services.leases`.
+
+    ``token`` is made up when the row is, so that a row that went and came back is another one.
+    ``doomed_at`` is set while the blob is being deleted.
+    """
+
+    __tablename__ = "blob_leases"
+
+    sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    token: Mapped[str] = mapped_column(text_type(16))
+    organisation: Mapped[str | None] = mapped_column(text_type(40), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    held_at: Mapped[datetime]
+    doomed_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class BlobDamage(Base):
+    """A blob whose bytes are not those of its digest any more, or are gone."""
+
+    __tablename__ = "blob_damage"
+
+    sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    problem: Mapped[str] = mapped_column(text_type(200))
+    found_at: Mapped[datetime]
+
+
+class Quota(Base):
+    """What an organisation's releases add up to, and how much they may; a limit of None is the
+    one that `server.toml` gives everybody, 0 is no limit."""
+
+    __tablename__ = "quotas"
+
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_releases: Mapped[int | None]
+    used_bytes: Mapped[int] = mapped_column(BigInteger)
+    used_releases: Mapped[int]

@@ -106,7 +106,7 @@ def _take_over(registry: Registry, files: Mapping[tuple[str, int], bytes]) -> tu
         if new:
             registry.audit.record(session, OPERATOR, "authority.adopt", None, files=new)
             if publication.can_sign(session):
-                publication.announce(session)
+                publication.announce(session, always=True)
     publication.materialise()
     return tuple(new)
 

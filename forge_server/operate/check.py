@@ -22,7 +22,7 @@ from signing.roles import parse_signed, releases_of
 from signing.status import ROLE as STATUS
 from storage import BackendError, BlobNotFoundError, PathNotFoundError
 
-from ..db.models import Component, MetadataVersion, Release, ReleaseFile, Role
+from ..db.models import BlobDamage, Component, MetadataVersion, Release, ReleaseFile, Role
 from ..errors import RegistryError
 from ..services.chunk_checks import compare, read_list
 from ..services.publication import target_files
@@ -220,6 +220,9 @@ def _notes(registry: Registry, session: Session) -> Iterator[str]:
     unused = sum(digest not in wanted for digest in registry.blobs.iter_digests())
     if unused:
         yield f"{unused} blobs belong to no release (uploaded for one that never came)"
+    damaged = session.scalar(select(func.count()).select_from(BlobDamage))
+    if damaged:
+        yield f"{damaged} blobs were found damaged: forge-server scrub --from URL_OR_FOLDER"
     now = registry.clock()
     for name in session.scalars(select(Role.name).order_by(Role.name)):
         row = current_row(session, name)

@@ -54,7 +54,7 @@ class Worker:
         publication = self.registry.publication
         signed = publication.sign_again()
         published = publication.materialise()  # also when nothing can be signed
-        reason = publication.read_only
+        reason = publication.unable
         why = None if reason is None else f"read-only: {reason}; waiting"
         return why, _done(signed, published)
 
@@ -62,9 +62,29 @@ class Worker:
         self.say(f"{self.registry.clock():%FT%TZ}  {line}")
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
-        """Works every ``interval_seconds`` until ``stop`` is set."""
+        """Works every ``interval_seconds`` until ``stop`` is set, and reads the blobs again
+        meanwhile where the settings say so."""
+        rate = self.registry.settings.scrub_bytes_per_second
+        if rate:
+            threading.Thread(
+                target=self._scrub, args=(rate, interval_seconds, stop), name="scrub", daemon=True
+            ).start()
         while not stop.is_set():
             self.once()
+            stop.wait(interval_seconds)
+
+    def _scrub(self, rate: int, interval_seconds: float, stop: threading.Event) -> None:
+        from .scrub import Pace, Scrub
+
+        pace = Pace(rate, sleep=stop.wait)
+        work = Scrub(self.registry.database, self.registry.blobs, self.registry.clock, pace, stop)
+        while not stop.is_set():
+            try:
+                work.walk(self._tell)
+            except (RegistryError, StorageError) as error:
+                self._tell(f"reading blobs again failed: {error.message}; trying again")
+            except Exception:  # the next walk goes on from where this one was
+                LOGGER.exception("fault while reading blobs again")
             stop.wait(interval_seconds)
 
 

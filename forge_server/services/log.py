@@ -47,6 +47,9 @@ LOGGED_ACTS: Final = frozenset(
         "release.quarantine",
         "release.unquarantine",
         "release.revoke",
+        "registry.readonly",
+        "registry.writable",
+        "registry.confirm",
     )
 )
 # Events about persons: their leaf names nobody, but commits to the event, so that whoever rewrites

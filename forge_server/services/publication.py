@@ -38,7 +38,9 @@ from .locks import Lock
 from .log_files import History, LogFiles
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
+from .restored import why_unconfirmed
 from .rolebook import add_role, current_role, current_row, head_version, head_versions
+from .switch import why_switched_off
 
 TIMESTAMP = "timestamp.json"
 TIMESTAMP_AGE = timedelta(hours=1)
@@ -75,28 +77,41 @@ class Publication:
 
     @property
     def read_only(self) -> str | None:
-        """Why nothing can be signed under the roles as they are now; None when all is well."""
+        """Why no changes are taken: nothing can be signed under the roles as they are now, or the
+        operator says so; None when all is well."""
         with self.database.read() as session:
-            return self._why_read_only(session)
+            return self._why_unable(session) or why_switched_off(session)
+
+    @property
+    def unable(self) -> str | None:
+        """Why nothing can be signed, not even again; None when all is well."""
+        with self.database.read() as session:
+            return self._why_unable(session)
 
     def require_writable(self) -> None:
-        """Raises RegistryError (``read-only``) when the server cannot sign."""
+        """Raises RegistryError (``read-only``) when the server cannot sign, or shall not."""
         with self.database.read() as session:
             self._keys(session)
+            _require_switched_on(session)
 
     def can_sign(self, session: Session) -> bool:
         """Whether the server holds the keys that the roles in this transaction list."""
-        return self._why_read_only(session) is None
+        return self._why_unable(session) is None
 
     def _keys(self, session: Session) -> OnlineKeys:
-        reason = self._why_read_only(session)
+        reason = self._why_unable(session)
         if reason is not None:
             raise RegistryError("read-only", reason)
         return self.keys.choose(current_role(session, "root"))
 
-    def _why_read_only(self, session: Session) -> str | None:
+    def _why_unable(self, session: Session) -> str | None:
         root, targets = current_role(session, "root"), current_role(session, "targets")
-        return self.keys.why_read_only(root) or self._why_no_log(targets) or self._why_old(session)
+        return (
+            self.keys.why_read_only(root)
+            or self._why_no_log(targets)
+            or self._why_old(session)
+            or why_unconfirmed(session)
+        )
 
     def _why_old(self, session: Session) -> str | None:
         return None if self.history.reason is None else self.history.look(session)
@@ -112,11 +127,14 @@ class Publication:
             f"found {', '.join(key.vkey for key in held)})"
         )
 
-    def announce(self, session: Session) -> int:
+    def announce(self, session: Session, *, always: bool = False) -> int:
         """Signs the snapshot of the roles as they are in this transaction, and its timestamp.
 
-        Returns the snapshot's version. Nobody sees it before `materialise`.
+        Returns the snapshot's version. Nobody sees it before `materialise`. ``always`` is for what
+        is no change of a publisher's: it is done while the operator takes none, too.
         """
+        if not always:
+            _require_switched_on(session)
         key = self._keys(session).snapshot  # under the root of this very transaction
         now = self.clock()
         version = head_version(session, "snapshot") + 1
@@ -196,13 +214,13 @@ class Publication:
         """Signs the timestamp again when it is older than an hour, the snapshot when half its
         life is over, and both when the root names other keys since; returns ``{role: version}``
         of what was signed."""
-        if self.read_only is not None or not self._is_stale():
+        if self.unable is not None or not self._is_stale():
             return {}
         with self.database.write() as session:
             # Looked at again: another process may have done it while we waited.
             snapshot_old, timestamp_old = self._ages(session)
             if snapshot_old:
-                self.announce(session)
+                self.announce(session, always=True)
             elif timestamp_old:
                 row = current_row(session, "snapshot")
                 assert row is not None
@@ -281,6 +299,12 @@ class Publication:
                     )
                     .values(stored_at=now)
                 )
+
+
+def _require_switched_on(session: Session) -> None:
+    reason = why_switched_off(session)
+    if reason is not None:
+        raise RegistryError("read-only", reason)
 
 
 def _is_signed_by(row: MetadataVersion, key: PrivateKey) -> bool:

@@ -7,7 +7,7 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -22,7 +22,7 @@ from signing.manifest import Manifest, build_manifest, parse_manifest
 from signing.names import ComponentName
 from signing.roles import role_version
 from signing.updates import Offer, check_offer, check_role_update
-from storage import BlobStore
+from storage import BlobNotFoundError, BlobStore
 from storage.checks import check_published_path
 from storage.hashing import Readable
 
@@ -34,10 +34,14 @@ from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
 from .components import refresh_component
+from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
+from .quotas import Quotas
 from .rights import require_member
 from .rolebook import add_role, current_roles
 from .roles import require_no_look_alike
+
+_ROUNDS = 3  # in which blobs may vanish under an offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ class Releases:
     publication: Publication
     blobs: BlobStore
     chunk_checks: ChunkChecks
+    leases: Leases
+    quotas: Quotas
     clock: Clock
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
@@ -113,18 +119,59 @@ class Releases:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
         checked = self._check(manifest, text)
+        # Before anything is sent in vain; what counts is asked again when it is published.
+        self.quotas.require_room_for_release(manifest.component.org, manifest.total_size)
+        for _ in range(_ROUNDS):
+            held, missing = self._find(manifest)
+            if missing:
+                return Answer(missing=missing)
+            try:
+                self._check_contents(manifest)
+                if not self.chunk_checks.settle(manifest):
+                    return Answer(missing={})
+                # Blobs before facts: a crash from here on leaves garbage, never a lie.
+                held |= self.store_small(manifest.component.org, (text.manifest, text.bundle))
+                receipt, created = self._commit(caller, identity, checked, held)
+            except (BlobsGoneError, BlobNotFoundError):
+                continue  # deleted since we looked
+            self.publication.materialise()
+            return Answer(receipt=receipt, created=created, missing={})
+        raise RegistryError("busy", f"{manifest}: its files are being deleted; try again")
+
+    def _find(self, manifest: Manifest) -> tuple[dict[str, str], dict[str, int | None]]:
+        """The leases of all blobs, looked up before the store was, and what is missing in it."""
+        wanted = _blobs_of(manifest)
+        held = self.leases.seen(wanted)
         missing = self._missing(manifest)
         if missing:
-            return Answer(missing=missing)
-        self._check_contents(manifest)
-        if not self.chunk_checks.settle(manifest):
-            return Answer(missing={})
-        # Blobs before facts: a crash from here on leaves garbage, never a lie.
-        for data in (text.manifest, text.bundle):
-            self.blobs.put(sha256_hex(data), BytesIO(data), len(data))
-        receipt, created = self._commit(caller, identity, checked)
-        self.publication.materialise()
-        return Answer(receipt=receipt, created=created, missing={})
+            return held, missing
+        with self.database.read() as session:
+            loose = [
+                digest
+                for batch in batches(digest for digest in wanted if digest not in held)
+                for digest in set(batch) - referred(session, batch)
+            ]
+        if not loose:
+            return held, {}
+        # Here from before there were leases, or about to go: take them, and look again.
+        sizes = {digest: self._size(digest) for digest in loose}
+        held |= self.leases.hold(sizes, manifest.component.org)
+        return held, self._missing(manifest)
+
+    def _size(self, digest: str) -> int:
+        try:
+            return self.blobs.stat(digest).size
+        except BlobNotFoundError:
+            return 0  # the next look says so
+
+    def store_small(self, organisation: str, blobs: Iterable[bytes]) -> dict[str, str]:
+        """Stores manifests and bundles; returns their leases."""
+        data = {sha256_hex(each): each for each in blobs}
+        sizes = {digest: len(each) for digest, each in data.items()}
+        held = self.leases.hold(sizes, organisation)
+        for digest, each in data.items():
+            self.blobs.put(digest, BytesIO(each), len(each))
+        return held
 
     def receive(
         self,
@@ -145,18 +192,38 @@ class Releases:
             VerificationError: the bytes are not those that ``chunks`` lists.
         """
         self.require_publisher(caller, component)
-        if not self.blobs.missing([digest]):
+        if not self.blobs.missing([digest]) and self.keep(component, digest, size):
             return False
+        self.quotas.require_room_for_upload(component.org, size)
+        self.leases.make_way(digest)
         if chunks is not None:
             stream = self.chunk_checks.watched(stream, chunks, digest, size)
         self.blobs.put(digest, stream, size)
         if chunks is not None:
             self.chunk_checks.record(chunks, digest)
-        with self.database.write() as session:
-            self.audit.record(
-                session, caller, "blob.store", str(component), sha256=digest, size=size
-            )
+        self.record_blob(caller, component, digest, size)
         return True
+
+    def keep(self, component: ComponentName, digest: str, size: int) -> bool:
+        """Makes sure that a blob which is here stays for a while; False when it went just now."""
+        with self.database.read() as session:
+            if referred(session, [digest]):
+                return True
+        self.leases.hold({digest: size}, component.org)
+        return not self.blobs.missing([digest])
+
+    def record_blob(self, caller: Caller, component: ComponentName, digest: str, size: int) -> None:
+        """To be called when a blob for ``component`` has been put into the store."""
+        try:
+            with self.database.write() as session:
+                self.leases.arrived(session, digest, size, component.org)
+                self.audit.record(
+                    session, caller, "blob.store", str(component), sha256=digest, size=size
+                )
+        except BlobsGoneError:
+            raise RegistryError(
+                "busy", f"blob {digest}: it was being deleted; send it again"
+            ) from None
 
     def has_blob(self, caller: Caller, component: ComponentName, digest: str) -> int | None:
         """The size of a blob that is here; None when it is not. For publishers alone."""
@@ -226,7 +293,10 @@ class Releases:
         missing = self.blobs.missing(wanted)
         for digest, size in wanted.items():
             if digest not in missing and size is not None:
-                _require_size(manifest, digest, size, self.blobs.stat(digest).size)
+                try:
+                    _require_size(manifest, digest, size, self.blobs.stat(digest).size)
+                except BlobNotFoundError:
+                    missing.add(digest)  # deleted since
         return {digest: wanted[digest] for digest in sorted(missing)}
 
     def _check_contents(self, manifest: Manifest) -> None:
@@ -247,9 +317,13 @@ class Releases:
             )
 
     def _commit(
-        self, caller: Caller, identity: Identity, checked: _Checked
+        self, caller: Caller, identity: Identity, checked: _Checked, held: Held
     ) -> tuple[Receipt, bool]:
-        """The transaction: roles, release, files, event, snapshot and timestamp; or nothing."""
+        """The transaction: roles, release, files, event, snapshot and timestamp; or nothing.
+
+        Raises:
+            BlobsGoneError: a blob was deleted since it was looked for.
+        """
         manifest, component, now = checked.offer.manifest, checked.component, self.clock()
         with self.database.write() as session:
             require_member(session, identity, component.org, "publisher")
@@ -257,6 +331,9 @@ class Releases:
             receipt = _same_release(session, manifest)
             if receipt is not None:
                 return receipt, False
+            self.quotas.count(session, component.org, manifest.total_size)
+            own = (manifest.digest, sha256_hex(checked.text.bundle))
+            self.leases.settle(session, (*_blobs_of(manifest), *own), held)
             if checked.org_role is not None:
                 version = role_version(checked.org_role)
                 add_role(session, component.org, version, checked.org_role, now)

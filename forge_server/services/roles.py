@@ -108,7 +108,7 @@ class Roles:
             why = self.publication.keys.why_read_only(new["root"])
             LOGGER.error("read-only from now on: %s", why)
             return head_version(session, "snapshot")
-        return self.publication.announce(session)
+        return self.publication.announce(session, always="root" in new)
 
     def _check(self, new: Mapping[str, bytes]) -> list[_Update]:
         """Every check that needs no lock: signatures take their time."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +26,7 @@ from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
+from .leases import BlobsGoneError
 from .publication import Publication
 from .releases import Releases
 from .rolebook import add_role, require_role
@@ -67,14 +67,17 @@ class Signatures:
                 f"request: bundles: expected 1 to {MAX_BUNDLES}, found {len(bundles)}",
             )
         signers = self._check(component, role, bundles)
-        for bundle in bundles.values():
-            self.blobs.put(sha256_hex(bundle), BytesIO(bundle), len(bundle))
-        with self.database.write() as session:
-            version = role_version(role)
-            add_role(session, component.role, version, role, self.clock())
-            for number, bundle in bundles.items():
-                self._record(session, caller, component, number, bundle, signers[number])
-            snapshot = self.publication.announce(session)
+        held = self.releases.store_small(component.org, bundles.values())
+        try:
+            with self.database.write() as session:
+                self.releases.leases.settle(session, map(sha256_hex, bundles.values()), held)
+                version = role_version(role)
+                add_role(session, component.role, version, role, self.clock())
+                for number, bundle in bundles.items():
+                    self._record(session, caller, component, number, bundle, signers[number])
+                snapshot = self.publication.announce(session)
+        except BlobsGoneError:
+            raise RegistryError("busy", f"{component}: the registry is tidying up") from None
         self.publication.materialise()
         return Resigned(role_version=version, snapshot=snapshot)
 

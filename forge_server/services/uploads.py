@@ -84,13 +84,15 @@ class Uploads:
         """Opens an upload, or finds the one that was opened by the same offer.
 
         Raises:
-            RegistryError: no right to publish; ``blob-not-found`` for a source that is not public.
+            RegistryError: no right to publish; ``blob-not-found`` for a source that is not public;
+                no room in the organisation's quota.
             InvalidArgumentError: a recipe that cannot be.
         """
         self.releases.require_publisher(caller, blob.component)
         upload = _upload_of(blob, segments)
-        if not self.blobs.missing([check_digest(blob.digest)]):
+        if self._is_here(blob):
             return Begun(upload=upload, stored=True)
+        self.releases.quotas.require_room_for_upload(blob.component.org, blob.size)
         for source in {segment.source for segment in segments if segment.source is not None}:
             if not self.releases.is_public(source):
                 raise RegistryError(
@@ -130,7 +132,9 @@ class Uploads:
         return self.work.run(f"upload {name}", lambda: self._assemble(caller, blob, name))
 
     def _assemble(self, caller: Caller, blob: Blob, name: str) -> None:
-        was_here = not self.blobs.missing([blob.digest])
+        was_here = self._is_here(blob)
+        if not was_here:
+            self.releases.leases.make_way(blob.digest)
         watch = None
         if blob.chunks is not None and not was_here:
             chunks = read_list(self.blobs, blob.chunks, blob.size)
@@ -142,11 +146,13 @@ class Uploads:
             return
         if watch is not None and blob.chunks is not None and watch.complete:
             self.chunk_checks.record(blob.chunks, blob.digest)
-        with self.database.write() as session:
-            self.audit.record(
-                session, caller, "blob.store", str(blob.component),
-                sha256=blob.digest, size=blob.size,
-            )  # fmt: skip
+        self.releases.record_blob(caller, blob.component, blob.digest, blob.size)
+
+    def _is_here(self, blob: Blob) -> bool:
+        """Whether the blob is stored, and stays for long enough to be published."""
+        if self.blobs.missing([check_digest(blob.digest)]):
+            return False
+        return self.releases.keep(blob.component, blob.digest, blob.size)
 
     def abort(self, caller: Caller, component: ComponentName, upload: str) -> None:
         """Nothing is left of the upload."""

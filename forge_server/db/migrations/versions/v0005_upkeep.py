@@ -1,0 +1,59 @@
+"""what the operator's commands remember, blobs that no release refers to, and quotas."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from forge_server.db.types import WHOLE_NUMBER, text_type
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "upkeep",
+        sa.Column("name", text_type(40), nullable=False),
+        sa.Column("value", sa.JSON(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_upkeep")),
+    )
+    op.create_table(
+        "blob_leases",
+        sa.Column("sha256", text_type(64), nullable=False),
+        sa.Column("token", text_type(16), nullable=False),
+        sa.Column("organisation", text_type(40), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("held_at", sa.DateTime(), nullable=False),
+        sa.Column("doomed_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_blob_leases")),
+    )
+    op.create_index(op.f("ix_blob_leases_organisation"), "blob_leases", ["organisation"])
+    op.create_index(op.f("ix_blob_leases_doomed_at"), "blob_leases", ["doomed_at"])
+    op.create_table(
+        "blob_damage",
+        sa.Column("sha256", text_type(64), nullable=False),
+        sa.Column("problem", text_type(200), nullable=False),
+        sa.Column("found_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_blob_damage")),
+    )
+    op.create_table(
+        "quotas",
+        sa.Column("organisation", text_type(40), nullable=False),
+        sa.Column("max_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("max_releases", WHOLE_NUMBER, nullable=True),
+        sa.Column("used_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("used_releases", WHOLE_NUMBER, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.name"], name=op.f("fk_quotas_organisation")
+        ),
+        sa.PrimaryKeyConstraint("organisation", name=op.f("pk_quotas")),
+    )
+    op.execute(
+        "INSERT INTO quotas (organisation, used_bytes, used_releases) "
+        "SELECT components.organisation, sum(releases.total_bytes), count(*) FROM releases "
+        "JOIN components ON components.id = releases.component_id GROUP BY components.organisation"
+    )

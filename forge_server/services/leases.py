@@ -1,0 +1,260 @@
+"""Blobs that no release refers to: who may rely on them, and how they go without anybody being
+told a lie.
+
+A blob and the database know nothing of each other: no store can compare and delete. So the
+database keeps a row, a *lease*, for each blob that came and that no release refers to yet, and
+three parties obey it. What they write, they write under the registry's one writing transaction, so
+each of these steps is before or after each other one:
+
+* **A publisher's request** takes leases (`hold`) *before* it looks whether the blobs are in the
+  store, and remembers their tokens. The transaction that publishes then requires (`settle`) that
+  every blob is either referred to by a release already, or held by the very lease that was seen
+  before the look and is not doomed. It takes those leases away: from now on the release refers.
+  Otherwise nothing is published, and the answer says again what is missing.
+* **The collector** (`services.collection`) *dooms* a lease: in one transaction it establishes that
+  no release refers to the blob, that the lease is older than the grace period, and writes
+  ``doomed_at``. Then it deletes the blob, then the row. A blob without a lease (from before there
+  were leases, or left by a bundle that was replaced) gets one, and its grace period begins.
+* **Whoever needs a doomed blob** waits for the collector's lock and finishes what is doomed
+  (`finish`). The lock is held from the dooming to the last deletion; death of the holder frees it.
+  What is found doomed under the lock was therefore left by the dead, and is deleted by whoever
+  found it.
+
+What follows. *Every blob that a committed release refers to is in the store*: it was, when the
+request looked; a deletion since then needs a dooming since then; a dooming before the commit
+changes or removes the lease, which the commit notices (a row that went and came back bears another
+token); and after the commit the blob is referred to and cannot be doomed. This does not depend on
+clocks: a grace period of nothing, or a clock that jumps, makes publishers send again, and no more.
+
+What is left: a collector on PostgreSQL that is stopped between asking whether it still holds the
+lock and deleting one blob, for so long that the server drops its connection, could delete what came
+back meanwhile. It finds that out in the next transaction (`forget_doomed`), says so, and marks the
+blob as damaged, which `forge-server scrub` repairs. On SQLite the lock is the kernel's and cannot
+be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete, insert, select, union_all, update
+from sqlalchemy.orm import Session
+
+from storage import BlobStore
+
+from ..db.engine import Database
+from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile
+from ..logs import LOGGER
+from .clock import Clock
+from .locks import Lock, StillHeld
+
+AT_ONCE: Final = 500  # parameters in one query
+
+Held = Mapping[str, str]
+"""``{digest: token}`` of the leases that were there when somebody looked."""
+
+
+class BlobsGoneError(Exception):
+    """A blob that a transaction was about to refer to may not be in the store any more."""
+
+
+def batches(digests: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
+    """The digests in lists of at most ``size``."""
+    batch: list[str] = []
+    for digest in digests:
+        batch.append(digest)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def referred(session: Session, digests: Sequence[str]) -> set[str]:
+    """Those of at most `AT_ONCE` ``digests`` that a release refers to."""
+    columns = (
+        ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
+    )  # fmt: skip
+    query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
+    return {str(row[0]) for row in session.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    database: Database
+    blobs: BlobStore
+    clock: Clock
+    lock: Lock
+
+    def seen(self, digests: Iterable[str]) -> dict[str, str]:
+        """The leases that are there for ``digests`` and not doomed. Ask before the store."""
+        with self.database.read() as session:
+            return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
+
+    def hold(self, sizes: Mapping[str, int], organisation: str) -> dict[str, str]:
+        """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;
+        returns their tokens. The caller looks into the store afterwards, or puts the blobs there.
+
+        Raises:
+            RegistryError: the collector was busy for too long (``busy``).
+        """
+        held, doomed = self._try_to_hold(sizes, organisation)
+        while doomed:
+            self.finish()
+            again, doomed = self._try_to_hold({one: sizes[one] for one in doomed}, organisation)
+            held |= again
+        return held
+
+    def _try_to_hold(
+        self, sizes: Mapping[str, int], organisation: str
+    ) -> tuple[dict[str, str], set[str]]:
+        now = self.clock()
+        with self.database.write() as session:
+            rows = {row.sha256: row for row in _rows(session, sizes)}
+            doomed = {digest for digest, row in rows.items() if row.doomed_at is not None}
+            new = add_leases(
+                session,
+                {digest: size for digest, size in sizes.items() if digest not in rows},
+                organisation,
+                now,
+            )
+            for digest in rows.keys() - doomed:
+                rows[digest].held_at = now
+            held = {digest: rows[digest].token for digest in rows.keys() - doomed}
+        return held | new, doomed
+
+    def make_way(self, digest: str) -> None:
+        """Ends a deletion of the blob that a collector has left half done, before somebody sends it
+        again: what came first would be deleted with it."""
+        with self.database.read() as session:
+            row = session.get(BlobLease, digest)
+        if row is not None and row.doomed_at is not None:
+            self.finish()
+
+    def arrived(self, session: Session, digest: str, size: int, organisation: str) -> None:
+        """Takes the lease of a blob that was just put into the store.
+
+        Raises:
+            BlobsGoneError: it is being deleted already.
+        """
+        row = session.get(BlobLease, digest)
+        if row is None:
+            add_leases(session, {digest: size}, organisation, self.clock())
+        elif row.doomed_at is not None:
+            raise BlobsGoneError
+        else:
+            row.held_at, row.organisation = self.clock(), row.organisation or organisation
+
+    def settle(self, session: Session, digests: Iterable[str], held: Held) -> None:
+        """Establishes, in the transaction that will refer to ``digests``, that all of them are in
+        the store, and ends their leases. ``held`` was looked up before the store was.
+
+        Raises:
+            BlobsGoneError: one may have been deleted since.
+        """
+        for batch in batches(set(digests)):
+            rows = {row.sha256: row for row in _rows(session, batch)}
+            sure = {
+                digest
+                for digest, row in rows.items()
+                if row.doomed_at is None and held.get(digest) == row.token
+            }
+            rest = [digest for digest in batch if digest not in sure]
+            if rest and set(rest) - referred(session, rest):
+                raise BlobsGoneError
+            if rows:
+                session.execute(delete(BlobLease).where(BlobLease.sha256.in_(list(rows))))
+
+    def finish(self) -> None:
+        """Deletes what a collector that died left doomed; waits for one that lives."""
+        with self.lock.held() as still_held:
+            lost = self.delete_doomed(still_held)
+        if lost:
+            LOGGER.error("blobs deleted that are needed: %s; forge-server scrub", " ".join(lost))
+
+    def delete_doomed(self, still_held: StillHeld) -> list[str]:
+        """Deletes every blob that is doomed, and then its row; for the holder of the lock. Returns
+        the digests of those that somebody needs nonetheless: see `forget_doomed`."""
+        lost: list[str] = []
+        while True:
+            with self.database.read() as session:
+                query = select(BlobLease.sha256, BlobLease.token)
+                query = query.where(BlobLease.doomed_at.is_not(None)).limit(AT_ONCE)
+                doomed = {row.sha256: row.token for row in session.execute(query)}
+            if not doomed:
+                return lost
+            for digest in doomed:
+                still_held()
+                self.blobs.delete(digest)
+            lost += self.forget_doomed(doomed)
+
+    def forget_doomed(self, doomed: Held) -> list[str]:
+        """Takes away the rows of blobs that were deleted. Where a row is another one by now, or
+        gone, somebody else held the lock as well: what a release refers to is marked as damaged."""
+        lost = []
+        with self.database.write() as session:
+            for batch in batches(doomed):
+                rows = {row.sha256: row for row in _rows(session, batch)}
+                ours = [
+                    digest
+                    for digest in batch
+                    if digest in rows
+                    and rows[digest].token == doomed[digest]
+                    and rows[digest].doomed_at is not None
+                ]
+                session.execute(delete(BlobLease).where(BlobLease.sha256.in_(ours)))
+                others = [digest for digest in batch if digest not in ours]
+                if others:
+                    lost += sorted(referred(session, others))
+            for digest in lost:
+                mark_damaged(session, digest, "deleted by a collector that had lost its lock",
+                             self.clock())  # fmt: skip
+        return lost
+
+
+def add_leases(
+    session: Session, sizes: Mapping[str, int], organisation: str | None, now: datetime
+) -> dict[str, str]:
+    """Adds the leases of blobs that have none; returns their tokens."""
+    tokens = {digest: os.urandom(8).hex() for digest in sizes}
+    rows = [
+        {
+            "sha256": digest,
+            "token": tokens[digest],
+            "organisation": organisation,
+            "size": size,
+            "held_at": now,
+        }
+        for digest, size in sizes.items()
+    ]
+    if rows:
+        session.execute(insert(BlobLease), rows)
+    return tokens
+
+
+def doom(session: Session, digests: Sequence[str], before: datetime, now: datetime) -> list[str]:
+    """Of at most `AT_ONCE` ``digests`` those that may be deleted from now on: no release refers to
+    them, and their lease was taken before ``before``."""
+    kept = referred(session, digests)
+    chosen = [
+        row.sha256
+        for row in _rows(session, digests)
+        if row.sha256 not in kept and row.doomed_at is None and row.held_at < before
+    ]
+    if chosen:
+        session.execute(update(BlobLease).where(BlobLease.sha256.in_(chosen)).values(doomed_at=now))
+    return chosen
+
+
+def mark_damaged(session: Session, digest: str, problem: str, now: datetime) -> None:
+    """Notes what is wrong with a blob, for `forge-server scrub` to repair."""
+    session.merge(BlobDamage(sha256=digest, problem=problem, found_at=now))
+
+
+def _rows(session: Session, digests: Iterable[str]) -> Iterator[BlobLease]:
+    for batch in batches(digests):
+        yield from session.scalars(select(BlobLease).where(BlobLease.sha256.in_(batch)))

@@ -1,0 +1,180 @@
+"""How much an organisation may publish, and how much it has.
+
+What counts is what its releases add up to, as whoever installs them counts: a file that is in two
+releases counts twice, whatever the store makes of it. So everybody can work it out beforehand, and
+nobody's quota changes with what others do.
+
+The sum is kept in a row of its own and changed in the transaction that publishes, under the one
+write lock; that is what makes the limit exact, however many publish at once. What is asked before
+an upload (`require_room_for_upload`) is only there to spare it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ..db.engine import Database
+from ..db.models import BlobLease, Component, Quota, Release
+from ..domain.amounts import show_bytes
+from ..errors import RegistryError
+from .audit import Audit
+from .callers import Caller
+from .rights import require_organisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaState:
+    """What is used, and how much may be; a limit of 0 is none."""
+
+    organisation: str
+    used_bytes: int
+    max_bytes: int
+    used_releases: int
+    max_releases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    database: Database
+    audit: Audit
+    default_bytes: int
+    default_releases: int
+
+    def of(self, organisation: str) -> QuotaState:
+        """Raises RegistryError (``organisation-not-found``)."""
+        with self.database.read() as session:
+            require_organisation(session, organisation)
+            return self.state(session, organisation)
+
+    def set(
+        self, caller: Caller, organisation: str, max_bytes: int | None, max_releases: int | None
+    ) -> QuotaState:
+        """Gives the organisation limits of its own: 0 is no limit, None leaves one as it is.
+
+        A limit below what is used takes nothing away; nothing more is published.
+
+        Raises:
+            RegistryError: no such organisation.
+        """
+        with self.database.write() as session:
+            require_organisation(session, organisation)
+            row = self._row(session, organisation)
+            row.max_bytes = row.max_bytes if max_bytes is None else max_bytes
+            row.max_releases = row.max_releases if max_releases is None else max_releases
+            self._record(session, caller, row)
+            return self.state(session, organisation)
+
+    def reset(self, caller: Caller, organisation: str) -> QuotaState:
+        """The organisation has the limits of `server.toml` again."""
+        with self.database.write() as session:
+            require_organisation(session, organisation)
+            row = self._row(session, organisation)
+            row.max_bytes = row.max_releases = None
+            self._record(session, caller, row)
+            return self.state(session, organisation)
+
+    def _record(self, session: Session, caller: Caller, row: Quota) -> None:
+        self.audit.record(
+            session, caller, "quota.set", row.organisation,
+            max_bytes=row.max_bytes, max_releases=row.max_releases,
+        )  # fmt: skip
+
+    def state(self, session: Session, organisation: str) -> QuotaState:
+        row = session.get(Quota, organisation)
+        used = _used(session, organisation) if row is None else (row.used_bytes, row.used_releases)
+        own_bytes = None if row is None else row.max_bytes
+        own_releases = None if row is None else row.max_releases
+        return QuotaState(
+            organisation=organisation,
+            used_bytes=used[0],
+            max_bytes=self.default_bytes if own_bytes is None else own_bytes,
+            used_releases=used[1],
+            max_releases=self.default_releases if own_releases is None else own_releases,
+        )
+
+    def require_room_for_upload(self, organisation: str, size: int) -> None:
+        """Raises RegistryError (``quota-exceeded``) when ``size`` more bytes could not be
+        published, counting what the organisation has sent already and not published."""
+        with self.database.read() as session:
+            state = self.state(session, organisation)
+            if state.max_bytes:
+                query = select(func.sum(BlobLease.size))
+                query = query.where(BlobLease.organisation == organisation)
+                _require_bytes(state, size, int(session.scalar(query) or 0))
+
+    def require_room_for_release(self, organisation: str, size: int) -> None:
+        """Raises RegistryError (``quota-exceeded``) when ``size`` bytes more are too many."""
+        with self.database.read() as session:
+            _require_release(self.state(session, organisation), size)
+
+    def count(self, session: Session, organisation: str, size: int) -> None:
+        """Adds a release of ``size`` bytes, in the transaction that publishes it and before its
+        row is there.
+
+        Raises:
+            RegistryError: it does not fit (``quota-exceeded``).
+        """
+        row = self._row(session, organisation)
+        _require_release(self.state(session, organisation), size)
+        row.used_bytes += size
+        row.used_releases += 1
+
+    def _row(self, session: Session, organisation: str) -> Quota:
+        row = session.get(Quota, organisation)
+        if row is None:
+            used_bytes, used_releases = _used(session, organisation)
+            row = Quota(
+                organisation=organisation, used_bytes=used_bytes, used_releases=used_releases
+            )
+            session.add(row)
+            session.flush()
+        return row
+
+
+def _used(session: Session, organisation: str) -> tuple[int, int]:
+    query = (
+        select(func.sum(Release.total_bytes), func.count())
+        .join(Component, Component.id == Release.component_id)
+        .where(Component.organisation == organisation)
+    )
+    total, count = session.execute(query).one()
+    return int(total or 0), int(count)
+
+
+def _require_release(state: QuotaState, size: int) -> None:
+    _require_bytes(state, size, 0)
+    if state.max_releases and state.used_releases + 1 > state.max_releases:
+        raise RegistryError(
+            "quota-exceeded",
+            f"{state.organisation}: expected at most {state.max_releases} releases, found "
+            f"{state.used_releases} and one more",
+            _hint(state.organisation, "--max-releases"),
+            used_releases=state.used_releases,
+            limit_releases=state.max_releases,
+        )
+
+
+def _require_bytes(state: QuotaState, size: int, pending: int) -> None:
+    if not state.max_bytes or state.used_bytes + pending + size <= state.max_bytes:
+        return
+    sent = f", {show_bytes(pending)} sent and not published," if pending else ""
+    raise RegistryError(
+        "quota-exceeded",
+        f"{state.organisation}: expected at most {show_bytes(state.max_bytes)} in all releases, "
+        f"found {show_bytes(state.used_bytes)}{sent} and {show_bytes(size)} more",
+        _hint(state.organisation, "--max-bytes"),
+        used_bytes=state.used_bytes,
+        pending_bytes=pending or None,
+        limit_bytes=state.max_bytes,
+        asked_bytes=size,
+    )
+
+
+def _hint(organisation: str, option: str) -> str:
+    return (
+        "publish less, or ask the registry's operator for more "
+        f"(forge-server quota DIR {organisation} {option} …); what is published stays"
+    )

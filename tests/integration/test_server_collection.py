@@ -1,0 +1,312 @@
+"""`forge-server gc`: what nobody refers to goes, and nothing else, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from server_fixtures import (
+    ORG,
+    Built,
+    Client,
+    World,
+    _fresh_registry,
+    client,
+    sara,
+    world,
+)
+from sqlalchemy import delete, func, select, update
+
+from forge_server.app import create_app
+from forge_server.db.engine import Database
+from forge_server.db.models import BlobDamage, BlobLease, Release
+from forge_server.manage import cli
+from forge_server.operate.check import check_registry
+from forge_server.services.callers import OPERATOR
+from forge_server.services.collection import last_collection
+from forge_server.services.leases import BlobsGoneError
+from forge_server.services.locks import DatabaseLock, FolderLock
+from forge_server.wiring import Registry
+from signing.oms import sign_bundle
+from storage import LocalBlobStore
+
+__all__ = ["_fresh_registry", "client", "sara", "world"]
+NONE = timedelta(0)
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    return result
+
+
+def stray(registry: Registry, data: bytes = b"nobody's") -> str:
+    """A blob in the store of which the database knows nothing."""
+    digest = hashlib.sha256(data).hexdigest()
+    registry.blobs.put(digest, io.BytesIO(data), len(data))
+    return digest
+
+
+def leases(registry: Registry) -> int:
+    with registry.database.read() as session:
+        return session.scalar(select(func.count()).select_from(BlobLease)) or 0
+
+
+class TestWhatGoes:
+    def test_what_a_release_refers_to_stays(self, world: World, sara: Client) -> None:
+        sara.publish(world.release())
+        done = world.registry.collection.collect(OPERATOR, NONE)
+        assert (done.looked, done.unreferenced, done.deleted) == (4, 0, 0)
+        assert leases(world.registry) == 0
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_an_upload_has_its_grace_period(self, world: World, sara: Client) -> None:
+        built = world.release()
+        sara.put_blobs(built)
+        assert world.registry.collection.collect(OPERATOR).deleted == 0
+        world.clock.ahead = timedelta(hours=47)
+        assert world.registry.collection.collect(OPERATOR).waiting == 2
+        sara.publish(built)
+        world.clock.ahead = timedelta(days=365)
+        assert world.registry.collection.collect(OPERATOR).unreferenced == 0
+
+    def test_sent_again_is_young_again(self, world: World, sara: Client) -> None:
+        built = world.release()
+        sara.put_blobs(built)
+        world.clock.ahead = timedelta(hours=47)
+        sara.put_blobs(built)
+        world.clock.ahead = timedelta(hours=94)
+        assert world.registry.collection.collect(OPERATOR).deleted == 0
+        world.clock.ahead = timedelta(hours=96)
+        done = world.registry.collection.collect(OPERATOR)
+        assert (done.deleted, done.waiting) == (2, 0)
+        assert done.deleted_bytes == sum(map(len, built.blobs().values()))
+        assert list(world.registry.blobs.iter_digests()) == []
+        assert leases(world.registry) == 0
+
+    def test_what_is_unknown_is_found_first(self, world: World) -> None:
+        digest = stray(world.registry)
+        first = world.registry.collection.collect(OPERATOR)
+        assert (first.unreferenced, first.waiting, first.deleted) == (1, 1, 0)
+        world.clock.ahead = timedelta(hours=49)
+        assert world.registry.collection.collect(OPERATOR).deleted == 1
+        assert world.registry.blobs.missing([digest])
+
+    def test_a_bundle_that_was_replaced(self, world: World, sara: Client) -> None:
+        built = world.release()
+        sara.publish(built)
+        with world.registry.database.write() as session:
+            session.execute(update(Release).values(bundle_sha256="0" * 64))
+        world.registry.collection.collect(OPERATOR, NONE)
+        world.clock.ahead = timedelta(seconds=1)
+        assert world.registry.collection.collect(OPERATOR, NONE).deleted == 1
+        assert world.registry.blobs.missing([hashlib.sha256(built.bundle).hexdigest()])
+
+    def test_leases_of_what_is_gone_end(self, world: World, sara: Client) -> None:
+        built = world.release()
+        sara.put_blobs(built)
+        for digest in built.blobs():
+            world.registry.blobs.delete(digest)
+        world.registry.collection.collect(OPERATOR)
+        assert leases(world.registry) == 2
+        world.clock.ahead = timedelta(hours=49)
+        world.registry.collection.collect(OPERATOR)
+        assert leases(world.registry) == 0
+
+    def test_dry_run(self, world: World, sara: Client) -> None:
+        sara.put_blobs(world.release())
+        stray(world.registry)
+        world.clock.ahead = timedelta(hours=49)
+        done = world.registry.collection.collect(OPERATOR, dry_run=True)
+        assert (done.unreferenced, done.waiting, done.deleted) == (3, 1, 0)
+        assert len(list(world.registry.blobs.iter_digests())) == 3
+        assert leases(world.registry) == 2
+        with world.registry.database.read() as session:
+            assert last_collection(session) is None
+
+    def test_command(self, world: World, sara: Client) -> None:
+        sara.publish(world.release())
+        stray(world.registry)
+        assert run("gc", world.root, "--dry-run").stdout.splitlines() == [
+            "looked at 5 blobs: 1 (8 B) belong to no release",
+            "1 of them came or were found less than 48 hours ago: kept",
+            "0 would be deleted",
+        ]
+        run("gc", world.root)
+        assert run("gc", world.root, "--grace", "0").stdout.splitlines() == [
+            "looked at 5 blobs: 1 (8 B) belong to no release",
+            "1 deleted, 8 B freed",
+        ]
+        assert [event.action for event in world.registry.audit.newest(2)] == ["blobs.collect"] * 2
+        run("check", world.root, "--deep")
+
+
+class Between:
+    """Runs ``act`` in a thread of its own just before step ``at`` of a walk, and lets the walk go
+    on when that is done or waits for the collector's lock."""
+
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        self.at, self.count = at, 0
+        self.can_go_on = threading.Event()
+        self.errors: list[BaseException] = []
+        self.walker = threading.current_thread()
+        self.thread = threading.Thread(target=self._act, args=(act,))
+
+    def _act(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except BaseException as error:  # told by the test
+            self.errors.append(error)
+        finally:
+            self.can_go_on.set()
+
+    def step(self) -> None:
+        if threading.current_thread() is not self.walker:
+            return
+        self.count += 1
+        if self.count == self.at:
+            self.thread.start()
+            self.can_go_on.wait()
+
+    def waits(self) -> None:
+        if threading.current_thread() is self.thread:
+            self.can_go_on.set()
+
+    def arm(self, patch: pytest.MonkeyPatch) -> None:
+        self._wrap(patch, Database, "write", self.step)
+        for kind in (FolderLock, DatabaseLock):
+            self._wrap(patch, kind, "held", self.waits)
+        delete_blob = LocalBlobStore.delete
+
+        def deleting(store: LocalBlobStore, digest: str) -> None:
+            self.step()
+            delete_blob(store, digest)
+            self.step()
+
+        patch.setattr(LocalBlobStore, "delete", deleting)
+
+    def _wrap(
+        self, patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], None]
+    ) -> None:
+        original = getattr(owner, name)
+
+        @contextmanager
+        def wrapped(this: Any) -> Iterator[Any]:
+            before()
+            with original(this) as value:
+                yield value
+
+        patch.setattr(owner, name, wrapped)
+
+
+@pytest.mark.parametrize("sent_before", [True, False], ids=["offer", "upload and offer"])
+def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool) -> None:
+    """The walk takes everything that is not published, at once. Whoever publishes meanwhile
+    publishes, or hears what is missing; never is something published whose bytes are not here."""
+    sara.publish(world.release(version="0.1"))
+    other = Client(create_app(World(world.root, clock=world.clock).registry).test_client(),
+                   sara.token)  # fmt: skip
+    outcomes = []
+    for at in range(1, 100):
+        built = world.release(version=f"1.{at}", files={"weights.bin": b"%d" % at * 1000})
+        if sent_before:
+            sara.put_blobs(built)
+        stray(world.registry, b"stray %d" % at)
+        world.registry.collection.collect(OPERATOR)  # finds the stray one, takes nothing
+        world.clock.ahead += timedelta(seconds=10)
+        answers: list[Any] = []
+
+        def act(built: Built = built, answers: list[Any] = answers) -> None:
+            if not sent_before:
+                other.put_blobs(built)
+            answers.append(other.post("/api/v1/releases", built.body()))
+
+        between = Between(at, act)
+        with pytest.MonkeyPatch.context() as patch:
+            between.arm(patch)
+            world.registry.collection.collect(OPERATOR, NONE)
+        if between.thread.ident is None:
+            break
+        between.thread.join()
+        assert between.errors == []
+        state = answers[0].get("state", answers[0].get("code"))
+        outcomes.append(state)
+        assert state in ("published", "missing"), answers
+        assert check_registry(world.registry, deep=True).problems == (), at
+        if state == "missing":
+            other.publish(built)
+    assert len(outcomes) > 6, "hardly any step: the test looks at nothing"
+    assert "published" in outcomes
+    assert check_registry(world.registry, deep=True).problems == ()
+    if sent_before:
+        assert "missing" in outcomes
+    other.flask.application.extensions["forge"].database.dispose()
+
+
+class TestLeases:
+    def test_one_that_went_and_came_back_is_another(self, world: World) -> None:
+        registry = world.registry
+        digest = stray(registry)
+        held = registry.releases.leases.hold({digest: 8}, ORG)
+        with registry.database.write() as session:
+            session.execute(delete(BlobLease))
+        registry.releases.leases.hold({digest: 8}, ORG)
+        with pytest.raises(BlobsGoneError), registry.database.write() as session:
+            registry.releases.leases.settle(session, [digest], held)
+
+    def test_a_doomed_one_is_not_relied_on(self, world: World) -> None:
+        registry = world.registry
+        digest = stray(registry)
+        held = registry.releases.leases.hold({digest: 8}, ORG)
+        with registry.database.write() as session:
+            session.execute(update(BlobLease).values(doomed_at=world.clock()))
+        assert registry.releases.leases.seen([digest]) == {}
+        with pytest.raises(BlobsGoneError), registry.database.write() as session:
+            registry.releases.leases.settle(session, [digest], held)
+
+    def test_what_the_dead_left_doomed_is_deleted_by_whoever_needs_it(
+        self, world: World, sara: Client
+    ) -> None:
+        built = world.release()
+        sara.put_blobs(built)
+        with world.registry.database.write() as session:
+            session.execute(update(BlobLease).values(doomed_at=world.clock()))
+        answer = sara.post("/api/v1/releases", built.body(), expect=200)
+        assert {row["sha256"] for row in answer["missing"]} == set(built.blobs())
+        sara.publish(built)
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_a_lost_lock_is_noticed(self, world: World, sara: Client) -> None:
+        """The collector deleted what was published since: it must not be silent about it."""
+        built = world.release()
+        sara.publish(built)
+        digest = next(iter(built.blobs()))
+        lost = world.registry.releases.leases.forget_doomed({digest: "0" * 16})
+        assert lost == [digest]
+        with world.registry.database.read() as session:
+            assert session.scalars(select(BlobDamage.sha256)).all() == [digest]
+
+    def test_blobs_from_before_there_were_leases(self, world: World, sara: Client) -> None:
+        built = world.release()
+        for digest, data in built.blobs().items():
+            world.registry.blobs.put(digest, io.BytesIO(data), len(data))
+        sara.post("/api/v1/releases", built.body(), expect=201)
+        assert leases(world.registry) == 0
+
+    def test_new_signatures_are_not_collected(self, world: World, sara: Client) -> None:
+        """A bundle is stored before the transaction that refers to it."""
+        built = world.release()
+        sara.publish(built)
+        again = sign_bundle(built.manifest.files, str(built.manifest), world.key(ORG))
+        held = world.registry.releases.store_small(ORG, [again])
+        world.clock.ahead = timedelta(hours=49)
+        world.registry.collection.collect(OPERATOR)
+        with pytest.raises(BlobsGoneError), world.registry.database.write() as session:
+            world.registry.releases.leases.settle(session, held, held)
