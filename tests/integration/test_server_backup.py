@@ -268,7 +268,7 @@ class TestWhatIsWrong:
             run("check", world.root)
 
     def test_backups_of_another_registry(
-        self, world: World, target: Path, _fresh_registry: Path, tmp_path: Path
+        self, world: World, target: Path
     ) -> None:
         backup(world, target)
         marker = json.loads((target / backups.MARKER).read_text())
