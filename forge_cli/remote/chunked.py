@@ -1,7 +1,8 @@
 """Ranges of a file with a chunk list: each chunk is compared with the list when it is complete.
 
-A chunk that is another is fetched again, alone, from the same source; if it is wrong again, from
-the next source; and when all have given it twice, the command ends with the chunk's number.
+A chunk that is another is fetched again, alone, from whichever source failed least; one that gave
+it wrong three times is not asked for it any more, and when none is left the command ends with the
+chunk's number.
 A source that ignores ``Range`` is read from the beginning, in one stream, as long as no other
 source does better.
 """
@@ -31,7 +32,7 @@ from .whole import require_length, too_long
 
 _FRUITLESS: Final = 20
 _FRUIT_BYTES: Final = 16 << 10  # what a connection must bring to be worth another at once
-_SAME_SOURCE: Final = 2
+_SAME_SOURCE: Final = 3
 
 
 class BadChunkError(Exception):  # handled here: another try, another source
