@@ -62,7 +62,7 @@ from ..settings import (
     read_settings,
 )  # fmt: skip
 from ..wiring import Registry
-from .backup import DATABASE, Manifest, find_backup, read_json
+from .backup import DATABASE, Manifest, find_backup, read_json, remove_torn
 from .export import read_into, schema_of, wanted_in
 from .initialise import require_empty
 
@@ -168,6 +168,8 @@ def _settings(source: Path, data: DataFolder, wishes: Wishes) -> tuple[str, Data
 
 def _take_folder(data: DataFolder, name: str) -> None:
     marker = data.root / MARKER
+    for folder in (data.root, data.keys):
+        remove_torn(folder)
     if data.settings.exists():
         marker.unlink(missing_ok=True)  # killed after the last step
     if not marker.exists():
