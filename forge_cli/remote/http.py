@@ -148,8 +148,11 @@ class Http:
             if response.status not in _RETRY_STATUS or last:
                 return response
             wait = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            too_long = wait is not None and wait > _MAX_WAIT_SECONDS
+            if too_long and response.status == 503 and _says_why(response):
+                return response  # read-only: the reason is what people need
             _leave(response)
-            if wait is not None and wait > _MAX_WAIT_SECONDS:
+            if too_long:
                 raise NetworkError(
                     f"{_host(url)} asks to wait {wait:.0f} seconds",
                     hint="run the same command again later; it continues where it stopped",
@@ -213,6 +216,11 @@ class Http:
             )
             self._pools[proxy] = pool
         return pool
+
+
+def _says_why(response: BaseHTTPResponse) -> bool:
+    """Whether the answer is a problem document (RFC 9457)."""
+    return response.headers.get("Content-Type", "").startswith("application/problem+json")
 
 
 def _leave(response: BaseHTTPResponse) -> None:

@@ -94,6 +94,8 @@ class Sender:
     def _wait(self, response: HTTPResponse, attempt: int) -> None:
         seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         if seconds is not None and seconds > _MAX_WAIT_SECONDS:
+            if response.status == 503:
+                self.api.require_success(response)  # read-only: the reason is what people need
             raise NetworkError(
                 f"{self.api.url} asks to wait {seconds:.0f} seconds",
                 hint="run the same command again later; what is there is not sent again",

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -50,6 +51,7 @@ DATABASE: Final = "database.jsonl.gz"
 _PUBLIC_FILES: Final = ("server.toml", "root.fingerprint", "online-keys.json", "keys/log.vkey")
 # The database keeps the newest 20 snapshots. A status host may speak of one from two days ago.
 _SNAPSHOTS: Final = 1000
+_TORN: Final = re.compile(r"[0-9a-f]{32}\.part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ def _take_target(registry: Registry, target: Path) -> None:
     ours = {"format": FORMAT, "root": registry.fingerprint, "log": registry.log.keys.origin}
     marker = target / MARKER
     if not marker.exists():
+        remove_torn(target)
         if target.is_dir() and any(target.iterdir()):
             raise RegistryError(
                 "folder-not-empty",
@@ -165,6 +168,13 @@ def _take_target(registry: Registry, target: Path) -> None:
             "choose another folder",
         )
     (target / "backups").mkdir(exist_ok=True)
+
+
+def remove_torn(folder: Path) -> None:
+    """Removes files that somebody died writing into ``folder`` (`storage.durable.TempFile`)."""
+    for path in folder.glob("*.part"):
+        if _TORN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _fill(registry: Registry, folder: Path, copy: _Copy, *, with_keys: bool) -> Manifest:

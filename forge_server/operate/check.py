@@ -222,7 +222,7 @@ def _notes(registry: Registry, session: Session) -> Iterator[str]:
         yield f"{unused} blobs belong to no release (uploaded for one that never came)"
     damaged = session.scalar(select(func.count()).select_from(BlobDamage))
     if damaged:
-        yield f"{damaged} blobs were found damaged: forge-server scrub --from URL_OR_FOLDER"
+        yield f"damaged blobs: {damaged} (forge-server scrub DIR --from URL_OR_FOLDER)"
     now = registry.clock()
     for name in session.scalars(select(Role.name).order_by(Role.name)):
         row = current_row(session, name)

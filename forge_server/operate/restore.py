@@ -60,7 +60,7 @@ from ..settings import (
 )  # fmt: skip
 from ..stores import open_stores
 from ..wiring import Registry
-from .backup import DATABASE, Manifest, find_backup, read_json
+from .backup import DATABASE, Manifest, find_backup, read_json, remove_torn
 from .export import read_into, schema_of, wanted_in
 from .initialise import require_empty
 
@@ -162,6 +162,8 @@ def _settings(source: Path, data: DataFolder, wishes: Wishes) -> tuple[str, Data
 
 def _take_folder(data: DataFolder, name: str) -> None:
     marker = data.root / MARKER
+    for folder in (data.root, data.keys):
+        remove_torn(folder)
     if data.settings.exists():
         marker.unlink(missing_ok=True)  # killed after the last step
     if not marker.exists():

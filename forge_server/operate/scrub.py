@@ -88,6 +88,7 @@ class Scrub:
             BackendError: the store failed as a whole; the next walk goes on from there.
         """
         state = self._begin()
+        known = {digest for digest, _ in self.damaged()}
         remembered = self.pace.clock()
         cursor = state.cursor
         for digest in dropwhile(lambda each: each <= cursor, self.blobs.iter_digests()):
@@ -99,6 +100,9 @@ class Scrub:
                 state, cursor=digest, blobs=state.blobs + 1, bytes=state.bytes + size,
                 damaged=state.damaged + (problem is not None),
             )  # fmt: skip
+            if problem is None and digest in known:
+                self._forget(digest)
+                tell(f"blob {digest}: is right again")
             if problem is not None:
                 tell(f"blob {digest}: {problem}")
                 self._mark(digest, problem)

@@ -149,8 +149,8 @@ def _require_release(state: QuotaState, size: int) -> None:
     if state.max_releases and state.used_releases + 1 > state.max_releases:
         raise RegistryError(
             "quota-exceeded",
-            f"{state.organisation}: expected at most {state.max_releases} releases, found "
-            f"{state.used_releases} and one more",
+            f"{state.organisation}: no room for another release: {state.used_releases} of "
+            f"{state.max_releases} are used",
             _hint(state.organisation, "--max-releases"),
             used_releases=state.used_releases,
             limit_releases=state.max_releases,
@@ -160,11 +160,11 @@ def _require_release(state: QuotaState, size: int) -> None:
 def _require_bytes(state: QuotaState, size: int, pending: int) -> None:
     if not state.max_bytes or state.used_bytes + pending + size <= state.max_bytes:
         return
-    sent = f", {show_bytes(pending)} sent and not published," if pending else ""
+    sent = f", and {show_bytes(pending)} were sent and not published" if pending else ""
     raise RegistryError(
         "quota-exceeded",
-        f"{state.organisation}: expected at most {show_bytes(state.max_bytes)} in all releases, "
-        f"found {show_bytes(state.used_bytes)}{sent} and {show_bytes(size)} more",
+        f"{state.organisation}: no room for {show_bytes(size)}: {show_bytes(state.used_bytes)} of "
+        f"{show_bytes(state.max_bytes)} are used{sent}",
         _hint(state.organisation, "--max-bytes"),
         used_bytes=state.used_bytes,
         pending_bytes=pending or None,
@@ -175,6 +175,6 @@ def _require_bytes(state: QuotaState, size: int, pending: int) -> None:
 
 def _hint(organisation: str, option: str) -> str:
     return (
-        "publish less, or ask the registry's operator for more "
-        f"(forge-server quota DIR {organisation} {option} …); what is published stays"
+        "publish less, or ask the registry's operator for more: "
+        f"forge-server quota DIR {organisation} {option} …"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from live_registry import LiveRegistry
 from server_fixtures import (
     ORG,
     Client,
@@ -167,11 +168,37 @@ class TestEarly:
             "PUT", path.format(digests[1]), data=b"2" * 1000, expect=403, code="quota-exceeded"
         )
         assert refused["pending_bytes"] == 1000
-        assert "1.0 kB sent and not published" in refused["detail"]
+        assert "and 1.0 kB were sent and not published" in refused["detail"]
         world.clock.ahead = timedelta(hours=49)
         run("gc", world.root)  # the clock of the command is the real one
         world.registry.collection.collect(OPERATOR)
         sara.call("PUT", path.format(digests[1]), data=b"2" * 1000, expect=201)
+
+
+class TestPublisher:
+    """What `forge publish` says of a quota and of the read-only switch."""
+
+    def test_it_says_what_is_wrong(self, tmp_path: Path) -> None:
+        with LiveRegistry(tmp_path) as live:
+            live.register(ORG)
+            folder = live.new_component(ORG, "my-model")
+            (folder / "weights.bin").write_bytes(b"w" * 5000)
+            live.forge_server("quota", str(live.data), ORG, "--max-bytes", "4k")
+            told = self.publish(live, folder, 7)
+            assert "error: minds-lab: no room for 6.1 kB: 0 B of 4.0 kB are used" in told
+            assert "hint: publish less, or ask the registry's operator for more" in told
+            assert not [path for path in (live.data / "blobs").rglob("*") if path.is_file()]
+            live.forge_server("quota", str(live.data), ORG, "--max-bytes", "0")
+            live.forge_server("read-only", str(live.data), "on", "--reason", "new disks")
+            told = self.publish(live, folder, 8)
+            assert "error: the operator takes no changes: new disks" in told
+            live.forge_server("read-only", str(live.data), "off")
+            self.publish(live, folder, 0)
+
+    def publish(self, live: LiveRegistry, folder: Path, code: int) -> str:
+        done = live.forge_with(live.environment, "publish", str(folder))
+        assert done.returncode == code, done.stderr
+        return done.stderr
 
 
 class TestCommand:
