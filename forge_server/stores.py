@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage import (
+    BlobAssembly,
     BlobStore,
     InvalidArgumentError,
+    LocalAssembly,
     LocalBlobStore,
     LocalPublishedTree,
     PublishedTree,
@@ -28,7 +30,10 @@ _S3 = "s3://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
+    """``assembly`` ends in ``blobs``."""
+
     blobs: BlobStore
+    assembly: BlobAssembly
     tree: PublishedTree
 
 
@@ -43,10 +48,9 @@ def open_stores(folder: DataFolder, settings: Settings) -> Stores:
     connection = None
     if settings.blobs.startswith(_S3) or settings.public.startswith(_S3):
         connection = _connect(folder, settings)
-    return Stores(
-        blobs=_open_blobs(folder, settings.blobs, connection),
-        tree=_open_tree(folder, settings.public, connection),
-    )
+    blobs, assembly = _open_blobs(folder, settings.blobs, connection)
+    tree = _open_tree(folder, settings.public, connection)
+    return Stores(blobs=blobs, assembly=assembly, tree=tree)
 
 
 def require_usable(folder: DataFolder, settings: Settings, *, empty: bool = False) -> None:
@@ -72,13 +76,19 @@ def require_usable(folder: DataFolder, settings: Settings, *, empty: bool = Fals
         )
 
 
-def _open_blobs(folder: DataFolder, place: str, connection: S3Connection | None) -> BlobStore:
+def _open_blobs(
+    folder: DataFolder, place: str, connection: S3Connection | None
+) -> tuple[BlobStore, BlobAssembly]:
     if connection is None or not place.startswith(_S3):
-        return LocalBlobStore(folder.root / place if place else folder.blobs)
-    from storage.s3 import S3BlobStore
+        root = folder.root / place if place else folder.blobs
+        local = LocalBlobStore(root)
+        return local, LocalAssembly(local, root)
+    from storage.s3 import S3Assembly, S3BlobStore
 
     with _settings_named(folder, "blobs"):
-        return S3BlobStore(connection.bucket(place))
+        bucket = connection.bucket(place)
+    store = S3BlobStore(bucket)
+    return store, S3Assembly(store, bucket)
 
 
 def _open_tree(folder: DataFolder, place: str, connection: S3Connection | None) -> PublishedTree:
