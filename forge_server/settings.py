@@ -30,7 +30,8 @@ class Settings:
     is a verifier key, a space and the witness's URL. ``metrics_allow`` are the addresses that may
     read ``/metrics``. Where ``database``, ``public`` or ``blobs``
     is empty, it is in the data folder; ``embedded_worker`` says whether `forge-server run` signs
-    again what grows old, or leaves that to `forge-server worker`.
+    again what grows old, or leaves that to `forge-server worker`. ``accel_redirect`` is an internal
+    location of the nginx in front, over the folder of blobs; it must not be set without one.
     """
 
     name: str = "National Software Forge"
@@ -56,6 +57,7 @@ class Settings:
     public: str = ""
     blobs: str = ""
     embedded_worker: bool = True
+    accel_redirect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,8 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         expected = _TYPES[str(known[key])]
         if type(item) is not expected:  # true is an int to Python
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
+        if key == "accel_redirect" and item and not str(item).startswith("/"):
+            raise _bad(path, f"{key} = a location of nginx that begins with /", repr(item))
         if key == "log_format" and item not in LOG_FORMATS:
             raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
         if type(item) is int and item < 0:
@@ -195,5 +199,6 @@ TEMPLATE = """\
 # public = ""                    # the folder of the published files; empty: public, here
 # blobs = ""                     # the folder of the files of releases; empty: blobs, here
 # embedded_worker = true         # false: a `forge-server worker` signs again what grows old
+# accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """
