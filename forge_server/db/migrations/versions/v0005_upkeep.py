@@ -12,6 +12,12 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+COUNT = (
+    "INSERT INTO quotas (organisation, used_bytes, used_releases) "
+    "SELECT components.organisation, sum(releases.total_bytes), count(*) FROM releases "
+    "JOIN components ON components.id = releases.component_id GROUP BY components.organisation"
+)
+
 
 def upgrade() -> None:
     op.create_table(
@@ -52,8 +58,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organisation", name=op.f("pk_quotas")),
     )
-    op.execute(
-        "INSERT INTO quotas (organisation, used_bytes, used_releases) "
-        "SELECT components.organisation, sum(releases.total_bytes), count(*) FROM releases "
-        "JOIN components ON components.id = releases.component_id GROUP BY components.organisation"
-    )
+    op.execute(COUNT)
