@@ -7,13 +7,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench soak clean
 
 help:
 	@echo "make demo    start a registry, publish, verify and install two real components"
 	@echo "make test    run every test"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   measure the promised ratios (minutes)"
+	@echo "make soak    kill the client 500 times while it moves files (half an hour)"
 	@echo "make clean   remove .venv and caches"
 
 install: $(INSTALLED)
@@ -50,6 +51,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks
+
+soak: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.soak --rounds 500
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from signing.chunks import MAX_LIST_BYTES
 from signing.digests import hash_stream, sha256_hex
 from storage.local import LocalBlobStore
 
@@ -46,9 +50,43 @@ class Cache:
         self._store = LocalBlobStore(root / "blobs", durable=False)
         self.partial_dir = root / "partial"
         self._evidence_dir = root / "evidence"
+        self._spare: Cache | None = None
 
     def path(self, digest: str) -> Path:
-        return self._store.path(digest)
+        """Where the blob is, or would be."""
+        path = self._store.path(digest)
+        if self._spare is not None and not path.exists():
+            return self._spare.path(digest)
+        return path
+
+    @property
+    def work_dir(self) -> Path:
+        """Where new blobs go; exists after `require_writable`."""
+        return self.root if self._spare is None else self._spare.root
+
+    @contextmanager
+    def lent(self, spare: Path) -> Iterator[None]:
+        """While the block runs, a cache that cannot be written is only read, and what is new goes
+        into the folder ``spare``. Its blobs are removed afterwards (whoever placed them has links
+        or copies), unfinished downloads stay for the next time."""
+        if self._is_writable():
+            yield
+            return
+        self._spare = Cache(spare)
+        try:
+            yield
+        finally:
+            remove_blobs(spare / "blobs")
+            self._spare = None
+
+    def _is_writable(self) -> bool:
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not os.access: root may write everywhere but on a file system that is read-only.
+            with tempfile.TemporaryFile(dir=self.root):
+                return True
+        except OSError:
+            return False
 
     def has(self, digest: str, size: int) -> bool:
         """Whether the blob is here and still what it was when it was verified."""
@@ -62,6 +100,24 @@ class Cache:
         if info.st_size == size and info.st_mtime_ns == VERIFIED_MTIME_NS:
             return True
         return info.st_size == size and self._verify_again(path, digest)
+
+    def verify(self, digest: str, size: int) -> bool:
+        """Whether the blob is here with the right content, read to its last byte; one that is
+        not stays as it is (see `set_aside` and `drop`)."""
+        try:
+            with self.path(digest).open("rb", buffering=0) as file:
+                return hash_stream(file) == (size, digest)
+        except OSError:
+            return False
+
+    def set_aside(self, digest: str) -> Path | None:
+        """Take a spoilt blob out of the cache; where it lies now, None when it was not here."""
+        aside = self.partial(digest).with_suffix(".spoilt")
+        try:
+            os.replace(self.path(digest), aside)
+        except OSError:
+            return None
+        return aside
 
     def _verify_again(self, path: Path, digest: str) -> bool:
         """The tripwire fired: somebody touched the file. Keep it only if its content is right."""
@@ -88,25 +144,36 @@ class Cache:
             self.path(digest).unlink()
         return None
 
+    def read_list(self, digest: str) -> bytes | None:
+        """The bytes of a chunk list, hashed on the way; None when it is not here."""
+        try:
+            size = os.stat(self.path(digest)).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return self.read(digest, size) if size <= MAX_LIST_BYTES else None
+
     def put(self, data: bytes) -> None:
         """Keep small verified bytes. A cache that cannot be written is no reason to fail."""
         from io import BytesIO
 
         from storage.errors import StorageError
 
+        if self._spare is not None:
+            return self._spare.put(data)
         digest = sha256_hex(data)
         with suppress(StorageError, OSError):
             self._store.put(digest, BytesIO(data), len(data))
             mark_verified(self.path(digest))
+        return None
 
     def adopt(self, partial: Path, digest: str) -> None:
         """Move a finished download, whose digest the caller has checked, among the blobs."""
         mark_verified(partial)
-        target = self.path(digest)
+        target = (self._spare or self)._store.path(digest)
         with suppress(OSError):
             if os.stat(target).st_size != os.stat(partial).st_size:
                 target.unlink()
-        self._store.adopt(partial, digest)
+        (self._spare or self)._store.adopt(partial, digest)
 
     def drop(self, digest: str) -> None:
         with suppress(OSError):
@@ -114,6 +181,8 @@ class Cache:
 
     def partial(self, digest: str) -> Path:
         """Where the unfinished download of ``digest`` lies; its folder exists afterwards."""
+        if self._spare is not None:
+            return self._spare.partial(digest)
         self.partial_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.partial_dir / f"{digest}.part"
 
@@ -124,13 +193,22 @@ class Cache:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def all_evidence(self) -> Iterator[bytes]:
+        """Everything that `keep_evidence` was given."""
+        for path in sorted(self._evidence_dir.glob("*.json")):
+            with suppress(OSError):
+                yield path.read_bytes()
+
     def keep_evidence(self, manifest_digest: str, data: bytes) -> None:
         """Remember what proved a release, after it was verified."""
         with suppress(OSError):
             write_private(self._evidence_dir / f"{manifest_digest}.json", data)
 
     def require_writable(self) -> None:
-        """Raises OSError when nothing can be written here."""
+        """Raises OSError when nothing can be written, here or where it was lent to."""
+        if self._spare is not None:
+            self._spare.require_writable()
+            return
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
@@ -144,6 +222,19 @@ class Cache:
             partial=len(partial),
             partial_bytes=sum(_size(path) for path in partial),
         )
+
+    def blobs(self) -> Iterator[tuple[str, int, bool]]:
+        """``(digest, size in bytes, shared with an installed folder)`` of every blob."""
+        for digest in self._store.iter_digests():
+            with suppress(OSError):
+                info = self.path(digest).stat()
+                yield digest, info.st_size, info.st_nlink > 1
+
+    def unfinished(self) -> Iterator[tuple[str, int]]:
+        """``(digest, bytes on disk)`` of every begun download."""
+        for path in sorted(self.partial_dir.glob("*.part")) if self.partial_dir.is_dir() else ():
+            with suppress(OSError):
+                yield path.stem, path.stat().st_size
 
     def prune(self, *, everything: bool) -> Usage:
         """Remove unfinished downloads and blobs that no installed file shares; returns what went.
@@ -162,9 +253,16 @@ class Cache:
         for path in self.partial_dir.glob("*.part") if self.partial_dir.is_dir() else ():
             size = _size(path)
             path.unlink()
+            path.with_suffix(".journal").unlink(missing_ok=True)
             gone[2] += 1
             gone[3] += size
         return Usage(*gone)
+
+
+def remove_blobs(folder: Path) -> None:
+    """Delete a folder of blobs and nothing else."""
+    with suppress(OSError):
+        shutil.rmtree(folder)
 
 
 def mark_verified(path: Path) -> None:

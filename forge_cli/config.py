@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,11 @@ from .files import read_private, write_private
 SETTINGS: Final[Mapping[str, str]] = {
     "registry": "URL of the registry that commands talk to",
     "key": "name of the signing key that is used unless --key says otherwise",
-    "parallel": "files moved at the same time (1 to 16)",
+    "parallel": "files or parts of files moved at the same time, at most (1 to 16)",
+    "mirrors": "URLs that files are fetched from before the registry; they need no trust",
 }
 DEFAULT_PARALLEL: Final = 2
+MOST_LANES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ class Config:
     @classmethod
     def load(cls, path: Path) -> Config:
         """Read ``path``; a missing file is an empty one. Raises ForgeError when it is broken."""
-        return cls(path=path, values=read_strings(path))
+        return cls(path=path, values=read_strings(path, lists=("mirrors",)))
 
     def get(self, name: str) -> str | None:
         require_setting(name)
@@ -119,11 +121,21 @@ class Config:
             self.values.pop(name, None)
         else:
             self.values[name] = check_setting(name, value)
-        write_private(self.path, dump_strings(self.values), mode=0o644)
+        write_private(self.path, dump_strings(self.values, lists=("mirrors",)), mode=0o644)
 
     @property
     def parallel(self) -> int:
+        """How many uploads at a time."""
         return int(self.values.get("parallel", DEFAULT_PARALLEL))
+
+    @property
+    def lanes(self) -> int:
+        """How many downloads at a time at most; fewer where more are not faster."""
+        return int(self.values.get("parallel", MOST_LANES))
+
+    @property
+    def mirrors(self) -> tuple[str, ...]:
+        return tuple(self.values.get("mirrors", "").split())
 
 
 def require_setting(name: str) -> None:
@@ -135,6 +147,8 @@ def check_setting(name: str, value: str) -> str:
     """``value`` as it is stored. Raises UsageError."""
     if name == "registry":
         return normalise_url(value)
+    if name == "mirrors":
+        return " ".join(normalise_url(url) for url in value.replace(",", " ").split())
     if name == "parallel" and not (value.isascii() and value.isdigit() and 1 <= int(value) <= 16):
         raise UsageError(f"parallel: expected a number from 1 to 16, found {value!r}")
     return value
@@ -164,7 +178,8 @@ class Credentials:
         return read_strings(self.path, private=True)
 
 
-def read_strings(path: Path, *, private: bool = False) -> dict[str, str]:
+def read_strings(path: Path, *, private: bool = False, lists: Sequence[str] = ()) -> dict[str, str]:
+    """The table in the file. A list of strings under a name in ``lists`` is joined by spaces."""
     try:
         data = read_private(path) if private else path.read_bytes()
     except FileNotFoundError:
@@ -174,15 +189,18 @@ def read_strings(path: Path, *, private: bool = False) -> dict[str, str]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ForgeError("malformed", f"{path}: not valid TOML: {error}") from None
     for key, value in table.items():
-        if not isinstance(value, str):
+        if key in lists and isinstance(value, list) and all(isinstance(v, str) for v in value):
+            table[key] = check_setting(key, " ".join(value))
+        elif not isinstance(value, str):
             raise ForgeError("malformed", f"{path}: {key}: expected text, found {value!r}")
     return table
 
 
-def dump_strings(table: Mapping[str, str]) -> bytes:
+def dump_strings(table: Mapping[str, str], *, lists: Sequence[str] = ()) -> bytes:
     import tomli_w
 
-    return tomli_w.dumps(dict(sorted(table.items()))).encode()
+    values = {key: text.split() if key in lists else text for key, text in sorted(table.items())}
+    return tomli_w.dumps(values).encode()
 
 
 def environment_url() -> str | None:

@@ -16,6 +16,7 @@ from .config import Config, Credentials, Places, normalise_url
 from .errors import ForgeError
 from .output import Output
 from .passphrase import Passphrases
+from .transfer import Transfer
 from .truststore import Pin, TrustStore
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Context:
     places: Places
     registry_option: str | None = None
     passphrases: Passphrases = field(default_factory=Passphrases)
+    transfer: Transfer = field(default_factory=Transfer)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     # False for the commands that mend an authority whose status host stands still.
     requires_status: bool = True
@@ -131,6 +133,7 @@ class Context:
         from .remote.trust import View
 
         pin = pin or self.pin
+        self.http.mirrors[pin.url] = (*self.transfer.mirrors, *self.config.mirrors)
         return View(
             http=self.http,
             url=pin.url,

@@ -153,6 +153,9 @@ CODES: Final[Mapping[str, Meaning]] = {
     "wheel-install": Meaning(ERROR, "pip or uv refused the verified wheels."),
     "no-environment": Meaning(USAGE, "No Python environment to install the wheels into."),
     "network": Meaning(NETWORK, "The registry did not answer; nothing was changed."),
+    "window-closed": Meaning(NETWORK, "The hours of --window are over; what came is kept."),
+    "not-repairable": Meaning(VERIFICATION, "What failed is not about files; none can mend it."),
+    "chunks-malformed": Meaning(VERIFICATION, "A signed chunk list is not one of its file."),
     "too-many-requests": Meaning(NETWORK, "The registry asks to wait longer than we do."),
 }
 

@@ -52,6 +52,13 @@ def size_text(size: int) -> str:
     return f"{value:.1f} {unit}"
 
 
+def duration_text(seconds: float) -> str:
+    """``seconds`` as people say it: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def count_text(number: int, noun: str) -> str:
     """``1 file``, ``2 files``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from signing.manifest import Manifest
+from signing.manifest import FileEntry, Manifest
+from signing.names import ComponentName
 
 from .errors import ForgeError
 from .lockfile import LockedComponent
 from .output import count_text, size_text
+from .transfer import WHOLE, Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +28,27 @@ class Build:
     locked: LockedComponent
     manifest: Manifest
     replaces: str | None = None
+    selection: Selection = WHOLE
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files that are put in place."""
+        return self.selection.files(self.manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything an installation needs. ``fetch`` is ``{digest: (size in bytes, label)}``."""
+    """Everything an installation needs. ``fetch`` is ``{digest: (component, file)}``."""
 
     keep: tuple[Keep, ...]
     build: tuple[Build, ...]
-    remove: tuple[str, ...]
-    fetch: Mapping[str, tuple[int, str]]
+    remove: tuple[ComponentName, ...]
+    fetch: Mapping[str, tuple[ComponentName, FileEntry]]
     reuse_bytes: int
 
     @property
     def fetch_bytes(self) -> int:
-        return sum(size for size, _ in self.fetch.values())
+        return sum(entry.size for _, entry in self.fetch.values())
 
     @property
     def idle(self) -> bool:
@@ -55,8 +63,9 @@ class Plan:
                 was = " put right: files were changed, missing or extra"
             lines.append(
                 f"{step.locked.component} {step.locked.version}{was}  "
-                f"{count_text(len(step.manifest.files), 'file')}, "
-                f"{size_text(step.manifest.total_size)}"
+                f"{count_text(len(step.files), 'file')}, "
+                f"{size_text(sum(entry.size for entry in step.files))}"
+                + (f", of {len(step.manifest.files)}" if step.selection else "")
             )
         lines += [f"{name}  to be removed" for name in self.remove]
         if self.build:
@@ -70,21 +79,19 @@ class Plan:
 def plan_installation(
     keep: Iterable[Keep],
     build: Iterable[Build],
-    remove: Iterable[str],
+    remove: Iterable[ComponentName],
     cached: Mapping[str, bool],
 ) -> Plan:
     """The plan, given which digests the cache holds."""
     build = tuple(build)
-    fetch: dict[str, tuple[int, str]] = {}
+    fetch: dict[str, tuple[ComponentName, FileEntry]] = {}
     reuse: dict[str, int] = {}
     for step in build:
-        for entry in step.manifest.files:
+        for entry in step.files:
             if cached.get(entry.sha256):
                 reuse[entry.sha256] = entry.size
             else:
-                fetch.setdefault(
-                    entry.sha256, (entry.size, f"{step.locked.component}/{entry.path}")
-                )
+                fetch.setdefault(entry.sha256, (step.locked.component, entry))
     return Plan(
         keep=tuple(keep),
         build=build,

@@ -118,6 +118,15 @@ class Builder:
             return False
         return True
 
+    def replace_file(self, source: Path, target: Path, size: int) -> None:
+        """Put a cached file in the place of one in a tree that is installed, in one rename."""
+        self._staging.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._staging, prefix="file-"))
+        self._place(source, folder / "file", size)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder / "file", target)
+        folder.rmdir()
+
     def swap(self, stage: Path, target: Path) -> None:
         """Put ``stage`` where ``target`` is, atomically; what was there is removed afterwards."""
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -125,6 +125,10 @@ TABLE: Mapping[str, Row] = {
     "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
     "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
         "or several ranges were asked for at once."),
+    "upload-not-found": _row(404, "No such upload", "It was never begun, is finished, or nothing "
+        "was added to it for a day. Begin it again."),
+    "parts-missing": _row(409, "Parts missing", "Not every part of the upload has come. Begin it "
+        "again to hear which are here, send the others, then finish it."),
     "upload-interrupted": _row(400, "Upload interrupted", "The body ended before its announced "
         "length. Send it again."),
     # The server's own condition
@@ -145,7 +149,9 @@ TABLE: Mapping[str, Row] = {
 }  # fmt: skip
 
 # Codes of `storage` that say what the table says in its own words.
-_STORAGE_CODES = {"disk-full": "disk-full", "blob-not-found": "blob-not-found"}
+_STORAGE_CODES = {
+    code: code for code in ("disk-full", "blob-not-found", "upload-not-found", "parts-missing")
+}
 
 
 def row_of(code: str) -> Row:

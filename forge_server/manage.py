@@ -78,8 +78,19 @@ def main() -> None:
     help="An empty PostgreSQL database, postgresql://USER@HOST/NAME (default: SQLite in DIR). "
     "The password comes from ~/.pgpass, PGPASSFILE or PGPASSWORD.",
 )
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Begin with these settings, for instance an object store (default: all defaults).",
+)
 def init(
-    folder: Path, dev: bool, log_origin: str | None, with_status: bool, database: str | None
+    folder: Path,
+    dev: bool,
+    log_origin: str | None,
+    with_status: bool,
+    database: str | None,
+    settings: Path | None,
 ) -> None:
     """Make a new registry in DIR."""
     from .operate.initialise import initialise
@@ -87,7 +98,12 @@ def init(
     if with_status and not dev:
         raise click.UsageError("--with-status goes with --dev")
     made = initialise(
-        folder, dev=dev, log_origin=log_origin, with_status=with_status, database=database
+        folder,
+        dev=dev,
+        log_origin=log_origin,
+        with_status=with_status,
+        database=database,
+        settings=settings,
     )
     click.echo(f"registry   {folder}")
     if database is not None:

@@ -30,8 +30,10 @@ class Settings:
     front and append to ``X-Forwarded-For``. ``idle_seconds`` is how long a client may neither send
     nor take a byte. Each of ``witnesses`` is a verifier key, a space and the witness's URL.
     ``metrics_allow`` are the addresses that may read ``/metrics``. Where ``database``, ``public``
-    or ``blobs`` is empty, it is in the data folder; ``embedded_worker`` says whether `forge-server
-    run` signs again what grows old, or leaves that to `forge-server worker`.
+    or ``blobs`` is empty, it is in the data folder; the last two may be ``s3://bucket/prefix``.
+    The ``s3_`` settings say how to reach that store, and ``s3_public_endpoint`` how clients do,
+    where ``redirect_blobs`` sends them there. ``embedded_worker`` says whether `forge-server run`
+    signs again what grows old, or leaves that to `forge-server worker`.
     """
 
     name: str = "National Software Forge"
@@ -59,6 +61,11 @@ class Settings:
     database: str = ""
     public: str = ""
     blobs: str = ""
+    s3_endpoint: str = ""
+    s3_public_endpoint: str = ""
+    s3_region: str = ""
+    s3_credentials: str = ""
+    redirect_blobs: bool = True
     embedded_worker: bool = True
 
 
@@ -117,15 +124,6 @@ def database_of(folder: DataFolder, settings: Settings) -> DatabaseUrl:
     if not settings.database:
         return DatabaseUrl.of_file(folder.database)
     return DatabaseUrl(settings.database)
-
-
-def places_of(folder: DataFolder, settings: Settings) -> tuple[Path, Path]:
-    """(published tree, blobs); what is not absolute begins at the data folder."""
-    public, blobs = settings.public, settings.blobs
-    return (
-        folder.root / public if public else folder.public,
-        folder.root / blobs if blobs else folder.blobs,
-    )
 
 
 def read_settings(path: Path) -> Settings:
@@ -199,8 +197,13 @@ TEMPLATE = """\
 # metrics_allow = ["127.0.0.1", "::1"]  # who may read /metrics
 # tracing = false                # OpenTelemetry spans; OTEL_EXPORTER_OTLP_ENDPOINT says where to
 # database = ""                  # postgresql://USER@HOST/NAME; empty: registry.db, here
-# public = ""                    # the folder of the published files; empty: public, here
-# blobs = ""                     # the folder of the files of releases; empty: blobs, here
+# public = ""                    # the published files: a folder, or s3://bucket/prefix
+# blobs = ""                     # the files of releases, likewise; empty: here
+# s3_endpoint = ""               # https://… of the object store; empty: Amazon's
+# s3_public_endpoint = ""        # how clients reach it, where that differs
+# s3_region = ""
+# s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
+# redirect_blobs = true          # false: blobs of an object store pass through this server
 # embedded_worker = true         # false: a `forge-server worker` signs again what grows old
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from signing.errors import MalformedError
-from storage import LocalBlobStore, LocalPublishedTree
+from storage import BlobStore, PublishedTree
 
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
+from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
 from .services.health import Health
@@ -31,10 +32,13 @@ from .services.quotas import Quotas
 from .services.releases import Releases
 from .services.roles import Roles
 from .services.signatures import Signatures
+from .services.slow_work import SlowWork
 from .services.switch import Switch
 from .services.throttle import Throttle
+from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
-from .settings import DataFolder, Settings, database_of, places_of, read_settings
+from .settings import DataFolder, Settings, database_of, read_settings
+from .stores import open_stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +49,14 @@ class Registry:
     settings: Settings
     fingerprint: str | None  # None until an authority is adopted
     database: Database
-    tree: LocalPublishedTree
-    blobs: LocalBlobStore
+    tree: PublishedTree
+    blobs: BlobStore
     audit: Audit
     accounts: Accounts
     organisations: Organisations
     roles: Roles
     releases: Releases
+    uploads: Uploads
     quotas: Quotas
     collection: Collection
     switch: Switch
@@ -87,9 +92,8 @@ def open_registry(folder: DataFolder, *, clock: Clock = utc_now) -> Registry:
 
 
 def _assemble(folder: DataFolder, settings: Settings, database: Database, clock: Clock) -> Registry:
-    public, blob_folder = places_of(folder, settings)
-    tree = LocalPublishedTree(public)
-    blobs = LocalBlobStore(blob_folder)
+    stores = open_stores(folder, settings)
+    tree, blobs = stores.tree, stores.blobs
     audit = Audit(database, clock)
     keys = KeyRing(folder.keys)
     _require_keys(keys)
@@ -114,11 +118,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log_keys=log_keys,
         history=history,
     )
+    work = SlowWork()
+    chunk_checks = ChunkChecks(database, blobs, clock, work)
     leases = Leases(database, blobs, clock, _lock(folder, database, "collect.lock", COLLECT_LOCK))
     quotas = Quotas(
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
-    releases = Releases(database, audit, publication, blobs, leases, quotas, clock)
+    releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -133,6 +139,16 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         ),
         roles=Roles(database, audit, publication, clock),
         releases=releases,
+        uploads=Uploads(
+            database,
+            audit,
+            releases,
+            blobs,
+            stores.assembly,
+            chunk_checks,
+            work,
+            clock,
+        ),
         health=Health(database, publication, clock),
         quotas=quotas,
         collection=Collection(database, audit, blobs, leases, clock),

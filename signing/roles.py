@@ -218,7 +218,9 @@ def _delegated(parent: Targets, role: str) -> DelegatedRole:
             f"role {role}",
             "a delegation by the role above it",
             "none",
-            "the organisation or the component is not registered (any more)",
+            "the authority names no status host"
+            if role == "status"
+            else "the organisation or the component is not registered (any more)",
         )
     return roles[role]
 

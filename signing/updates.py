@@ -328,14 +328,18 @@ def check_tree(expected: Mapping[str, str], found: Mapping[str, str], subject: s
             )
 
 
-def check_files(manifest: Manifest, observed: Mapping[str, FileEntry]) -> None:
-    """Establishes that the files at hand are those of the manifest, to the byte and no more."""
+def check_files(
+    manifest: Manifest, observed: Mapping[str, FileEntry], selected: frozenset[str] | None = None
+) -> None:
+    """Establishes that the files at hand are those of the manifest, to the byte and no more;
+    where ``selected`` is given, those of these paths."""
+    files = [entry for entry in manifest.files if selected is None or entry.path in selected]
     check_tree(
-        {entry.path: entry.sha256 for entry in manifest.files},
+        {entry.path: entry.sha256 for entry in files},
         {path: entry.sha256 for path, entry in observed.items()},
         "file",
     )
-    for entry in manifest.files:
+    for entry in files:
         if observed[entry.path].size != entry.size:
             raise VerificationError(
                 "length-mismatch",

@@ -55,6 +55,7 @@ class _Procedure:
     observed: Mapping[str, FileEntry] | None
     forge_toml: bytes | None
     witnesses: Witnesses | None
+    selected: frozenset[str] | None
     known_status: Status | None
     log_size: int | None = None
     roles: dict[str, Targets] = field(default_factory=dict)
@@ -79,6 +80,7 @@ def verify_release(
     observed: Mapping[str, FileEntry] | None,
     forge_toml: bytes | None,
     witnesses: Witnesses | None = None,
+    selected: frozenset[str] | None = None,
     status: Status | None = None,
 ) -> Report:
     """Goes through every check for release ``version`` (None: whichever the manifest says).
@@ -91,6 +93,8 @@ def verify_release(
     word of the status host that the client knows, where that may be newer than the evidence; it
     was verified when it came.
 
+    ``selected`` are the paths of a partial installation; None when all files shall be there.
+
     Never raises for bad evidence: the failure is in the report.
     """
     procedure = _Procedure(
@@ -102,6 +106,7 @@ def verify_release(
         observed=observed,
         forge_toml=forge_toml,
         witnesses=witnesses,
+        selected=selected,
         known_status=status,
     )
     checks = run_steps(_STEPS, procedure)
@@ -264,7 +269,12 @@ def _check_observed(p: _Procedure) -> str:
     if p.observed is None:
         raise NotAtHand("the files are not at hand; install them, or verify a folder")
     manifest = p.trusted_manifest()
-    check_files(manifest, p.observed)
+    check_files(manifest, p.observed, p.selected)
+    if p.selected is not None:
+        return (
+            f"{len(p.observed)} of {len(manifest.files)} files: a PARTIAL installation; "
+            "none other, and each as signed"
+        )
     return f"{len(manifest.files)} files, {manifest.total_size} bytes, none missing, none extra"
 
 

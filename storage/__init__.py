@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .assembly import BlobAssembly, Limits, Segment
 from .base import BlobStat, BlobStore
 from .errors import (
     BackendError,
@@ -9,11 +10,14 @@ from .errors import (
     BlobNotFoundError,
     InvalidArgumentError,
     NotFoundError,
+    PartsMissingError,
     PathNotFoundError,
     PublishedConflictError,
     StorageError,
+    UploadNotFoundError,
 )
 from .local import LocalBlobStore
+from .local_assembly import LocalAssembly
 from .memory import MemoryBlobStore
 from .published import (
     LocalPublishedTree,
@@ -24,19 +28,25 @@ from .published import (
 
 __all__ = [
     "BackendError",
+    "BlobAssembly",
     "BlobMismatchError",
     "BlobNotFoundError",
     "BlobStat",
     "BlobStore",
     "InvalidArgumentError",
+    "Limits",
+    "LocalAssembly",
     "LocalBlobStore",
     "LocalPublishedTree",
     "MemoryBlobStore",
     "MemoryPublishedTree",
     "NotFoundError",
+    "PartsMissingError",
     "PathNotFoundError",
     "PublishedConflictError",
     "PublishedTree",
+    "Segment",
     "StorageError",
+    "UploadNotFoundError",
     "put_together",
 ]

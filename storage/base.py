@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .hashing import Readable
@@ -81,4 +82,9 @@ class BlobStore(Protocol):
 
         A blob put or deleted meanwhile may or may not appear.
         """
+        ...
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        """Removes what dead writers left behind, if anything; returns how many files. What a
+        living writer is at work on stays."""
         ...

@@ -38,6 +38,8 @@ PRIMITIVES = (
     "open_lock_file",
     "wait_for_lock",
     "write",
+    "write_at",
+    "copy_range",
     "set_mode",
     "fsync",
     "close",
@@ -48,6 +50,9 @@ PRIMITIVES = (
 )
 
 READ_ONLY = 0o444
+_COPY_BYTES = 1 << 20
+# The two lie on different file systems, or this one cannot copy by itself.
+_NO_COPY_RANGE = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 _FOLDER_MODE = 0o755
 _PRIVATE = 0o600  # nobody else reads bytes that were not verified
 _MAX_KNOWN_FOLDERS = 4096
@@ -87,6 +92,39 @@ def wait_for_lock(fd: int) -> None:
 
 def write(fd: int, view: memoryview) -> int:
     return os.write(fd, view)
+
+
+def open_to_write(path: Path) -> int:
+    """An existing file, open for writing at any place; never through a symbolic link."""
+    return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def write_at(fd: int, view: memoryview, offset: int) -> None:
+    """Writes all of `view` at `offset`."""
+    while len(view):
+        count = os.pwrite(fd, view, offset)
+        if count == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = view[count:]
+        offset += count
+
+
+def copy_range(source: int, start: int, target: int, offset: int, length: int) -> int:
+    """Copies `length` bytes between two open files; returns how many there were."""
+    done = 0
+    while done < length:
+        try:
+            count = os.copy_file_range(source, target, length - done, start + done, offset + done)
+        except OSError as error:
+            if error.errno not in _NO_COPY_RANGE:
+                raise
+            data = os.pread(source, min(_COPY_BYTES, length - done), start + done)
+            write_at(target, memoryview(data), offset + done)
+            count = len(data)
+        if count == 0:
+            break
+        done += count
+    return done
 
 
 def set_mode(fd: int, mode: int) -> None:

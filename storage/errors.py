@@ -4,7 +4,9 @@ StorageError
  ├── InvalidArgumentError        a digest, size or path that is not one: fix the caller
  ├── NotFoundError               not there: a normal answer
  │    ├── BlobNotFoundError
+ │    ├── UploadNotFoundError
  │    └── PathNotFoundError
+ ├── PartsMissingError           an upload is not complete: send the rest
  ├── BlobMismatchError           the bytes are not what was promised: refuse the sender
  └── BackendError                the store failed: retry, or call the operator
       └── PublishedConflictError   a put-once path already holds other bytes: stop and alarm
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -49,6 +51,29 @@ class PathNotFoundError(NotFoundError):
     def __init__(self, path: str) -> None:
         super().__init__("path-not-found", f"{path} is not published")
         self.path = path
+
+
+class UploadNotFoundError(NotFoundError):
+    def __init__(self, upload: str) -> None:
+        super().__init__(
+            "upload-not-found",
+            f"upload {upload} is not open",
+            "Begin it again; what was sent of it is lost.",
+        )
+        self.upload = upload
+
+
+class PartsMissingError(StorageError):
+    """An upload was to be assembled of which `numbers` have not come."""
+
+    def __init__(self, upload: str, numbers: Iterable[int]) -> None:
+        self.numbers = sorted(numbers)
+        shown = ", ".join(map(str, self.numbers[:10]))
+        super().__init__(
+            "parts-missing",
+            f"upload {upload}: expected every part, found {len(self.numbers)} missing ({shown})",
+            "Send these parts, then finish it again.",
+        )
 
 
 class BlobMismatchError(StorageError):

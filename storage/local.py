@@ -43,6 +43,10 @@ class LocalBlobStore:
         self._folders = disk.Folders(self._root, durable=durable)
 
     @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
     def temp_dir(self) -> Path:
         """A folder on the same file system, created when missing, for files to `adopt`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import BinaryIO
 
 from .base import BlobStat
@@ -56,6 +57,9 @@ class MemoryBlobStore:
         with self._lock:
             digests = sorted(self._blobs)
         return iter(digests)
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        return 0
 
     def _find(self, digest: str) -> bytes:
         try:

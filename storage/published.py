@@ -77,7 +77,12 @@ class PublishedTree(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def open(self, path: str) -> BinaryIO:
-        """The file as it is now, which the caller closes; a later `swap` does not disturb it."""
+        """The file as it is now, which the caller closes; a later `swap` does not disturb it.
+        It need not have a ``fileno``."""
+        ...
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        """Removes what dead writers left behind, if anything; returns how many files."""
         ...
 
 
@@ -258,6 +263,9 @@ class MemoryPublishedTree:
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
+
+    def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
+        return 0
 
     def _store(self, path: str, data: bytes) -> None:
         segments = path.split("/")

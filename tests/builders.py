@@ -67,9 +67,16 @@ def forge_toml(
     return "\n".join(lines).encode() + b"\n"
 
 
-def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
-    """What a walk over a folder with ``files`` would find."""
-    return {path: FileEntry(path, len(data), sha256(data)) for path, data in files.items()}
+def entries(
+    files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = None
+) -> dict[str, FileEntry]:
+    """What a walk over a folder with ``files`` would find; ``lists`` are the chunk lists, by path,
+    that a publisher names for them."""
+    named = {path: sha256(raw) for path, raw in (lists or {}).items()}
+    return {
+        path: FileEntry(path, len(data), sha256(data), named.get(path))
+        for path, data in files.items()
+    }
 
 
 def tree(name: ComponentName = NAME, version: str = "1.0.0", **options: object) -> dict[str, bytes]:
@@ -81,8 +88,8 @@ def tree(name: ComponentName = NAME, version: str = "1.0.0", **options: object) 
     }
 
 
-def manifest_of(files: Mapping[str, bytes]) -> Manifest:
-    return build_manifest(parse_forge_toml(files["forge.toml"]), entries(files).values())
+def manifest_of(files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = None) -> Manifest:
+    return build_manifest(parse_forge_toml(files["forge.toml"]), entries(files, lists).values())
 
 
 @dataclass(kw_only=True)
@@ -92,12 +99,15 @@ class Release:
     files: dict[str, bytes]
     manifest: Manifest
     bundle: bytes
+    lists: dict[str, bytes] = field(default_factory=dict)
 
 
-def signed_release(files: Mapping[str, bytes], key: SigningKey) -> Release:
-    manifest = manifest_of(files)
+def signed_release(
+    files: Mapping[str, bytes], key: SigningKey, lists: Mapping[str, bytes] | None = None
+) -> Release:
+    manifest = manifest_of(files, lists)
     bundle = oms.sign_bundle(manifest.files, str(manifest), key)
-    return Release(files=dict(files), manifest=manifest, bundle=bundle)
+    return Release(files=dict(files), manifest=manifest, bundle=bundle, lists=dict(lists or {}))
 
 
 @dataclass(kw_only=True)
@@ -178,7 +188,9 @@ class World:
         )
         return key
 
-    def publish(self, files: Mapping[str, bytes]) -> Release:
+    def publish(
+        self, files: Mapping[str, bytes], lists: Mapping[str, bytes] | None = None
+    ) -> Release:
         """Registers what is missing and publishes ``files`` as a release."""
         name = parse_forge_toml(files["forge.toml"]).component
         if name.org not in self.roles:
@@ -186,7 +198,7 @@ class World:
         if str(name) not in self.project_keys:
             self.add_project(name)
         key = self.project_keys[str(name)]
-        release = signed_release(files, key)
+        release = signed_release(files, key, lists)
         current = self.roles.get(name.role)
         role = add_release(current, release.manifest, release.bundle, [key], self.now)
         self.set_role(name.role, role)
@@ -316,7 +328,8 @@ def static_files(release: Release) -> dict[str, bytes]:
         f"{base}/{manifest.digest}.manifest.json": manifest.raw,
         f"{base}/{sha256(release.bundle)}.{oms.FILE}": release.bundle,
     }
-    served.update({f"/blobs/{sha256(data)}": data for data in release.files.values()})
+    for data in (*release.files.values(), *release.lists.values()):
+        served[f"/blobs/{sha256(data)}"] = data
     return served
 
 

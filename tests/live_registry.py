@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -84,9 +85,9 @@ class LiveRegistry:
             self.forge("key", "new", "--insecure-unencrypted")
         return self
 
-    def start(self) -> None:
-        """Starts the server and returns when it answers."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
+    def start(self, port: int = 0) -> None:
+        """Starts the server, on a free port unless told otherwise; returns when it answers."""
+        with socket.create_server(("127.0.0.1", port)) as probe:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.place / "server.log"
@@ -108,6 +109,23 @@ class LiveRegistry:
     def stop(self) -> None:
         self.server.terminate()
         self.server.wait()
+
+    def kill(self) -> None:
+        """kill -9 of the server and of its workers, which do the work."""
+        pid = self.server.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, workers)):
+            os.kill(each, signal.SIGKILL)
+        self.server.wait()
+        while not self._port_is_free():  # the workers are not ours to wait for
+            pass
+
+    def _port_is_free(self) -> bool:
+        try:
+            socket.create_server(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
 
     def register(self, org: str, kind: str = "startup") -> None:
         """Applies for ``org`` and has the development authority approve it."""

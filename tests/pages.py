@@ -8,7 +8,8 @@ running registry there, with ``sara`` logged in and the organisation ``minds-lab
 ``and release`` adds minds-lab/my-model 1.0.0, published. ``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
 each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
-libpq looks for one.
+libpq looks for one. ``<!-- prepared: object store -->`` finds an empty bucket ``forge-registry`` of
+a store at ``http://127.0.0.1:7480``, and keys for it in the file ``s3.keys``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _FENCE = re.compile(
 )
 _END = "__end_of_command__"
 PAGE_PORT = "8080"
+STORE = "http://127.0.0.1:7480"
+OBJECT_STORE = "<!-- prepared: object store -->"
 
 
 _REGISTRY = f"""
@@ -130,8 +133,15 @@ class Shell:
     """One bash in ``folder`` with an own home and ``environment``, and the servers it left
     running."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        store: str = STORE,
+    ) -> None:
         self.folder = folder
+        self.store = store
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = str(probe.getsockname()[1])
         self.servers: list[subprocess.Popen[bytes]] = []
@@ -155,7 +165,7 @@ class Shell:
 
     def run(self, step: Step) -> tuple[int, str]:
         """The exit code and everything that the command printed, as the page would show it."""
-        command = step.command.replace(PAGE_PORT, self.port)
+        command = step.command.replace(PAGE_PORT, self.port).replace(STORE, self.store)
         if step.keeps_running:
             return 0, self._start(command).replace(self.port, PAGE_PORT)
         assert self._bash.stdin is not None

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Context
-from ..output import count_text
+from ..output import count_text, duration_text, size_text
 from ._command import Function
 
 if TYPE_CHECKING:
-    from ..flows.install import Installed
+    from ..flows.install import Forecast, Installed
 
 
 def pip_options(function: Function) -> Function:
@@ -54,8 +54,10 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
                 }
                 for component in done.lock.components
             ],
-            "removed": list(done.plan.remove),
+            "removed": [str(name) for name in done.plan.remove],
             "fetched_bytes": done.plan.fetch_bytes,
+            "received_bytes": done.fetched.received,
+            "reused_bytes": done.fetched.reused,
             "wheels": wheels,
             "python": used or None,
         }
@@ -77,3 +79,31 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
     if done.plan.build:
         tree = site.tree(done.plan.build[0].locked.component)
         out.next_step(f"forge verify {tree}")
+
+
+def show_forecast(context: Context, forecast: Forecast) -> None:
+    """What an installation would move, how long that takes, and from where."""
+    out = context.out
+    out.result(
+        {
+            "components": [str(build.locked) for build in forecast.plan.build],
+            "removed": [str(name) for name in forecast.plan.remove],
+            "fetch_bytes": forecast.fetch_bytes,
+            "reuse_bytes": forecast.reuse_bytes,
+            "disk_bytes": forecast.disk_bytes,
+            "bytes_per_second": forecast.speed,
+            "seconds": forecast.seconds,
+            "sources": list(forecast.sources),
+        }
+    )
+    for line in forecast.plan.lines()[: len(forecast.plan.build) + len(forecast.plan.remove)]:
+        out.answer(line)
+    seconds = forecast.seconds
+    speed = "not measured yet" if forecast.speed is None else f"{size_text(int(forecast.speed))}/s"
+    took = "" if seconds is None else f"about {duration_text(seconds)} at "
+    out.answer(f"to fetch   {size_text(forecast.fetch_bytes)}")
+    out.answer(f"reused     {size_text(forecast.reuse_bytes)}")
+    out.answer(f"time       {took}{speed}")
+    out.answer(f"disk       {size_text(forecast.disk_bytes)} in {context.cache.work_dir}")
+    out.answer(f"from       {', '.join(forecast.sources)}")
+    out.say("nothing was fetched or changed")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from ..context import Context
+from ..errors import OK, VERIFICATION
 from ..output import count_text, size_text
 from ._command import forge_command
 
 
 @click.group("cache")
 def command() -> None:
-    """Show and prune the cache."""
+    """Show, verify and prune the cache."""
 
 
 @forge_command("path", registry=False)
@@ -34,6 +35,52 @@ def path(context: Context) -> None:
     )
 
 
+@forge_command("list", registry=False)
+def list_(context: Context) -> None:
+    """List the files in the cache, the largest first, and unfinished downloads."""
+    blobs = sorted(context.cache.blobs(), key=lambda blob: (-blob[1], blob[0]))
+    unfinished = list(context.cache.unfinished())
+    out = context.out
+    out.result(
+        {
+            "blobs": [
+                {"sha256": digest, "size": size, "installed": installed}
+                for digest, size, installed in blobs
+            ],
+            "unfinished": [{"sha256": digest, "size": size} for digest, size in unfinished],
+        }
+    )
+    rows = [
+        [digest, size_text(size), "installed" if installed else "-"]
+        for digest, size, installed in blobs
+    ]
+    rows += [[digest, size_text(size), "unfinished"] for digest, size in unfinished]
+    out.table(rows)
+    total = sum(size for _, size, _ in blobs)
+    out.say(f"{count_text(len(blobs), 'file')}, {size_text(total)} in {context.places.cache}")
+
+
+@forge_command("verify", registry=False)
+def verify(context: Context) -> int:
+    """Read every file in the cache and remove those that are spoilt; exit code 3 if any was."""
+    spoilt = []
+    blobs = list(context.cache.blobs())
+    with context.out.progress("reading", sum(size for _, size, _ in blobs)) as bar:
+        for digest, size, _ in blobs:
+            if not context.cache.verify(digest, size):
+                context.cache.drop(digest)
+                spoilt.append(digest)
+            bar.advance(size)
+    context.out.result({"files": len(blobs), "removed": spoilt})
+    for digest in spoilt:
+        context.out.answer(f"removed {digest}: its bytes had changed")
+    if not spoilt:
+        context.out.done(f"{count_text(len(blobs), 'file')}, each as it was fetched")
+        return OK
+    context.out.say("what is installed may share them: forge verify FOLDER --repair")
+    return VERIFICATION
+
+
 @forge_command("prune", registry=False)
 @click.option("--all", "everything", is_flag=True, help="Also what installed folders share.")
 def prune(context: Context, everything: bool) -> None:
@@ -44,5 +91,5 @@ def prune(context: Context, everything: bool) -> None:
     context.out.done(f"removed {count_text(gone.blobs + gone.partial, 'file')}, {size_text(freed)}")
 
 
-for _each in (path, prune):
+for _each in (path, list_, verify, prune):
     command.add_command(_each)

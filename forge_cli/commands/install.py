@@ -8,7 +8,8 @@ import click
 
 from ..context import Context
 from ._command import forge_command, into_option
-from ._installing import pip_options, report
+from ._installing import pip_options, report, show_forecast
+from ._transfer import download_options
 
 
 @forge_command("install")
@@ -17,6 +18,17 @@ from ._installing import pip_options, report
 @click.option("--locked", is_flag=True, help="Refuse to change forge.lock.")
 @click.option("-U", "--upgrade", is_flag=True, help="Take newer versions than the locked ones.")
 @click.option("--force", is_flag=True, help="Replace folders that forge did not make.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Install only files whose path matches, such as 'weights/*'; leaves forge.lock alone.",
+)
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Leave out files whose path matches."
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be moved, and stop.")
+@download_options
 @pip_options
 def command(
     context: Context,
@@ -25,6 +37,9 @@ def command(
     locked: bool,
     upgrade: bool,
     force: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    only_plan: bool,
     pip: bool,
     python: Path | None,
 ) -> None:
@@ -36,8 +51,24 @@ def command(
     """
     from signing.names import Requirement
 
-    from ..flows.install import install
+    from ..flows.install import install, plan
+    from ..transfer import Selection
 
     wanted = [Requirement.parse(text) for text in requirements]
-    done = install(context, wanted, into, locked_only=locked, upgrade=upgrade, force=force)
+    selection = Selection(include=include, exclude=exclude)
+    if only_plan:
+        show_forecast(
+            context,
+            plan(context, wanted, into, locked_only=locked, upgrade=upgrade, selection=selection),
+        )
+        return
+    done = install(
+        context,
+        wanted,
+        into,
+        locked_only=locked,
+        upgrade=upgrade,
+        force=force,
+        selection=selection,
+    )
     report(context, done, pip=pip, python=python)

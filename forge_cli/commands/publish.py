@@ -9,11 +9,13 @@ import click
 from ..context import Context
 from ..output import clean, count_text, size_text
 from ._command import FOLDER, forge_command, key_option
+from ._transfer import pace_options
 
 
 @forge_command("publish", signs=True)
 @click.argument("folder", type=FOLDER, default=Path())
 @click.option("-n", "--dry-run", is_flag=True, help="Do everything but send.")
+@pace_options
 @key_option
 def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> None:
     """Sign the component in FOLDER and publish it.
@@ -37,6 +39,7 @@ def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> N
             "files": len(manifest.files),
             "size": manifest.total_size,
             "uploaded_bytes": done.uploaded_bytes,
+            "reused_bytes": done.reused_bytes,
             "receipt": done.receipt or None,
         }
     )
@@ -53,6 +56,8 @@ def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> N
         return
     out.done(f"published {name}, signed by key {short(done.signed_by)}")
     sent = f"{count_text(done.uploaded, 'file')}, {size_text(done.uploaded_bytes)} sent"
+    if done.reused_bytes:
+        sent += f" ({size_text(done.reused_bytes)} taken from the last version)"
     receipt = done.receipt
     out.say(
         f"  {sent}; index version {clean(receipt.get('role_version'))}, "

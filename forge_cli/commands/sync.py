@@ -9,11 +9,13 @@ import click
 from ..context import Context
 from ._command import forge_command, into_option
 from ._installing import pip_options, report
+from ._transfer import download_options
 
 
 @forge_command("sync")
 @into_option
 @click.option("--force", is_flag=True, help="Replace folders that forge did not make.")
+@download_options
 @pip_options
 def command(context: Context, into: Path, force: bool, pip: bool, python: Path | None) -> None:
     """Make FOLDER hold exactly what its forge.lock says.

@@ -12,6 +12,7 @@ from ..context import Context
 from ..errors import OK, POLICY, VERIFICATION, UsageError
 from ..output import Output, clean
 from ._command import FILE, forge_command, parse_option
+from ._transfer import download_options
 
 if TYPE_CHECKING:
     from signing.report import Report
@@ -35,6 +36,10 @@ _COLOR = {"passed": "green", "failed": "red", "not-checked": "yellow"}
     help="Leave the files out: check only what is signed about the release in the registry.",
 )
 @click.option("--fingerprint", metavar="SHA256", help="Trust this root, for this run.")
+@click.option(
+    "--repair", is_flag=True, help="Fetch what is damaged or missing of an installed folder."
+)
+@download_options
 def command(
     context: Context,
     target: str,
@@ -44,12 +49,14 @@ def command(
     online: bool,
     metadata_only: bool,
     fingerprint: str | None,
+    repair: bool,
 ) -> int:
     """Verify a release, an installed or exported folder, or loose files.
 
     \b
     forge verify minds-lab/my-model==1.0.0               in the registry, with its files
     forge verify out/forge_components/minds-lab/my-model  installed; needs no network
+    forge verify out/forge_components/… --repair          fetches what is damaged
     forge verify third-party                              exported; needs no network
     forge verify FOLDER --bundle FILE --key FILE          no registry, no network
 
@@ -73,6 +80,10 @@ def command(
     _refuse(online and loose, "--online", "what came from a registry")
     _refuse(fingerprint is not None and loose, "--fingerprint", "what came from a registry")
     folder = Path(target)
+    exported = (folder / "evidence.json").is_file() and (folder / "files").is_dir()
+    _refuse(repair and (loose or named or exported or online), "--repair", "an installed folder")
+    if repair:
+        return _repair(context, folder, fingerprint)
     if bundle is not None and key is not None:
         done = flow.verify_loose(folder, bundle, key, manifest)
     elif named:
@@ -80,11 +91,30 @@ def command(
         done = flow.verify_registry(
             context, requirement, download=not metadata_only, fingerprint=fingerprint
         )
-    elif (folder / "evidence.json").is_file() and (folder / "files").is_dir():
+    elif exported:
         done = flow.verify_exported(context, folder, online=online, fingerprint=fingerprint)
     else:
         done = flow.verify_installed(context, folder, online=online, fingerprint=fingerprint)
     return _show(context, done)
+
+
+def _repair(context: Context, folder: Path, fingerprint: str | None) -> int:
+    from ..flows.repair import repair_installed
+    from ..output import count_text, size_text
+
+    done = repair_installed(context, folder, fingerprint=fingerprint)
+    repaired = {
+        "repaired": list(done.files),
+        "received_bytes": done.fetched.received,
+        "reused_bytes": done.fetched.reused,
+    }
+    for path in done.files:
+        context.out.say(f"repaired {clean(path)}")
+    came = f"{size_text(done.fetched.received)} fetched, {size_text(done.fetched.reused)} kept"
+    context.out.done(
+        f"{count_text(len(done.files), 'file')} put right: {came}" if done.files else "undamaged"
+    )
+    return _show(context, done.verified, **repaired)
 
 
 def _refuse(wrong: bool, option: str, only_with: str) -> None:
@@ -101,7 +131,7 @@ def _is_installed(target: str) -> bool:
     )
 
 
-def _show(context: Context, done: Verified) -> int:
+def _show(context: Context, done: Verified, **more: object) -> int:
     from signing.errors import WithheldError
 
     out, report = context.out, done.report
@@ -127,6 +157,7 @@ def _show(context: Context, done: Verified) -> int:
                 }
                 for check in report.checks
             ],
+            **more,
         }
     )
     if not out.quiet:

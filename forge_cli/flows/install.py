@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
@@ -20,9 +21,12 @@ from ..context import Context
 from ..errors import ForgeError
 from ..files import locked
 from ..lockfile import Lock, LockedComponent, read_lock, requirement_text, write_lock
-from ..output import clean, count_text, size_text
+from ..output import clean
 from ..plan import Build, Keep, Plan, plan_installation, require_room
+from ..remote.wanted import Wanted
+from ..transfer import WHOLE, Selection
 from ..tree import Builder, looks_untouched
+from .fetching import Fetched, fetch, measured_speed, olds, sources, to_fetch, wanted_for
 from .installed import Record, Site, instant
 from .proof import Proof, Prover
 from .withheld import require_usable
@@ -36,6 +40,25 @@ class Installed:
     plan: Plan
     site: Site
     placed: dict[str, int]
+    fetched: Fetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an installation would move. ``speed`` in bytes a second, as measured last time from
+    this registry; ``disk_bytes`` is what the cache grows by."""
+
+    plan: Plan
+    lock: Lock
+    fetch_bytes: int
+    reuse_bytes: int
+    disk_bytes: int
+    speed: float | None
+    sources: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        return None if not self.speed else self.fetch_bytes / self.speed
 
 
 def install(
@@ -46,14 +69,38 @@ def install(
     locked_only: bool = False,
     upgrade: bool = False,
     force: bool = False,
+    selection: Selection = WHOLE,
 ) -> Installed:
-    """Install ``requirements`` beside what ``into`` holds already, and write the lock."""
+    """Install ``requirements`` beside what ``into`` holds already, and write the lock.
+
+    With a ``selection`` only those files of the components that are named, and the lock stays
+    as it is: what it says is always whole.
+    """
     site = Site(into)
     with locked(site.private / "lock"):
         lock = settle_lock(context, requirements, site, locked_only=locked_only, upgrade=upgrade)
-        done = _apply(context, lock, site, force=force)
-        write_lock(site.lock_path, lock)
+        selections = {wanted.component: selection for wanted in requirements}
+        done = _apply(context, lock, site, force=force, selections=selections)
+        if not selection:
+            write_lock(site.lock_path, lock)
     return done
+
+
+def plan(
+    context: Context,
+    requirements: Sequence[Requirement],
+    into: Path,
+    *,
+    locked_only: bool = False,
+    upgrade: bool = False,
+    selection: Selection = WHOLE,
+) -> Forecast:
+    """What `install` would do, without fetching a file or writing anything in ``into``."""
+    site = Site(into)
+    lock = settle_lock(context, requirements, site, locked_only=locked_only, upgrade=upgrade)
+    selections = {wanted.component: selection for wanted in requirements}
+    steps = _steps(context, Prover(context, lock), lock, site, selections)
+    return _forecast(context, site, lock, steps)
 
 
 def sync(context: Context, into: Path, *, force: bool = False) -> Installed:
@@ -188,53 +235,90 @@ def _narrowed(lock: Lock, wanted: tuple[Requirement, ...]) -> Lock:
     )
 
 
-def _apply(context: Context, lock: Lock, site: Site, *, force: bool) -> Installed:
-    builder = Builder(site.components)
-    builder.sweep()
-    prover = Prover(context, lock)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Steps:
+    plan: Plan
+    proofs: dict[ComponentName, Proof]
+
+
+def _steps(
+    context: Context,
+    prover: Prover,
+    lock: Lock,
+    site: Site,
+    selections: Mapping[ComponentName, Selection],
+) -> _Steps:
+    """What is to be done, with the proof of each release that is to be put in place."""
     keep: list[Keep] = []
     proofs: dict[ComponentName, Proof] = {}
     builds: list[Build] = []
     for component in lock.components:
         record = site.record(component.component)
-        if record is not None and _in_place(site, component, record):
+        selection = selections.get(component.component, WHOLE)
+        if record is not None and _in_place(site, component, record, selection):
             keep.append(Keep(locked=component))
             continue
         proof = prover.prove(component)
         proofs[component.component] = proof
         builds.append(
-            Build(locked=component, manifest=proof.manifest, replaces=_version_of(record))
+            Build(
+                locked=component,
+                manifest=proof.manifest,
+                replaces=_version_of(record),
+                selection=selection,
+            )
         )
     # Also what is in place already: it may have been withheld since it was installed.
     require_usable(context, prover.pin, lock.components)
-    gone = {record.component for record in site.records()} - set(lock.by_name())
+    # Part of a component is not the answer to what the folder shall hold: nothing goes then.
+    partial = any(selections.values())
+    gone = (
+        set() if partial else {record.component for record in site.records()} - set(lock.by_name())
+    )
     cached = {
         entry.sha256: context.cache.has(entry.sha256, entry.size)
         for build in builds
-        for entry in build.manifest.files
+        for entry in build.files
     }
-    plan = plan_installation(keep, builds, map(str, gone), cached)
-    for line in plan.lines():
-        context.out.say(line)
-    for build in builds:
-        _require_ours(site, build, force=force)
-    _require_space(context, site, plan)
-    _fetch(context, prover, plan)
-    for build in builds:
-        prover.require_files(proofs[build.locked.component])
-    _commit(context, site, builder, prover, builds, proofs)
-    for name in gone:
+    plan = plan_installation(keep, builds, gone, cached)
+    return _Steps(plan=plan, proofs=proofs)
+
+
+def _apply(
+    context: Context,
+    lock: Lock,
+    site: Site,
+    *,
+    force: bool,
+    selections: Mapping[ComponentName, Selection] = MappingProxyType({}),
+) -> Installed:
+    builder = Builder(site.components)
+    builder.sweep()
+    prover = Prover(context, lock)
+    with context.cache.lent(site.private / "cache"):
+        steps = _steps(context, prover, lock, site, selections)
+        plan = steps.plan
+        for line in plan.lines():
+            context.out.say(line)
+        for build in plan.build:
+            _require_ours(site, build, force=force)
+        _require_space(context, site, plan)
+        fetched = _fetch(context, site, prover, plan)
+        for build in plan.build:
+            prover.require_files(steps.proofs[build.locked.component], build.selection)
+        _commit(context, site, builder, prover, steps)
+    for name in plan.remove:
         site.forget(name)
         builder.remove(site.tree(name))
-    return Installed(lock=lock, plan=plan, site=site, placed=dict(builder.how))
+    return Installed(lock=lock, plan=plan, site=site, placed=dict(builder.how), fetched=fetched)
 
 
-def _in_place(site: Site, component: LockedComponent, record: Record) -> bool:
-    if record.manifest_sha256 != component.manifest_sha256:
+def _in_place(site: Site, component: LockedComponent, record: Record, selection: Selection) -> bool:
+    if record.manifest_sha256 != component.manifest_sha256 or record.selection != selection:
         return False
     tree = site.tree(component.component)
     try:
-        expected = {entry.path: entry.size for entry in record.manifest().files}
+        expected = {entry.path: entry.size for entry in selection.files(record.manifest())}
         return looks_untouched(tree, expected)
     except Exception:  # whatever is wrong with it, building it anew puts it right
         return False
@@ -257,7 +341,7 @@ def _require_ours(site: Site, build: Build, *, force: bool) -> None:
     tree = site.tree(build.locked.component)
     if force or not os.path.lexists(tree) or site.record(build.locked.component) is not None:
         return
-    expected = {entry.path: entry.size for entry in build.manifest.files}
+    expected = {entry.path: entry.size for entry in build.files}
     is_folder = tree.is_dir() and not tree.is_symlink()
     if is_folder and (looks_untouched(tree, expected) or not any(tree.iterdir())):
         return
@@ -272,51 +356,41 @@ def _require_space(context: Context, site: Site, plan: Plan) -> None:
     if not plan.build:
         return
     context.cache.require_writable()
-    require_room(
-        plan.fetch_bytes, shutil.disk_usage(context.cache.root).free, str(context.cache.root)
-    )
+    for needed, place in _room(context, site, plan):
+        require_room(needed, shutil.disk_usage(place).free, str(place))
+
+
+def _room(context: Context, site: Site, plan: Plan) -> list[tuple[int, Path]]:
+    """``(bytes, place)`` of what an installation will take, at most."""
+    if not plan.build:
+        return []
+    room = [(plan.fetch_bytes, context.cache.work_dir)]
     site.components.mkdir(parents=True, exist_ok=True)
-    if os.stat(site.components).st_dev != os.stat(context.cache.root).st_dev:
-        total = sum(build.manifest.total_size for build in plan.build)
-        require_room(total, shutil.disk_usage(site.components).free, str(site.components))
+    if os.stat(site.components).st_dev != os.stat(context.cache.work_dir).st_dev:
+        total = sum(entry.size for build in plan.build for entry in build.files)
+        room.append((total, site.components))
+    return room
 
 
-def _fetch(context: Context, prover: Prover, plan: Plan) -> None:
-    if not plan.fetch:
-        return
-    from ..remote.blobs import Downloader, Wanted
-
-    wanted = [
-        Wanted(digest=digest, size=size, label=label)
-        for digest, (size, label) in plan.fetch.items()
+def _wanted(context: Context, site: Site, plan: Plan) -> list[Wanted]:
+    """What is to be fetched, and which files on this disk can help."""
+    here = {name: olds(context, site, name) for name in {name for name, _ in plan.fetch.values()}}
+    return [
+        wanted_for(entry, f"{name}/{entry.path}", here[name]) for name, entry in plan.fetch.values()
     ]
-    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(plan.fetch_bytes)}")
-    with context.out.progress("fetching", plan.fetch_bytes) as bar:
-        Downloader(
-            http=context.http,
-            url=prover.pin.url,
-            cache=context.cache,
-            parallel=context.config.parallel,
-            progress=bar,
-        ).fetch(wanted)
 
 
-def _commit(
-    context: Context,
-    site: Site,
-    builder: Builder,
-    prover: Prover,
-    builds: Sequence[Build],
-    proofs: dict[ComponentName, Proof],
-) -> None:
+def _fetch(context: Context, site: Site, prover: Prover, plan: Plan) -> Fetched:
+    return fetch(context, prover.pin.url, _wanted(context, site, plan))
+
+
+def _commit(context: Context, site: Site, builder: Builder, prover: Prover, steps: _Steps) -> None:
     # All trees are complete before the first one is swapped in: running out of space while
     # copying leaves everything as it was.
+    builds = steps.plan.build
     staged = [
         builder.build(
-            {
-                entry.path: (context.cache.path(entry.sha256), entry.size)
-                for entry in build.manifest.files
-            }
+            {entry.path: (context.cache.path(entry.sha256), entry.size) for entry in build.files}
         )
         for build in builds
     ]
@@ -330,7 +404,23 @@ def _commit(
                 registry=prover.pin.url,
                 fingerprint=prover.pin.fingerprint,
                 installed_at=instant(context.now),
-                verified_at=proofs[name].verified_at,
-                evidence=proofs[name].evidence,
+                verified_at=steps.proofs[name].verified_at,
+                evidence=steps.proofs[name].evidence,
+                selection=build.selection,
             )
         )
+
+
+def _forecast(context: Context, site: Site, lock: Lock, steps: _Steps) -> Forecast:
+    url = context.pin.url
+    wanted = _wanted(context, site, steps.plan)
+    needed = to_fetch(context, url, wanted)
+    return Forecast(
+        plan=steps.plan,
+        lock=lock,
+        fetch_bytes=needed,
+        reuse_bytes=steps.plan.reuse_bytes + steps.plan.fetch_bytes - needed,
+        disk_bytes=steps.plan.fetch_bytes,
+        speed=measured_speed(context, url),
+        sources=tuple(sources(context, url)),
+    )

@@ -23,6 +23,7 @@ from signing.names import ComponentName
 
 from ..errors import ForgeError
 from ..files import write_private
+from ..transfer import WHOLE, Selection
 
 COMPONENTS: Final = "forge_components"
 _SCHEMA: Final = 1
@@ -39,6 +40,7 @@ class Record:
     installed_at: str
     verified_at: str
     evidence: bytes
+    selection: Selection = WHOLE  # what of it was installed
 
     def manifest(self) -> Manifest:
         """The manifest inside the evidence. Raises MalformedError."""
@@ -52,7 +54,7 @@ class Record:
         return manifest
 
     def to_json(self) -> bytes:
-        value = {
+        value: dict[str, Any] = {
             "schema": _SCHEMA,
             "component": str(self.component),
             "manifest_sha256": self.manifest_sha256,
@@ -62,6 +64,8 @@ class Record:
             "verified_at": self.verified_at,
             "evidence": self.evidence.decode(),
         }
+        if self.selection:
+            value["partial"] = self.selection.to_json()
         return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
@@ -81,11 +85,12 @@ class Record:
             }
             component = ComponentName.parse(_text(value, "component"), where)
             evidence = _text(value, "evidence").encode()
+            selection = Selection.from_json(value.get("partial"))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise MalformedError(
                 where, "an installation record", "something else", "install it again"
             ) from None
-        return cls(component=component, evidence=evidence, **texts)
+        return cls(component=component, evidence=evidence, selection=selection, **texts)
 
 
 def _text(value: Any, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading a component folder: what is in it, hashed once, and the manifest over it.
+"""Reading a component folder: what is in it, hashed and cut once, and the manifest over it.
 
 What cannot be signed is refused by name: symbolic links, devices, FIFOs, sockets, setuid files.
 Top-level names that begin with ``.git`` are left out with a notice, because every verifier of
@@ -7,21 +7,25 @@ the format ignores them: signing them would sign nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from signing.chunks import ChunkList, parse_chunk_list
 from signing.component import ComponentSpec, parse_forge_toml
 from signing.digests import hash_stream
 from signing.errors import MalformedError
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.paths import check_path, check_paths
 
+from ..cache import Cache
+from ..chunking import cut
 from ..errors import ForgeError
 from ..output import Output, clean, size_text
 
@@ -40,23 +44,33 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A folder ready to be signed. ``notices`` say what was left out, for the person."""
+    """A folder ready to be signed. ``notices`` say what was left out, for the person.
+
+    ``lists`` holds the chunk lists by digest: where the cache keeps each, or its bytes where no
+    cache takes it.
+    """
 
     spec: ComponentSpec
     manifest: Manifest
     files: dict[str, Path]
+    lists: Mapping[str, Path | bytes]
     notices: tuple[str, ...]
 
-    def path_of(self, digest: str) -> Path | None:
+    def chunk_list(self, entry: FileEntry) -> ChunkList | None:
+        """The file's chunk list, if it has one."""
+        if entry.chunks is None:
+            return None
+        kept = self.lists[entry.chunks]
+        data = kept if isinstance(kept, bytes) else kept.read_bytes()
+        return parse_chunk_list(data, entry.size, f"{entry.path}: chunk list")
+
+    def entry_of(self, digest: str) -> FileEntry | None:
         """A file with this content."""
-        for entry in self.manifest.files:
-            if entry.sha256 == digest:
-                return self.files[entry.path]
-        return None
+        return next((entry for entry in self.manifest.files if entry.sha256 == digest), None)
 
 
-def pack(folder: Path, out: Output) -> Packed:
-    """Walk, hash and describe ``folder``.
+def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
+    """Walk, hash, cut and describe ``folder``; chunk lists go into ``cache``, if there is one.
 
     Raises:
         ForgeError: ``not-found``, ``refused-file``, ``changed-while-read``.
@@ -67,10 +81,13 @@ def pack(folder: Path, out: Output) -> Packed:
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
     _require_card(folder, spec, found)
     total = sum(file.info.st_size for file in found)
+    lists: dict[str, Path | bytes] = {}
     with out.progress("hashing", total) as bar:
 
         def entry(file: Found) -> FileEntry:
-            made = hash_file(file)
+            made, chunks = hash_file(file)
+            if chunks is not None:
+                lists[chunks.digest] = _kept(chunks, cache)
             bar.advance(made.size)
             return made
 
@@ -81,8 +98,17 @@ def pack(folder: Path, out: Output) -> Packed:
         spec=spec,
         manifest=build_manifest(spec, entries),
         files={file.path: file.full for file in found},
+        lists=lists,
         notices=tuple(notices),
     )
+
+
+def _kept(chunks: ChunkList, cache: Cache | None) -> Path | bytes:
+    if cache is not None:
+        cache.put(chunks.raw)
+        if cache.has(chunks.digest, len(chunks.raw)):
+            return cache.path(chunks.digest)
+    return chunks.raw
 
 
 def read_spec(folder: Path) -> ComponentSpec:
@@ -172,13 +198,27 @@ def _require_plain(path: Path, mode: int) -> None:
         )
 
 
-def hash_file(file: Found) -> FileEntry:
-    """The file's entry. Raises ForgeError when it changed between the walk and the last byte."""
+def hash_file(file: Found) -> tuple[FileEntry, ChunkList | None]:
+    """The file's entry, and its chunk list where it is large enough to have one.
+
+    Raises:
+        ForgeError: it changed between the walk and the last byte.
+    """
+    hasher, size = hashlib.sha256(), 0
+
+    def whole(data: memoryview) -> None:
+        nonlocal size
+        hasher.update(data)
+        size += len(data)
+
     descriptor = os.open(file.full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        size, digest = hash_stream(stream)
+        chunks = cut(stream, file.info.st_size, whole=whole)
+        digest = hasher.hexdigest()
+        if size == 0:  # too small to be cut, or empty
+            size, digest = hash_stream(stream)
         after = os.fstat(descriptor)
     before = file.info
     same = (before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
@@ -191,4 +231,5 @@ def hash_file(file: Found) -> FileEntry:
             f"({size_text(before.st_size)} before, {size_text(after.st_size)} after)",
             hint="wait until whatever writes it is done, then run the same command again",
         )
-    return FileEntry(path=file.path, size=size, sha256=digest)
+    name = None if chunks is None else chunks.digest
+    return FileEntry(path=file.path, size=size, sha256=digest, chunks=name), chunks

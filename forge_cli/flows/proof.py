@@ -19,6 +19,7 @@ from signing.names import ComponentName
 from ..context import Context
 from ..errors import ForgeError
 from ..lockfile import Lock, LockedComponent
+from ..transfer import WHOLE, Selection
 from ..truststore import Pin
 from .installed import instant
 
@@ -53,14 +54,14 @@ class Prover:
             return self._fetched(locked)
         return self._kept(locked) or self._fetched(locked)
 
-    def require_files(self, proof: Proof) -> None:
-        """Establishes that the cache holds every file of the release, as signed.
+    def require_files(self, proof: Proof, selection: Selection = WHOLE) -> None:
+        """Establishes that the cache holds every selected file of the release, as signed.
 
         Files were hashed when they came in and have not been touched since (`Cache.has`).
         """
         cache, manifest = self._context.cache, proof.manifest
         observed = {}
-        for entry in manifest.files:
+        for entry in selection.files(manifest):
             if not cache.has(entry.sha256, entry.size):
                 raise VerificationError(
                     "digest-mismatch",
@@ -70,11 +71,13 @@ class Prover:
                     "run the same command again to fetch it anew",
                 )
             observed[entry.path] = FileEntry(path=entry.path, size=entry.size, sha256=entry.sha256)
-        self._verify(proof, observed)
+        self._verify(proof, observed, selection)
         if proof.fresh:
             self._keep(proof)
 
-    def _verify(self, proof: Proof, observed: dict[str, FileEntry] | None) -> None:
+    def _verify(
+        self, proof: Proof, observed: dict[str, FileEntry] | None, selection: Selection = WHOLE
+    ) -> None:
         from signing.evidence import Evidence
         from signing.verify import verify_release
 
@@ -94,6 +97,7 @@ class Prover:
                 now=self._context.now,
                 observed=observed,
                 forge_toml=toml,
+                selected=selection.paths(manifest),
                 witnesses=self._context.trust.witnesses(self.pin.fingerprint),
             ).require()
 

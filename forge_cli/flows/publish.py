@@ -27,6 +27,7 @@ from ..output import count_text, size_text
 from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
 from ..remote.upload import Outgoing, Uploader
+from . import delta
 from .pack import Packed, pack
 from .roles import rebasing
 from .signers import held, ids, own_key, publisher_keys, short, unlock
@@ -46,6 +47,7 @@ class Published:
     already: bool = False
     uploaded: int = 0
     uploaded_bytes: int = 0
+    reused_bytes: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class _Session:
     signed_by: PublicKey | None = None
     uploaded: int = 0
     uploaded_bytes: int = 0
+    reused_bytes: int = 0
 
     @property
     def component(self) -> ComponentName:
@@ -81,7 +84,7 @@ def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -
     Raises:
         ForgeError, SigningError: as the table of error codes says; nothing is visible then.
     """
-    packed = pack(folder, context.out)
+    packed = pack(folder, context.out, context.cache)
     for notice in packed.notices:
         context.out.warn(notice)
     manifest = packed.manifest
@@ -119,7 +122,7 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         return Published(
             packed=session.packed, signed_by=offer.publisher, new_project=signed.new_project
         )
-    receipt = _offer(session, signed)
+    receipt = _offer(session, view, signed)
     _confirm(session)
     return Published(
         packed=session.packed,
@@ -128,6 +131,7 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         new_project=signed.new_project,
         uploaded=session.uploaded,
         uploaded_bytes=session.uploaded_bytes,
+        reused_bytes=session.reused_bytes,
     )
 
 
@@ -223,19 +227,25 @@ def _missing_signature(
     )
 
 
-def _offer(session: _Session, signed: _Signed) -> dict[str, Any]:
+def _offer(session: _Session, view: View, signed: _Signed) -> dict[str, Any]:
     """Offer, send what is missing, offer again; the receipt."""
     body = {
         "manifest": session.packed.manifest.raw.decode(),
         "bundle": session.bundle.decode(),
         "roles": {name: data.decode() for name, data in signed.roles.items()},
     }
-    for _ in range(3):
+    uploads = 0
+    while uploads < 3:
         answer = session.api.post("releases", body=body)
         if member(answer, "state") == "published":
             receipt: dict[str, Any] = member(answer, "receipt", dict)
             return receipt
-        _upload(session, member(answer, "missing", list))
+        if member(answer, "state") == "checking":
+            # It reads large files once more and has waited for that already: ask again.
+            session.context.out.say("the registry compares large files with their chunk lists")
+            continue
+        uploads += 1
+        _upload(session, view, member(answer, "missing", list))
     raise ForgeError(
         "registry-malformed",
         "the registry keeps asking for files that it has confirmed to hold",
@@ -243,32 +253,49 @@ def _offer(session: _Session, signed: _Signed) -> dict[str, Any]:
     )
 
 
-def _upload(session: _Session, missing: list[Any]) -> None:
-    outgoing = [_outgoing(session.packed, item) for item in missing]
+def _upload(session: _Session, view: View, missing: list[Any]) -> None:
+    published = delta.Published(session.context, view, session.component)
+    outgoing = [_outgoing(session.packed, published, item) for item in missing]
     total = sum(file.size for file in outgoing)
     context = session.context
+    pace = context.transfer.pace()
+    pace.wait_for_window(context.out.say)
     context.out.say(f"sending {count_text(len(outgoing), 'file')}, {size_text(total)}")
     with context.out.progress("sending", total) as bar:
-        Uploader(
+        uploader = Uploader(
             api=session.api,
             component=str(session.component),
             parallel=context.config.parallel,
             progress=bar,
-        ).send(outgoing)
+            pace=pace,
+        )
+        uploader.send(outgoing)
     session.uploaded += len(outgoing)
-    session.uploaded_bytes += total
+    session.uploaded_bytes += uploader.sent_bytes
+    session.reused_bytes += uploader.reused_bytes
 
 
-def _outgoing(packed: Packed, item: Any) -> Outgoing:
+def _outgoing(packed: Packed, published: delta.Published, item: Any) -> Outgoing:
     digest = member(item, "sha256")
-    path = packed.path_of(digest)
-    if path is None:
+    if digest in packed.lists:
+        source = packed.lists[digest]
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        return Outgoing(digest=digest, size=size, source=source, label=f"chunk list {digest}")
+    entry = packed.entry_of(digest)
+    if entry is None:
         # Never send what the signed manifest does not list, whatever the registry asks for.
         raise ForgeError(
             "registry-malformed", f"the registry asks for {digest}, which is not in this release"
         )
-    size = packed.manifest.blobs()[digest]
-    return Outgoing(digest=digest, size=size, path=path, label=path.name)
+    return Outgoing(
+        digest=digest,
+        size=entry.size,
+        source=packed.files[entry.path],
+        label=entry.path,
+        chunks=entry.chunks,
+        own=lambda: packed.chunk_list(entry),
+        olds=(lambda: published.like(entry)) if published.has_like(entry) else None,
+    )
 
 
 def _confirm(session: _Session) -> None:

@@ -23,11 +23,12 @@ from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..lockfile import requirement_text
-from ..output import clean, count_text, size_text
+from ..output import clean
 from ..remote.trust import View
 from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
-from .installed import site_of_tree
+from .fetching import fetch, wanted_for
+from .installed import Record, site_of_tree
 from .withheld import status_of_root, view_remark
 
 
@@ -133,13 +134,24 @@ def verify_installed(
         evidence, remarks = _refreshed(context, evidence, name)
     else:
         remarks += _ages(context, evidence, trusted)
-    report = _folder_report(context, evidence, name, folder, trusted)
+    selected = _selected(record)
+    if selected is not None:
+        remarks.append(f"installed in part, with {clean(record.selection)}")
+    report = _folder_report(context, evidence, name, folder, trusted, selected)
     return Verified(
         subject=str(folder),
         report=report,
         remarks=tuple(remarks),
         repair=f"forge sync --into {_from_here(site.into)}   puts back what was published",
     )
+
+
+def _selected(record: Record) -> frozenset[str] | None:
+    """The paths of a partial installation; None for a whole one."""
+    try:
+        return record.selection.paths(record.manifest())
+    except MalformedError:
+        return None  # the report will say what is wrong with it
 
 
 def _from_here(path: Path) -> Path:
@@ -179,7 +191,12 @@ def verify_exported(
 
 
 def _folder_report(
-    context: Context, evidence: Evidence, name: ComponentName, folder: Path, trusted: str
+    context: Context,
+    evidence: Evidence,
+    name: ComponentName,
+    folder: Path,
+    trusted: str,
+    selected: frozenset[str] | None = None,
 ) -> Report:
     observed = observe(folder)
     return verify_release(
@@ -191,6 +208,7 @@ def _folder_report(
         observed=observed,
         forge_toml=(folder / "forge.toml").read_bytes() if "forge.toml" in observed else None,
         witnesses=context.trust.witnesses(trusted),
+        selected=selected,
         status=status_of_root(context, trusted),
     )
 
@@ -236,25 +254,12 @@ def _release_report(
 
 def download_files(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
     """Fetch ``files`` into the cache, each verified as it arrives."""
-    from ..remote.blobs import Downloader, Wanted
-
     wanted = {
-        file.sha256: Wanted(digest=file.sha256, size=file.size, label=file.path)
+        file.sha256: wanted_for(file, file.path)
         for file in files
         if not context.cache.has(file.sha256, file.size)
     }
-    if not wanted:
-        return
-    total = sum(want.size for want in wanted.values())
-    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
-    with context.out.progress("fetching", total) as bar:
-        Downloader(
-            http=context.http,
-            url=view.url,
-            cache=context.cache,
-            parallel=context.config.parallel,
-            progress=bar,
-        ).fetch(list(wanted.values()))
+    fetch(context, view.url, list(wanted.values()))
 
 
 def _trusted(context: Context, fingerprint: str, registry: str | None) -> str:

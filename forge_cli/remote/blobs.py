@@ -1,289 +1,248 @@
-"""Moving files: several at a time, hashed in line, continued where they stopped.
+"""Fetching blobs into the cache: several at a time, and ranges of large ones.
 
-Down: each file is written to ``partial/<digest>.part`` and becomes a blob of the cache only when
-its digest is right. A part that is there already, from this process or one that was killed, is
-hashed once and continued with ``Range`` and ``If-Range`` (RFC 9110 §14); a server that ignores
-both sends the whole file, which is as good. Nothing beyond the signed length is ever read.
+A lane takes the next file that nobody fetches and brings it to its end; lanes that have none left
+help with the ranges of the others. A file that another process fetches is put back and looked at
+again later, so two processes share the files of one release. How many lanes there are follows the
+line (`lanes`).
 
-Up: the body goes from the file to the socket, with sendfile where the connection is plain HTTP.
+A blob enters the cache when the digest of the whole, taken from the file on the disk, is right,
+whatever was verified before.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Final, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Final
 
-from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
-
-from signing.errors import VerificationError
+from signing.chunks import MAX_LIST_BYTES, ChunkList, parse_chunk_list
+from signing.digests import sha256_hex
+from signing.errors import MalformedError, VerificationError
 
 from ..cache import Cache
-from ..errors import NetworkError
+from ..errors import ForgeError, NetworkError
 from ..output import Progress
-from .http import BLOCK_BYTES, Http, lost, pause_seconds
-from .trust import not_served
+from ..reuse import Reuse
+from .chunked import ChunkFetch, NoRangesError
+from .crew import Crew, Stopped
+from .http import Http, read_limited
+from .lanes import Lanes
+from .line import Line
+from .pace import Pace
+from .partial import Busy, Partial
+from .sources import Source, Sources
+from .wanted import ANOTHER_MIRROR, Old, Wanted
+from .whole import WholeFetch
 
-T = TypeVar("T")
-_ATTEMPTS: Final = 20
+__all__ = ["Downloader", "Old", "Wanted"]
 
-
-class Stopped(Exception):  # not an error: somebody pressed Ctrl-C
-    """The transfer was asked to stop between two blocks."""
-
-
-class _OtherRangeError(NetworkError):
-    """A 206 that does not continue where we stopped: take the whole file instead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A blob to fetch: ``label`` is what messages call it, such as a path."""
-
-    digest: str
-    size: int
-    label: str
-
-
-class Crew(Generic[T]):
-    """Runs the same job over many items, ``parallel`` at a time; the first failure stops all.
-
-    Ctrl-C reaches the main thread only: it sets ``stop``, the workers leave between two blocks,
-    and what they have written so far stays for the next run.
-    """
-
-    def __init__(self, parallel: int) -> None:
-        self.stop = threading.Event()
-        self._parallel = parallel
-
-    def run(self, job: Callable[[T], None], items: Iterable[T]) -> None:
-        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="forge")
-        futures: list[Future[None]] = [pool.submit(job, item) for item in items]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        except KeyboardInterrupt:
-            # A worker may hang on a silent connection: the person does not wait for it, and
-            # nothing it does after this can become visible.
-            self.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        self.stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        failures = [future.exception() for future in futures if not future.cancelled()]
-        for error in sorted((e for e in failures if e), key=lambda e: isinstance(e, Stopped)):
-            raise error
-
-    def sleep(self, seconds: float) -> None:
-        """A pause that ends early, with `Stopped`, when the crew is told to stop."""
-        if self.stop.wait(seconds):
-            raise Stopped
+_LEAST_SPAN: Final = 4 << 20
+_MOST_SPAN: Final = 64 << 20
+_LOOK_AGAIN_SECONDS: Final = 0.1
+_RESCANS: Final = 2
 
 
 @dataclass(slots=True, kw_only=True)
 class Downloader:
-    """Fetches blobs of the registry at ``url`` into ``cache``."""
+    """Fetches blobs from ``urls`` (mirrors first, the registry last) into ``cache``."""
 
     http: Http
-    url: str
+    urls: Sequence[str]
     cache: Cache
     parallel: int
     progress: Progress
-    _crew: Crew[Wanted] = field(init=False)
+    pace: Pace = field(default_factory=Pace)
+    reused_bytes: int = 0
+    _line: Line = field(init=False)
+    _queue: deque[Wanted] = field(default_factory=deque)
+    _active: list[ChunkFetch] = field(default_factory=list)
+    _lock: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
-        self._crew = Crew(self.parallel)
-        # The same connections and the same count, but a pause that Ctrl-C ends.
-        self.http = replace(self.http, sleep=self._crew.sleep)
+        self._line = Line(
+            http=self.http,
+            sources=Sources(self.urls),
+            crew=Crew(self.parallel),
+            lanes=Lanes(self.parallel),
+            pace=self.pace,
+        )
+
+    @property
+    def received_bytes(self) -> int:
+        """What came over the network, chunk lists and repetitions included."""
+        return self._line.received
 
     def fetch(self, wanted: Sequence[Wanted]) -> None:
         """Every blob of ``wanted`` is in the cache afterwards, verified.
 
         Raises:
             VerificationError: ``digest-mismatch`` or ``length-mismatch``.
-            NetworkError: the registry could not be reached often enough.
+            NetworkError: no source could be reached often enough.
             OSError: the disk is full or may not be written.
         """
         self.cache.require_writable()
         # The largest first, so that the last minute is not one thread's alone.
-        self._crew.run(self._fetch_one, sorted(wanted, key=lambda want: -want.size))
+        self._queue.extend(sorted(wanted, key=lambda want: -want.size))
+        self._line.crew.run(self._lane, range(self.parallel))
 
-    def _fetch_one(self, want: Wanted) -> None:
-        path = self.cache.partial(want.digest)
-        with path.open("ab") as lock:
-            # Another forge may be on the same file: it goes first, and then it is there.
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.cache.has(want.digest, want.size):
-                with suppress(OSError):
-                    path.unlink()
+    def _lane(self, number: int) -> None:
+        while not self._line.crew.stop.is_set():
+            if number >= self._line.lanes.allowed:
+                if self._finished():
+                    return
+                self._look_again()
+                continue
+            want = self._next_file()
+            if want is not None:
+                self._bring(want)
+            elif not self._help():
+                if self._finished():
+                    return
+                self._look_again()
+        raise Stopped
+
+    def _look_again(self) -> None:
+        """A moment later, or as soon as another lane came to an end with something."""
+        with self._lock:
+            self._lock.wait(_LOOK_AGAIN_SECONDS)
+
+    def _next_file(self) -> Wanted | None:
+        with self._lock:
+            return self._queue.popleft() if self._queue else None
+
+    def _finished(self) -> bool:
+        with self._lock:
+            return not self._queue and not self._active
+
+    def _help(self) -> bool:
+        """Fetch one range of a file that another lane brings; False when there is none."""
+        with self._lock:
+            active = list(self._active)
+        return any(not fetch.streamed and self._range(fetch) for fetch in active)
+
+    def _bring(self, want: Wanted) -> None:
+        """See one file to its end, or put it back when another process is at it."""
+        try:
+            chunks = self.chunk_list(want)
+            if chunks is None:
+                whole = WholeFetch(line=self._line, cache=self.cache, progress=self.progress)
+                whole.fetch(want)
+            else:
+                self._bring_chunks(want, chunks)
+        except Busy:
+            self._look_again()
+            with self._lock:
+                self._queue.append(want)
+
+    def _bring_chunks(self, want: Wanted, chunks: ChunkList) -> None:
+        partial = Partial(self.cache.partial(want.digest), chunks)
+        try:
+            if self.cache.has(want.digest, want.size):  # another process was quicker
+                partial.remove()
                 self.progress.advance(want.size)
                 return
-            if not os.path.exists(path):
-                path.touch()
-            try:
-                self._fetch_locked(want, path)
-            except VerificationError:
-                with suppress(OSError):
-                    path.unlink()
-                raise
-
-    def _fetch_locked(self, want: Wanted, path: Path) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            with _Part.open(path, want, self.progress) as part:
-                begun_at = part.size
-                try:
-                    self._receive(want, part)
-                except _OtherRangeError:
-                    part.discard()
-                    continue
-                except NetworkError:
-                    # `Http` was patient already. Here, only a connection that brought
-                    # something before it broke deserves another one.
-                    if part.size == begun_at or attempt == _ATTEMPTS:
-                        raise
-                    self._crew.sleep(pause_seconds(min(attempt, 3)))
-                    continue
-                if part.hasher.hexdigest() == want.digest:
+            self._reuse(want, partial)
+            fetch = ChunkFetch(want=want, partial=partial, line=self._line, progress=self.progress)
+            for _ in range(_RESCANS + 1):
+                self._fetch_all(fetch)
+                found = partial.digest()
+                if found == want.digest:
+                    partial.release()
+                    self.cache.adopt(partial.path, want.digest)
+                    return
+                # Chunks that were verified have changed since on this disk; or the list is
+                # another file's, and then no repetition helps.
+                if not partial.rescan():
                     break
-                found = part.hasher.hexdigest()
-                part.discard()
-                # What lay on this disk may have been damaged here: fetch it whole, once more.
-                if begun_at == 0 or attempt == _ATTEMPTS:
-                    raise VerificationError(
-                        "digest-mismatch",
-                        want.label,
-                        f"sha256 {want.digest}",
-                        found,
-                        "nothing of it was kept; try another mirror and tell the operator",
-                    )
-        self.cache.adopt(path, want.digest)
-
-    def _receive(self, want: Wanted, part: _Part) -> None:
-        """Add what is missing to ``part``. Raises NetworkError when the connection breaks."""
-        if part.size == want.size:
-            return
-        headers = {}
-        if part.size:
-            headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{want.digest}"'}
-        address = f"{self.url}/blobs/{want.digest}"
-        with self.http.open("GET", address, headers=headers) as response:
-            if response.status not in (200, 206):
-                raise not_served(f"{want.label} ({address})", response.status)
-            if response.status == 206 and not (part.size and _continues_at(response, part.size)):
-                raise _OtherRangeError(
-                    f"{want.label}: the registry sent another range than was asked for"
-                )
-            if response.status == 200 and part.size:
-                part.restart()
-            self._require_length(want, part, response)
-            part.receive(response, self._crew.stop)
-            if part.size < want.size:
-                raise NetworkError(
-                    f"{want.label}: the answer ended after {part.size} of {want.size} bytes",
-                    hint="run the same command again; it continues where it stopped",
-                )
-
-    @staticmethod
-    def _require_length(want: Wanted, part: _Part, response: BaseHTTPResponse) -> None:
-        announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and part.size + int(announced) > want.size:
+            partial.remove()
             raise VerificationError(
-                "length-mismatch",
-                want.label,
-                f"{want.size} bytes",
-                f"{part.size + int(announced)} bytes announced",
+                "digest-mismatch", want.label, f"sha256 {want.digest}", found, ANOTHER_MIRROR
             )
+        finally:
+            partial.close()
 
+    def _fetch_all(self, fetch: ChunkFetch) -> None:
+        with self._lock:
+            self._active.append(fetch)
+        try:
+            while not fetch.partial.done:
+                if self._line.crew.stop.is_set():
+                    raise Stopped
+                if not self._range(fetch):
+                    self._look_again()
+        finally:
+            with self._lock:
+                self._active.remove(fetch)
+                self._lock.notify_all()
 
-class _Part:
-    """An unfinished file, open for appending, with the hash of what it holds."""
+    def _range(self, fetch: ChunkFetch) -> bool:
+        """Fetch the next range of the file; False when there was none to take."""
+        numbers = fetch.partial.take(self._span(fetch.want.size))
+        if not numbers:
+            return False
+        try:
+            fetch.fetch(numbers)
+        except NoRangesError:
+            return False
+        finally:
+            fetch.partial.give_back(numbers)
+            with self._lock:
+                self._lock.notify_all()
+        return True
 
-    def __init__(self, path: Path, want: Wanted, progress: Progress) -> None:
-        self._path = path
-        self._want = want
-        self._progress = progress
-        self._file = path.open("r+b", buffering=0)
-        self._buffer = memoryview(bytearray(BLOCK_BYTES))
-        self.hasher = hashlib.sha256()
-        self.size = 0
-        self._reported = 0
+    def _span(self, size: int) -> int:
+        """How much to ask for at once: less when others wait to help."""
+        if self._queue or self._line.lanes.allowed == 1:
+            return _MOST_SPAN
+        return max(_LEAST_SPAN, min(_MOST_SPAN, size // (4 * self._line.lanes.allowed)))
 
-    @classmethod
-    def open(cls, path: Path, want: Wanted, progress: Progress) -> _Part:
-        part = cls(path, want, progress)
-        part._read_back()
-        return part
-
-    def __enter__(self) -> _Part:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _read_back(self) -> None:
-        """Hash what an earlier run left; a part longer than the file is worth nothing."""
-        if os.fstat(self._file.fileno()).st_size > self._want.size:
-            self._file.truncate(0)
-        while count := self._file.readinto(self._buffer):
-            self._add(count)
-
-    def _add(self, count: int) -> None:
-        self.hasher.update(self._buffer[:count])
-        self.size += count
-        if self.size > self._reported:
-            self._progress.advance(self.size - self._reported)
-            self._reported = self.size
-
-    def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate(0)
-        self.hasher = hashlib.sha256()
-        self.size = 0
-
-    def receive(self, response: BaseHTTPResponse, stop: threading.Event) -> None:
-        """Write and hash the body, block by block, never past the signed length."""
-        while True:
-            if stop.is_set():
+    def _reuse(self, want: Wanted, partial: Partial) -> None:
+        here = want.size - partial.missing_bytes()
+        self.progress.advance(here)
+        if not want.olds or partial.done:
+            return
+        for chunk in Reuse(self.cache, want).fill(partial):
+            self.reused_bytes += chunk.length
+            self.progress.advance(chunk.length)
+            if self._line.crew.stop.is_set():
                 raise Stopped
-            # One byte more than we may keep, so that a longer answer shows itself.
-            room = min(BLOCK_BYTES, self._want.size - self.size + 1)
-            try:
-                count = response.readinto(self._buffer[:room])
-            except (HTTPError, ConnectionError, TimeoutError) as error:
-                raise lost(f"{self._want.label}", error) from error
-            if not count:
-                return
-            if self.size + count > self._want.size:
-                self.discard()
-                raise VerificationError(
-                    "length-mismatch",
-                    self._want.label,
-                    f"{self._want.size} bytes",
-                    f"more than {self._want.size} bytes",
-                    "nothing of it was kept; try another mirror and tell the operator",
-                )
-            _write_all(self._file.fileno(), self._buffer[:count])
-            self._add(count)
 
-    def discard(self) -> None:
-        """Keep nothing: the next attempt begins at the first byte."""
-        self._file.truncate(0)
+    def chunk_list(self, want: Wanted) -> ChunkList | None:
+        """The file's list, from the cache or from a source; None where the file goes whole."""
+        if want.chunks is None:
+            return None
+        data = self.cache.read_list(want.chunks)
+        if data is None:
+            data = self.fetch_list(want.chunks, want.label)
+        if data is None:
+            return None
+        where = f"{want.label}: chunk list {want.chunks}"
+        try:
+            return parse_chunk_list(data, want.size, where)
+        except MalformedError as error:
+            raise VerificationError(
+                "chunks-malformed", where, error.expected, error.found,
+                "the publisher signed a list that is none; tell the operator",
+            ) from None  # fmt: skip
 
-
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _continues_at(response: BaseHTTPResponse, start: int) -> bool:
-    """Whether a 206 brings exactly one range, beginning at ``start``."""
-    text = str(response.headers.get("Content-Range", ""))
-    return text.startswith(f"bytes {start}-")
+    def fetch_list(self, chunks: str, label: str) -> bytes | None:
+        """The bytes of a chunk list, kept in the cache; None where no source has it, because
+        a list only helps: what it describes is verified by its own digest."""
+        tried: list[Source] = []
+        while (source := self._line.sources.pick(tried)) is not None:
+            alone = len(tried) == len(self._line.sources) - 1
+            http = self._line.http if alone else self._line.impatient()
+            tried.append(source)
+            with (
+                suppress(NetworkError, ForgeError),
+                http.open("GET", source.address(chunks)) as response,
+            ):
+                if response.status == 200:
+                    data = read_limited(response, MAX_LIST_BYTES)
+                    if sha256_hex(data) == chunks:
+                        self.cache.put(data)
+                        return data
+        return None

@@ -16,7 +16,7 @@ import os
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,12 +54,15 @@ class Http:
     """Connections to whatever host; safe to share between threads.
 
     ``sleep`` is how retries wait: tests pass their own, transfers one that wakes on Ctrl-C.
+    ``mirrors`` are asked for the signed files of a registry that does not answer, by its URL: what
+    they send is verified like anybody's.
     """
 
     sleep: Callable[[float], object] = time.sleep
     attempts: int = 5
     timeout_seconds: float = 30.0
     sent: list[Sent] = field(default_factory=list)
+    mirrors: dict[str, Sequence[str]] = field(default_factory=dict)
     _pools: dict[str | None, urllib3.PoolManager] = field(default_factory=dict)
 
     @contextmanager
@@ -77,7 +80,7 @@ class Http:
         Raises:
             NetworkError: no answer, or still 429/503 when patience ended.
         """
-        response = self._patiently(method, url, dict(headers or {}), body, token)
+        response = self._from_anywhere(method, url, dict(headers or {}), body, token)
         try:
             yield response
         except (HTTPError, OSError) as error:
@@ -88,6 +91,42 @@ class Http:
             raise lost(url, error) from error
         finally:
             _leave(response)
+
+    def _from_anywhere(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        token: str | None,
+    ) -> BaseHTTPResponse:
+        others = self._elsewhere(url) if (method, token) == ("GET", None) else []
+        if not others:
+            return self._patiently(method, url, headers, body, token)
+        try:
+            response = self._patiently(method, url, headers, body, token)
+        except NetworkError as error:
+            for other in others:
+                with suppress(NetworkError):
+                    return self._patiently(method, other, headers, body, token)
+            raise error from None
+        for other in others if response.status in _RETRY_STATUS else ():
+            with suppress(NetworkError):
+                _leave(response)
+                response = self._patiently(method, other, headers, body, token)
+                if response.status not in _RETRY_STATUS:
+                    break
+        return response
+
+    def _elsewhere(self, url: str) -> list[str]:
+        """Where else the signed file at ``url`` may be."""
+        return [
+            mirror + url.removeprefix(base)
+            for base, mirrors in self.mirrors.items()
+            if url.startswith((f"{base}/tuf/", f"{base}/log/"))
+            for mirror in mirrors
+            if mirror != base
+        ]
 
     def _patiently(
         self,
@@ -167,7 +206,7 @@ class Http:
         )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         pool = self._pools.get(proxy)
         if pool is None:
             pool = (
@@ -360,7 +399,7 @@ def _host(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _proxy_for(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for ``url``; the usual lower- and upper-case names."""
     parts = urlsplit(url)
     env = os.environ

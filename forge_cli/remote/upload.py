@@ -1,45 +1,58 @@
-"""Sending files to the registry: one PUT each, from the file to the socket.
+"""Sending files to the registry: the chunk lists first, then the files that they describe.
 
-Where the connection is plain HTTP and goes to the registry itself, the kernel copies the file
-(sendfile); over TLS or a proxy it goes through 1 MiB blocks. The registry hashes what arrives, so
-the file is not read twice here: if it changed since it was hashed, the registry refuses it.
+A small file goes in one request. A large one, and one that a broken line has cut, goes in parts:
+what has arrived is not sent again, by whichever process comes next. Of a new version of a file
+that is public already, only what changed is sent, and the registry takes the rest from there.
+
+The registry hashes what arrives, so nothing is believed of this side: a file that changed since it
+was hashed is refused.
 """
 
 from __future__ import annotations
 
-import http.client
-import os
-import socket
+import base64
+import hashlib
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote, urlsplit
+from typing import Any, Final
+from urllib.parse import quote
 
-from urllib3.response import HTTPResponse
+from signing.chunks import ChunkList
 
-from .. import __version__
-from ..errors import NetworkError
+from ..chunking import average_for, cut
+from ..errors import ForgeError, NetworkError, RemoteError
 from ..output import Progress
-from .api import Api
-from .blobs import Crew, Stopped
-from .http import BLOCK_BYTES, Sent, _proxy_for, lost, pause_seconds, retry_after
+from ..recipes import Limits, Segment, places, plan_recipe, sent_bytes
+from .api import Api, member
+from .crew import Crew
+from .http import BLOCK_BYTES, pause_seconds
+from .pace import Pace
+from .sending import Body, Sender
 
-_ATTEMPTS: Final = 5
-_RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
-_MAX_WAIT_SECONDS: Final = 120.0
+_PARTS_FROM_BYTES: Final = 64 << 20
+_ONE_REQUEST_SECONDS: Final = 20.0  # what takes longer in one request goes in parts
+_WORTH_RESUMING: Final = 4 << 20
+_BEGIN_AGAIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A file to send under its digest."""
+    """A file to send under its digest. ``chunks`` names its chunk list, if it has one.
+
+    ``own`` gives that list, and ``olds`` public blobs, by digest, with theirs, from which the
+    registry can take pieces: asked when they are needed, for lists take memory.
+    """
 
     digest: str
     size: int
-    path: Path
+    source: Path | bytes
     label: str
+    chunks: str | None = None
+    own: Callable[[], ChunkList | None] = lambda: None
+    olds: Callable[[], Mapping[str, ChunkList]] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,11 +63,19 @@ class Uploader:
     component: str
     parallel: int
     progress: Progress
-    _crew: Crew[Outgoing] = field(init=False)
-    _local: threading.local = field(default_factory=threading.local)
+    pace: Pace = field(default_factory=Pace)
+    sent_bytes: int = 0
+    reused_bytes: int = 0
+    _crew: Crew = field(init=False)
+    _sender: Sender = field(init=False)
+    _limits: Limits | None = None
+    _rate: float | None = None  # bytes a second of one request
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._crew = Crew(self.parallel)
+        self.pace.sleep = self._crew.sleep
+        self._sender = Sender(api=self.api, crew=self._crew, progress=self.progress, pace=self.pace)
 
     def send(self, files: Sequence[Outgoing]) -> None:
         """The registry holds every file of ``files`` afterwards, durably.
@@ -63,131 +84,192 @@ class Uploader:
             RemoteError: refused, for instance ``digest-mismatch`` or a missing right.
             NetworkError: the registry could not be reached often enough.
         """
-        self._crew.run(self._send_one, sorted(files, key=lambda file: -file.size))
+        names = {file.chunks for file in files if file.chunks is not None}
+        # With its list at hand the registry compares a file while it comes in.
+        self._crew.run(self._send_whole, [file for file in files if file.digest in names])
+        rest = [file for file in files if file.digest not in names]
+        large = [file for file in rest if file.olds or file.size >= _PARTS_FROM_BYTES]
+        if large:
+            self._limits = self._fetch_limits()
+        in_parts = set() if self._limits is None else {file.digest for file in large}
+        small = [file for file in rest if file.digest not in in_parts]
+        self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
+        if self._limits is not None:
+            for file in sorted(large, key=lambda file: -file.size):
+                self._send_parts(file)
 
-    def _send_one(self, file: Outgoing) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            if self._crew.stop.is_set():
-                raise Stopped
-            last = attempt == _ATTEMPTS
-            counted = _Counted(self.progress)
+    def _fetch_limits(self) -> Limits | None:
+        """None for a registry that takes whole files only."""
+        try:
+            answer = self.api.get("uploads")
+        except RemoteError as error:
+            if error.status in (404, 405):
+                return None
+            raise
+        names = ("min_bytes", "max_bytes", "max_segments")
+        return Limits(**{name: member(answer, name, int) for name in names})
+
+    # --- in one request ---------------------------------------------------------------------
+
+    def _send(self, file: Outgoing) -> None:
+        """In one request, or in parts when that breaks or the line turned out to be slow."""
+        slow = self._rate is not None and file.size / self._rate > _ONE_REQUEST_SECONDS
+        if file.size < _WORTH_RESUMING:
+            return self._send_whole(file)
+        if not slow:
             try:
-                response = self._put(file, counted)
-            except (OSError, http.client.HTTPException) as error:
-                self._drop_connection()
-                counted.take_back()
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise  # the file, not the network
-                if last:
-                    raise lost(self.api.url, error) from error
-                self._crew.sleep(pause_seconds(attempt))
-                continue
-            if response.status not in _RETRY_STATUS or last:
-                self.api.require_success(response)
+                return self._send_whole(file, attempts=1)
+            except NetworkError as error:
+                if error.code != "network":
+                    raise
+                self._crew.sleep(pause_seconds(1))
+            except RemoteError as error:
+                if error.status not in (429, 502, 503, 504):
+                    raise
+                self._crew.sleep(pause_seconds(1))
+        with self._lock:
+            self._limits = self._limits or self._fetch_limits()
+        if self._limits is None:
+            return self._send_whole(file)
+        return self._send_parts(file, alone=True)
+
+    def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
+        query = self._query
+        if file.chunks is not None:
+            query += f"&chunks={file.chunks}"
+        began = time.monotonic()
+        body = Body(source=file.source, size=file.size)
+        self._sender.put(f"blobs/{file.digest}", query, body, attempts=attempts)
+        with self._lock:
+            self.sent_bytes += file.size
+            if file.size >= _WORTH_RESUMING:
+                self._rate = file.size / max(1e-3, time.monotonic() - began)
+
+    @property
+    def _query(self) -> str:
+        return f"component={quote(self.component, safe='')}"
+
+    # --- in parts -----------------------------------------------------------------------------
+
+    def _send_parts(self, file: Outgoing, *, alone: bool = False) -> None:
+        """``alone``: this thread is one of the crew already, so it sends the parts by itself."""
+        segments = self._recipe(file)
+        for _ in range(_BEGIN_AGAIN):
+            answer = self._begin(file, segments)
+            if member(answer, "state") == "stored":
+                self.progress.advance(file.size)
                 return
-            counted.take_back()
-            self._wait(response, attempt)
+            upload = member(answer, "upload")
+            here = set(member(answer, "parts", list))
+            for number, segment in enumerate(segments):
+                if segment.source is not None or number in here:
+                    self.progress.advance(segment.length)
+            todo = [
+                (number, segment)
+                for number, segment in enumerate(segments)
+                if segment.source is None and number not in here
+            ]
+            try:
+                self._send_each(file, upload, todo, alone=alone)
+                self._finish(file, upload)
+            except RemoteError as error:
+                # Swept meanwhile, or another process has finished or aborted it: look again.
+                if error.code not in ("upload-not-found", "parts-missing"):
+                    raise
+                self.progress.advance(-file.size)
+                continue
+            with self._lock:
+                self.sent_bytes += sum(segment.length for _, segment in todo)
+                self.reused_bytes += file.size - sent_bytes(segments)
+            return
+        raise ForgeError(
+            "registry-malformed",
+            f"{file.label}: the registry loses the parts that it has confirmed",
+            hint="tell its operator; nothing was published",
+        )
 
-    def _wait(self, response: HTTPResponse, attempt: int) -> None:
-        from datetime import UTC, datetime
-
-        seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        if seconds is not None and seconds > _MAX_WAIT_SECONDS:
-            if response.status == 503:
-                self.api.require_success(response)  # read-only: the reason is what people need
-            raise NetworkError(
-                f"{self.api.url} asks to wait {seconds:.0f} seconds",
-                hint="run the same command again later; what is there is not sent again",
-                code="too-many-requests",
-            )
-        self._crew.sleep(pause_seconds(attempt) if seconds is None else seconds)
-
-    def _put(self, file: Outgoing, counted: _Counted) -> HTTPResponse:
-        """One attempt. The whole answer is read, so that the connection can be used again."""
-        connection = self._connection()
-        query = f"component={quote(self.component, safe='')}"
-        target = f"{urlsplit(self.api.url).path}/api/v1/blobs/{file.digest}?{query}"
-        self.api.http.sent.append(Sent("PUT", f"{self.api.url}/api/v1/blobs/{file.digest}"))
-        with file.path.open("rb", buffering=0) as body:
-            connection.putrequest("PUT", target, skip_accept_encoding=True)
-            connection.putheader("User-Agent", f"forge/{__version__}")
-            connection.putheader("Authorization", f"Bearer {self.api.token}")
-            connection.putheader("Content-Type", "application/octet-stream")
-            connection.putheader("Content-Length", str(file.size))
-            connection.endheaders()
-            # A server that refuses early answers and closes: its answer is worth more than
-            # our broken pipe.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self._stream(connection, body.fileno(), file.size, counted)
-        answer = connection.getresponse()
-        data = answer.read(1 << 20)
-        if answer.will_close:
-            self._drop_connection()
-        return HTTPResponse(body=data, headers=dict(answer.getheaders()), status=answer.status)
-
-    def _stream(
-        self, connection: http.client.HTTPConnection, source: int, size: int, counted: _Counted
+    def _send_each(
+        self, file: Outgoing, upload: str, todo: list[tuple[int, Segment]], *, alone: bool
     ) -> None:
-        sock = connection.sock
-        plain = type(sock) is socket.socket and hasattr(os, "sendfile")
-        buffer = memoryview(bytearray(0 if plain else BLOCK_BYTES))
-        sent = 0
-        while sent < size:
-            if self._crew.stop.is_set():
-                self._drop_connection()
-                raise Stopped
-            if plain:
-                with open(source, "rb", buffering=0, closefd=False) as file:
-                    count = sock.sendfile(file, sent, min(8 * BLOCK_BYTES, size - sent))
-            else:
-                count = os.preadv(source, [buffer[: size - sent]], sent)
-                sock.sendall(buffer[:count])
-            if not count:
-                # The file became shorter: the registry must not wait for the rest.
-                self._drop_connection()
-                raise NetworkError("a file became shorter while it was sent")
-            sent += count
-            counted.advance(count)
+        def send(item: tuple[int, Segment]) -> None:
+            number, segment = item
+            body = Body(source=file.source, size=segment.length, start=segment.at)
+            digest = base64.b64encode(_sha256(file.source, segment)).decode()
+            headers = {"Content-Digest": f"sha-256=:{digest}:"}
+            self._sender.put(f"uploads/{upload}/parts/{number}", self._query, body, headers)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        """This thread's connection to the registry, kept alive between files."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.api.url)
-            self._local.connection = connection
-        return connection
+        if not alone:
+            self._crew.run(send, todo)
+            return
+        for item in todo:
+            send(item)
 
-    def _drop_connection(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+    def _recipe(self, file: Outgoing) -> list[Segment]:
+        assert self._limits is not None
+        best = plan_recipe(file.size, None, {}, self._limits)
+        for chunks, have in self._matches(file):
+            made = plan_recipe(file.size, chunks, have, self._limits)
+            if sent_bytes(made) < sent_bytes(best):
+                best = made
+        return best
+
+    def _matches(self, file: Outgoing) -> list[tuple[ChunkList, dict[bytes, tuple[str, int]]]]:
+        """The file's chunks beside those of the old blobs that were cut as finely.
+
+        A file that grew over a power of two is cut more coarsely than its old version: then it
+        is cut once more, as that was.
+        """
+        listed = file.own() if file.olds is not None else None
+        if listed is None or file.olds is None or not isinstance(file.source, Path):
+            return []
+        groups: dict[int, dict[str, ChunkList]] = {}
+        for blob, chunks in file.olds().items():
+            groups.setdefault(average_for(chunks.size), {})[blob] = chunks
+        found = []
+        for average, lists in groups.items():
+            own: ChunkList | None = listed
+            if average != average_for(file.size):
+                with file.source.open("rb", buffering=0) as source:
+                    own = cut(source, file.size, average=average)
+            if own is not None:
+                found.append((own, places(lists)))
+        return found
+
+    def _begin(self, file: Outgoing, segments: Sequence[Segment]) -> Any:
+        sources = sorted({each.source for each in segments if each.source is not None})
+        rows: list[list[int]] = [
+            [each.length]
+            if each.source is None
+            else [each.length, sources.index(each.source), each.start]
+            for each in segments
+        ]
+        body = self._described(file) | {"sources": sources, "segments": rows}
+        return self.api.post("uploads", body=body)
+
+    def _described(self, file: Outgoing) -> dict[str, object]:
+        body: dict[str, object] = {
+            "component": self.component, "sha256": file.digest, "size": file.size,
+        }  # fmt: skip
+        if file.chunks is not None:
+            body["chunks"] = file.chunks
+        return body
+
+    def _finish(self, file: Outgoing, upload: str) -> None:
+        """The registry has read the whole; of a large file it says meanwhile that it is at it."""
+        while True:
+            answer = self.api.post("uploads", upload, "finish", body=self._described(file))
+            if member(answer, "state") == "stored":
+                return
+            self._crew.sleep(1.0)
 
 
-class _Counted:
-    """What one attempt has reported, so that a repeated one is not counted twice."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._sent = 0
-
-    def advance(self, size: int) -> None:
-        self._sent += size
-        self._progress.advance(size)
-
-    def take_back(self) -> None:
-        self._progress.advance(-self._sent)
-        self._sent = 0
-
-
-def _connect(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxy = _proxy_for(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    if proxy is None:
-        return kind(host, parts.port, timeout=300, blocksize=BLOCK_BYTES)
-    gate = urlsplit(proxy)
-    connection = kind(gate.hostname or "", gate.port, timeout=300, blocksize=BLOCK_BYTES)
-    connection.set_tunnel(host, parts.port or (443 if parts.scheme == "https" else 80))
-    return connection
+def _sha256(source: Path | bytes, segment: Segment) -> bytes:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source[segment.at : segment.end]).digest()
+    hasher, left = hashlib.sha256(), segment.length
+    with source.open("rb", buffering=0) as file:
+        file.seek(segment.at)
+        while left and (data := file.read(min(BLOCK_BYTES, left))):
+            hasher.update(data)
+            left -= len(data)
+    return hasher.digest()

@@ -53,6 +53,8 @@ def offer_release() -> Response:
         roles=as_bytes(body.object("roles").value),
     )
     result = registry().releases.offer(who, text)
+    if result.receipt is None and not result.missing:
+        return answer({"state": "checking"}, 202)
     if result.receipt is None:
         missing = [{"sha256": sha256, "size": size} for sha256, size in result.missing.items()]
         return answer({"state": "missing", "missing": missing})
@@ -84,12 +86,15 @@ def put_blob(digest: str) -> Response:
     who = authenticated()
     component = _component()
     parse_digest(digest, "address: sha256")
+    chunks = request.args.get("chunks")
+    if chunks is not None:
+        parse_digest(chunks, "request: chunks")
     size = content_length(registry().settings.max_blob_bytes)
     # Asked before the body is touched: a refusal must not cost anybody an upload.
     registry().releases.require_publisher(who, component)
     stream = upload_stream()
     try:
-        created = registry().releases.receive(who, component, digest, stream, size)
+        created = registry().releases.receive(who, component, digest, stream, size, chunks)
     except BlobMismatchError:
         if stream.count < size:
             raise interrupted(size, stream.count) from None

@@ -219,6 +219,16 @@ class ReleaseFile(Base):
     chunks: Mapped[str | None] = mapped_column(text_type(64), index=True)
 
 
+class ChunkCheck(Base):
+    """A chunk list that was compared with the bytes of a file, and holds."""
+
+    __tablename__ = "chunk_checks"
+
+    list_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    blob_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    checked_at: Mapped[datetime]
+
+
 class Event(Base):
     """One line of the audit log: who did, or tried, what, from where, with what outcome."""
 

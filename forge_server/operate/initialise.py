@@ -24,7 +24,8 @@ from signing.tlog.policy import LogPolicy
 from ..db.migrate import empty_again, is_empty, migrate
 from ..db.url import DatabaseUrl
 from ..errors import RegistryError
-from ..settings import TEMPLATE, DataFolder
+from ..settings import TEMPLATE, DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import utc_now
 from .adopt import adopt
 
@@ -61,17 +62,20 @@ def initialise(
     log_origin: str | None = None,
     with_status: bool = False,
     database: str | None = None,
+    settings: Path | None = None,
 ) -> Initialised:
     """Makes the data folder ``root`` and, with ``dev``, ``root``-authority beside it; an authority
     that names a status host where ``with_status`` says so.
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
     never be changed. None makes one up. ``database`` is the URL of an empty PostgreSQL database;
-    None makes a SQLite file in the folder.
+    None makes a SQLite file in the folder. ``settings`` is a file to begin with.
 
     Raises:
-        RegistryError: one of the folders is there and not empty (``folder-not-empty``), or the
-            database is not (``database-not-empty``).
+        RegistryError: one of the folders, or the object store that the settings name, is there and
+            not empty (``folder-not-empty``), or the database is not (``database-not-empty``);
+            settings that are not understood, or two databases.
+        BackendError: that object store cannot be used.
         MalformedError: a log's name with spaces or plus in it, or no such URL.
     """
     root = Path(os.path.abspath(root))
@@ -81,13 +85,14 @@ def initialise(
             require_empty(folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
+    text, database = _first_settings(root, settings, database)
     url = None if database is None else DatabaseUrl.parse(database, "--database")
     with (
         _staging(root) as staged,
         _staging(authority_folder or root) as staged_authority,
         _schema(url or DatabaseUrl.of_file(DataFolder(staged).database)),
     ):
-        keys, log = _make_data_folder(DataFolder(staged), log_origin, url)
+        keys, log = _make_data_folder(DataFolder(staged), log_origin, text, url)
         mark = None
         if dev:
             made = new_authority(
@@ -108,6 +113,27 @@ def initialise(
                 shutil.rmtree(authority_folder, ignore_errors=True)
             raise
     return Initialised(folder=DataFolder(root), fingerprint=mark, authority=authority_folder)
+
+
+def _first_settings(root: Path, path: Path | None, database: str | None) -> tuple[str, str | None]:
+    """(text of the settings, URL of the database), once it is clear that a registry can be made
+    with them."""
+    text = TEMPLATE
+    if path is not None:
+        found = read_settings(path)
+        require_usable(DataFolder(root), found, empty=True)
+        text = path.read_text(encoding="utf-8")
+        if found.database and database is not None:
+            raise RegistryError(
+                "settings-malformed",
+                f"{path}: expected no database beside --database, found {found.database}",
+                "name the database in one place",
+            )
+        if found.database:
+            return text, found.database
+    if database is not None:
+        text = f"{text}\ndatabase = {json.dumps(database)}\n"
+    return text, database
 
 
 def require_empty(folder: Path) -> None:
@@ -155,14 +181,13 @@ def _schema(url: DatabaseUrl) -> Iterator[None]:
 
 
 def _make_data_folder(
-    folder: DataFolder, origin: str | None, url: DatabaseUrl | None
+    folder: DataFolder, origin: str | None, settings: str, url: DatabaseUrl | None
 ) -> tuple[dict[str, PrivateKey], NoteKey]:
     for path in (folder.blobs, folder.public, folder.keys, folder.locks):
         path.mkdir()
     os.chmod(folder.keys, 0o700)
     os.chmod(folder.root, 0o750)  # noqa: S103  a proxy in our group may serve public/
-    text = TEMPLATE if url is None else f"{TEMPLATE}\ndatabase = {json.dumps(url.text)}\n"
-    folder.settings.write_text(text, encoding="utf-8")
+    folder.settings.write_text(settings, encoding="utf-8")
     keys = {role: generate_key("ed25519") for role in ("snapshot", "timestamp", "log")}
     for role, key in keys.items():
         write_private(folder.keys / f"{role}.pem", key.to_pem(None))

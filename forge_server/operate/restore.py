@@ -32,7 +32,6 @@ from storage import (
     BlobNotFoundError,
     BlobStore,
     LocalBlobStore,
-    LocalPublishedTree,
     PathNotFoundError,
     PublishedTree,
     put_together,
@@ -55,12 +54,11 @@ from ..services.restored import confirm, judge_checkpoint, set_restored, why_unc
 from ..services.upkeep import COLLECTED, RESTORED, SCRUBBED, forget
 from ..settings import (
     DataFolder,
-    Settings,
     database_of,
     parse_settings,
-    places_of,
     read_settings,
 )  # fmt: skip
+from ..stores import open_stores
 from ..wiring import Registry
 from .backup import DATABASE, Manifest, find_backup, read_json, remove_torn
 from .export import read_into, schema_of, wanted_in
@@ -120,7 +118,8 @@ def restore(
     text, url = _settings(source, data, wishes)
     _take_folder(data, source.name)
     settings = parse_settings(_parsed(text), data.settings)
-    blobs, tree = _stores(data, settings)
+    stores = open_stores(data, settings)
+    blobs, tree = stores.blobs, stores.tree
     store = LocalBlobStore(target / "blobs")
     missing = _copy_blobs(store, blobs, wanted_in(export))
     for digest in missing:
@@ -141,11 +140,6 @@ def restore(
 
 def _parsed(text: str) -> dict[str, object]:
     return tomllib.loads(text)
-
-
-def _stores(data: DataFolder, settings: Settings) -> tuple[BlobStore, PublishedTree]:
-    public, blobs = places_of(data, settings)
-    return LocalBlobStore(blobs), LocalPublishedTree(public)
 
 
 def _settings(source: Path, data: DataFolder, wishes: Wishes) -> tuple[str, DatabaseUrl]:

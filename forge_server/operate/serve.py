@@ -19,6 +19,7 @@ from ..logs import LOGGER, start_logging
 from ..observe import metrics
 from ..services.rolebook import head_version
 from ..settings import DataFolder, read_settings
+from ..stores import require_usable
 from ..wiring import Registry, open_registry
 from .listening import serve_with
 from .worker import INTERVAL_SECONDS, Worker
@@ -33,6 +34,7 @@ def prepare(folder: DataFolder) -> str | None:
     Raises:
         RegistryError: it cannot run, with what to do about it.
     """
+    require_usable(folder, read_settings(folder.require().settings))
     registry = open_registry(folder)
     try:
         with registry.database.read() as session:

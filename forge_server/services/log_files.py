@@ -104,11 +104,15 @@ class LogFiles:
 
     def _later(self, seen: bytes, size: int) -> bool:
         """Whether the published checkpoint ``seen`` is of more than ``size`` entries."""
+        try:
+            found = size_of(seen)
+        except MalformedError:
+            return False  # damaged: nobody could use it
         with self.database.read() as session:
             reason = why_foreign(session, seen)
         if reason is not None:
             raise RegistryError("read-only", reason)
-        return size_of(seen) > size
+        return found > size
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller, Identity
+from .chunk_checks import ChunkChecks
 from .clock import Clock
 from .components import refresh_component
 from .leases import BlobsGoneError, Held, Leases, batches, referred
@@ -66,7 +67,8 @@ class Receipt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """``receipt`` when the release is published, ``created`` when it was by this very offer;
-    else ``missing``: ``{digest: size in bytes, None where only the sender knows}``."""
+    else ``missing``: ``{digest: size in bytes, None where only the sender knows}``; where that
+    is empty too, files are still being compared with their chunk lists: ask again."""
 
     receipt: Receipt | None = None
     created: bool = False
@@ -94,6 +96,7 @@ class Releases:
     audit: Audit
     publication: Publication
     blobs: BlobStore
+    chunk_checks: ChunkChecks
     leases: Leases
     quotas: Quotas
     clock: Clock
@@ -124,6 +127,8 @@ class Releases:
                 return Answer(missing=missing)
             try:
                 self._check_contents(manifest)
+                if not self.chunk_checks.settle(manifest):
+                    return Answer(missing={})
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
                 held |= self.store_small(manifest.component.org, (text.manifest, text.bundle))
                 receipt, created = self._commit(caller, identity, checked, held)
@@ -169,25 +174,37 @@ class Releases:
         return held
 
     def receive(
-        self, caller: Caller, component: ComponentName, digest: str, stream: Readable, size: int
+        self,
+        caller: Caller,
+        component: ComponentName,
+        digest: str,
+        stream: Readable,
+        size: int,
+        chunks: str | None = None,
     ) -> bool:
         """Stores a blob for a release of ``component``; False when it was here already, in
-        which case ``stream`` is not read.
+        which case ``stream`` is not read. ``chunks`` is the chunk list that the release will
+        name for it; with it the bytes are compared with that as they come.
 
         Raises:
-            RegistryError: no right to publish.
+            RegistryError: no right to publish, or the chunk list is not here.
             BlobMismatchError: the bytes are not those of ``digest``.
+            VerificationError: the bytes are not those that ``chunks`` lists.
         """
         self.require_publisher(caller, component)
-        if not self.blobs.missing([digest]) and self._keep(component, digest, size):
+        if not self.blobs.missing([digest]) and self.keep(component, digest, size):
             return False
         self.quotas.require_room_for_upload(component.org, size)
         self.leases.make_way(digest)
+        if chunks is not None:
+            stream = self.chunk_checks.watched(stream, chunks, digest, size)
         self.blobs.put(digest, stream, size)
+        if chunks is not None:
+            self.chunk_checks.record(chunks, digest)
         self.record_blob(caller, component, digest, size)
         return True
 
-    def _keep(self, component: ComponentName, digest: str, size: int) -> bool:
+    def keep(self, component: ComponentName, digest: str, size: int) -> bool:
         """Makes sure that a blob which is here stays for a while; False when it went just now."""
         with self.database.read() as session:
             if referred(session, [digest]):

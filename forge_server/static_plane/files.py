@@ -83,11 +83,21 @@ def _headers(response: Response, file: FileAnswer) -> Response:
 def _body(file: BinaryIO, count: int) -> Iterable[bytes]:
     environ = request.environ
     wrapper = environ.get("wsgi.file_wrapper")
-    # Other servers' wrappers read to the end of the file, whatever Content-Length says.
-    if wrapper is not None and str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn"):
+    # Other servers' wrappers read to the end of the file, whatever Content-Length says; and so
+    # does gunicorn's where there is no descriptor for sendfile.
+    gunicorn = str(environ.get("SERVER_SOFTWARE", "")).startswith("gunicorn")
+    if wrapper is not None and gunicorn and _has_descriptor(file):
         body: Iterable[bytes] = wrapper(file, _BLOCK_BYTES)
         return body
     return _Limited(file, count)
+
+
+def _has_descriptor(file: BinaryIO) -> bool:
+    try:
+        file.fileno()
+    except OSError:
+        return False
+    return True
 
 
 class _Limited:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from io import BytesIO, UnsupportedOperation
 from typing import BinaryIO
 
 from flask import Blueprint, Response, current_app, request
@@ -16,7 +18,10 @@ from ..api.requests import registry
 from ..errors import RegistryError
 from .files import IMMUTABLE, REVALIDATE, FileAnswer, send, send_gzipped
 from .gzipped import GzipCache, accepts_gzip
+from .ranges import etag_matches
 
+# How long an address of a blob may be used. A download that has begun goes on after it.
+_REDIRECT_SECONDS = 900
 _VERSIONED = re.compile(r"\d+\.[a-z0-9.-]+\.json")
 _GZIPPED = "forge-gzipped"  # the application's `GzipCache`
 _TARGET = re.compile(r"targets/.+/(?P<sha256>[0-9a-f]{64})\.[^/]+")
@@ -46,10 +51,7 @@ def metadata(path: str) -> Response:
             etag, cache = path, IMMUTABLE
         else:
             etag, cache = sha256_hex(file.read()), REVALIDATE
-        size = os.fstat(file.fileno()).st_size
-        # A second handle on the same open file: a swap in between changes nothing for it.
-        handle = os.dup(file.fileno())
-    return _send_handle(handle, size, etag, cache, compressible=True)
+        return _send_file(file, etag, cache, compressible=True)
 
 
 def log_file(path: str) -> Response:
@@ -62,23 +64,36 @@ def log_file(path: str) -> Response:
         tile = path.startswith("tile/")
         newest = path == "checkpoint"
         etag = sha256_hex(file.read()) if newest else path
-        size = os.fstat(file.fileno()).st_size
-        handle = os.dup(file.fileno())
-    return _send_handle(
-        handle, size, etag, REVALIDATE if newest else IMMUTABLE,
-        "application/octet-stream" if tile else "text/plain; charset=utf-8",
-    )  # fmt: skip
+        return _send_file(
+            file, etag, REVALIDATE if newest else IMMUTABLE,
+            "application/octet-stream" if tile else "text/plain; charset=utf-8",
+        )  # fmt: skip
 
 
-def _send_handle(
-    handle: int,
-    size: int,
+def _send_file(
+    file: BinaryIO,
     etag: str,
     cache: str,
     content_type: str = "application/json",
     *,
     compressible: bool = False,
 ) -> Response:
+    """Sends an open file of the published tree. A swap in between changes nothing for it."""
+
+    def answer(size: int, open_at: Callable[[int], BinaryIO]) -> Response:
+        return _send(
+            FileAnswer(
+                size=size, etag=etag, cache_control=cache, content_type=content_type, open=open_at
+            ),
+            compressible,
+        )
+
+    try:
+        handle = os.dup(file.fileno())  # a second one, because the caller closes the first
+    except UnsupportedOperation:  # from an object store: small, and in memory already
+        file.seek(0)
+        data = file.read()
+        return answer(len(data), lambda start: BytesIO(data[start:]))
     opened: list[BinaryIO] = []
 
     def open_at(start: int) -> BinaryIO:
@@ -86,32 +101,37 @@ def _send_handle(
         opened.append(os.fdopen(handle, "rb"))
         return opened[0]
 
-    def read() -> bytes:
-        with open_at(0) as file:
-            return file.read()
-
-    file = FileAnswer(
-        size=size, etag=etag, cache_control=cache, content_type=content_type, open=open_at
-    )
     try:
-        if compressible and accepts_gzip(request, size):
-            gzipped: GzipCache = current_app.extensions[_GZIPPED]
-            # With the path, because an ETag names bytes only together with its address.
-            response = send_gzipped(file, gzipped.get(f"{request.path} {etag}", read))
-        else:
-            response = send(file)
+        return answer(os.fstat(handle).st_size, open_at)
     finally:
         if not opened:
             os.close(handle)
-    if compressible:
-        response.vary.add("Accept-Encoding")
+
+
+def _send(file: FileAnswer, compressible: bool) -> Response:
+    def read() -> bytes:
+        with file.open(0) as opened:
+            return opened.read()
+
+    if not compressible:
+        return send(file)
+    if accepts_gzip(request, file.size):
+        gzipped: GzipCache = current_app.extensions[_GZIPPED]
+        # With the path, because an ETag names bytes only together with its address.
+        response = send_gzipped(file, gzipped.get(f"{request.path} {file.etag}", read))
+    else:
+        response = send(file)
+    response.vary.add("Accept-Encoding")
     return response
 
 
 def blob(digest: str) -> Response:
-    """The bytes with that SHA-256, if a published release contains them."""
+    """The bytes with that SHA-256, if a published release contains them; or where to get them."""
     if not is_digest(digest) or not registry().releases.is_public(digest):
         raise _no_blob()
+    elsewhere = _redirect(digest)
+    if elsewhere is not None:
+        return elsewhere
     try:
         size = registry().blobs.stat(digest).size
         response = send(
@@ -128,6 +148,19 @@ def blob(digest: str) -> Response:
     # Never shown by a browser as a page of this site, whatever the bytes are.
     response.headers["Content-Disposition"] = f'attachment; filename="{digest}"'
     return response
+
+
+def _redirect(digest: str) -> Response | None:
+    """To the store, when it has an address of its own that readers may use for a while."""
+    # The address is signed for GET alone, and a client that has the bytes needs none.
+    if not registry().settings.redirect_blobs or request.method != "GET":
+        return None
+    if etag_matches(request.headers.get("If-None-Match"), digest):
+        return None
+    url = registry().blobs.redirect_url(digest, _REDIRECT_SECONDS)
+    if url is None:
+        return None
+    return Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
 
 
 def _no_blob() -> RegistryError:

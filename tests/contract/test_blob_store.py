@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ceph_node import CephNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from storage import (
     MemoryBlobStore,
     NotFoundError,
 )
+from storage.s3 import S3BlobStore
 
 MIB = 1 << 20
 
@@ -41,8 +43,11 @@ STORES: dict[str, Callable[[Path], BlobStore]] = {
 }
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=[*STORES, "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    if request.param == "s3":
+        ceph: CephNode = request.getfixturevalue("ceph")
+        return S3BlobStore(ceph.open(f"{ceph.new_bucket()}/blobs"), part_bytes=5 * MIB)
     return STORES[request.param](tmp_path)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from ceph_node import CephNode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from storage import (
     durable,
     put_together,
 )
+from storage.s3 import S3PublishedTree
 
 # One line per implementation. The function gets an empty folder and returns an empty tree.
 TREES: dict[str, Callable[[Path], PublishedTree]] = {
@@ -36,8 +38,11 @@ TREES: dict[str, Callable[[Path], PublishedTree]] = {
 }
 
 
-@pytest.fixture(params=list(TREES))
+@pytest.fixture(params=[*TREES, "s3"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> PublishedTree:
+    if request.param == "s3":
+        ceph: CephNode = request.getfixturevalue("ceph")
+        return S3PublishedTree(ceph.open(f"{ceph.new_bucket()}/public"))
     return TREES[request.param](tmp_path)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from pages import Shell, matches, steps_of
+from ceph_node import CephNode
+from pages import OBJECT_STORE, STORE, Shell, matches, steps_of
 from softhsm import require_module
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,13 +22,19 @@ PAGES = sorted(
 def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     environment: dict[str, str] = {}
+    store = STORE
     if "softhsm2-util" in text:
         require_module()
     if "<!-- prepared: postgresql -->" in text:
         environment = request.getfixturevalue("postgres_server").environment
+    if OBJECT_STORE in text:
+        ceph: CephNode = request.getfixturevalue("ceph")
+        ceph.client().create_bucket(Bucket="forge-registry")
+        shutil.copy(ceph.credentials, tmp_path / "s3.keys")
+        store = ceph.endpoint
     steps = steps_of(DOCS / name)
     assert steps, "a page of the tutorial or the how-to without a command"
-    with Shell(tmp_path, environment) as shell:
+    with Shell(tmp_path, environment, store=store) as shell:
         for step in steps:
             code, printed = shell.run(step)
             where = f"{name}, line {step.line}: {step.command}"

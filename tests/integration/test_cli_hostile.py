@@ -114,7 +114,7 @@ BYTES: dict[str, tuple[Answer, int, str]] = {
 def test_wrong_bytes_of_a_file_are_refused(
     forge: Forge, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forge_cli.remote.blobs.pause_seconds", lambda attempt: 0.0)
+    monkeypatch.setattr("forge_cli.remote.whole.pause_seconds", lambda attempt: 0.0)
     answer, code, words = BYTES[case]
     world, _ = published()
     ran, _ = install(forge, world, {WEIGHTS: answer})

@@ -43,7 +43,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def sleep(self: object, seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr("forge_cli.remote.blobs.Crew.sleep", sleep)
+    monkeypatch.setattr("forge_cli.remote.crew.Crew.sleep", sleep)
     return waited
 
 

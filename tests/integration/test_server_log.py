@@ -40,7 +40,7 @@ from forge_server.witness.memory import WitnessFolder
 from signing.role_edits import sign_role
 from signing.roles import parse_targets
 from signing.tlog.audit import Auditor
-from signing.tlog.checkpoint import cosign, open_checkpoint
+from signing.tlog.checkpoint import Checkpoint, cosign, open_checkpoint
 from signing.tlog.entries import Entry, parse_entry
 from signing.tlog.note import NoteKey, NoteSignature, parse_note
 from signing.tlog.policy import LogPolicy, set_policy, with_witnesses
@@ -185,6 +185,23 @@ class TestCheckpoints:
         client.post(
             "/api/v1/releases", world.release(version="2.0.0").body(), code="read-only", expect=503
         )
+
+    def test_a_damaged_checkpoint_is_written_again(self, world: World, sara: Client) -> None:
+        path = world.root / "public" / "log" / "checkpoint"
+        path.unlink()
+        path.write_bytes(b"rubbish")
+        sara.publish(world.release())
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_another_history_is_not_written_over(self, world: World, sara: Client) -> None:
+        """Signed with the log's own key, for a tree that is not ours: somebody must look."""
+        checkpoint = Checkpoint(origin=world.registry.log.keys.origin, size=9999, root=b"x" * 32)
+        note = world.registry.log.keys.sign(checkpoint).to_bytes()
+        world.registry.tree.swap("log/checkpoint", note)
+        built = world.release()
+        sara.put_blobs(built)
+        sara.post("/api/v1/releases", built.body(), expect=503, code="read-only")
+        assert published(world) == note
 
     def test_many_threads_one_history(self, world: World) -> None:
         at = world.clock()

@@ -228,7 +228,7 @@ class TestRoleUpdates:
             assert answer["check"] == "expired"
 
     @pytest.mark.parametrize("name", ["root", "snapshot", "timestamp", "../x", "a.b.c",
-                                      "", "status", "A"])  # fmt: skip
+                                      "", "reviews", "A"])  # fmt: skip
     def test_only_our_levels(self, world: World, client: Client, name: str) -> None:
         role = (world.current("registrar") or b"").decode()
         self.post(client, {name: role}, expect=400, code="malformed")

@@ -35,7 +35,7 @@ from signing.verify import verify_release
 RELAXED = settings(
     deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-WORLD = World(log=Log())
+WORLD = World(log=Log(), with_status=True)
 RELEASE = WORLD.publish(tree(requires={"a/b": ">=1"}))
 EVIDENCE = WORLD.evidence(RELEASE, refreshed_at=NOW)
 ROLES = WORLD.roles

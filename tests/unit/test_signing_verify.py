@@ -39,7 +39,7 @@ from signing.tlog.policy import Witnesses
 from signing.verify import verify_release
 
 Change = Callable[[dict[str, Any]], object]
-WORLD = World(log=Log())
+WORLD = World(log=Log(), with_status=True)
 RELEASE = WORLD.publish(tree(requires={"a/b": ">=1"}))
 NEWER = WORLD.publish(tree(version="1.1.0"))
 ELSEWHERE = WORLD.publish(tree(ComponentName.parse("other-lab/tool")))
@@ -59,10 +59,11 @@ TITLES = (
     "description",
     "files",
     "history",
+    "status",
     "reviews",
 )
 ROOT, ORGANISATION, PUBLISHERS, FRESHNESS, INDEX, SIGNATURE, DESCRIPTION, FILES = TITLES[:8]
-HISTORY, REVIEWS = TITLES[8:]
+HISTORY, STATUS, REVIEWS = TITLES[8:]
 
 
 def verify(**changed: Any) -> Report:
@@ -76,6 +77,7 @@ def verify(**changed: Any) -> Report:
         "manifest",
         "bundle",
         "log_proof",
+        "status",
     )
     replaced = {key: changed.pop(key) for key in (*names, "refreshed_at") if key in changed}
     return WORLD.verify(RELEASE, evidence=WORLD.evidence(RELEASE, **replaced), **changed)  # type: ignore[no-any-return]
@@ -99,8 +101,8 @@ def assert_fails_at(report: Report, title: str, code: str) -> Check:
 def test_a_sound_release_passes_every_check() -> None:
     report = verify()
     assert tuple(check.title for check in report.checks) == TITLES
-    assert [check.number for check in report.checks] == list(range(1, 11))
-    assert [check.status for check in report.checks] == ["passed"] * 9 + ["not-checked"]
+    assert [check.number for check in report.checks] == list(range(1, 12))
+    assert [check.status for check in report.checks] == ["passed"] * 10 + ["not-checked"]
     assert report.ok
     assert report.first_failure is None
     assert report.require() == RELEASE.manifest
@@ -315,6 +317,24 @@ def unlogged() -> dict[str, bytes]:
 
 
 ATTACKS: dict[str, Attack] = {
+    # status
+    "status-missing": Attack(STATUS, "status-missing", lambda: {"status": None}),
+    "status-of-nobody": Attack(STATUS, "malformed", lambda: {"status": b"x"}),
+    "status-by-the-server": Attack(
+        STATUS,
+        "threshold-not-met",
+        lambda: {"status": WORLD.sign_status(WORLD.status(), WORLD.snapshot_key)},
+    ),
+    "status-stale": Attack(
+        STATUS,
+        "status-stale",
+        lambda: {"status": WORLD.sign_status(WORLD.status(at=later(hours=-49)))},
+    ),
+    "withheld": Attack(
+        STATUS,
+        "release-revoked",
+        lambda: {"status": WORLD.sign_status(WORLD.status(WORLD.withheld(RELEASE, "revoked")))},
+    ),
     # history
     "no-proof": Attack(HISTORY, "not-in-log", lambda: {"log_proof": None}),
     "role-that-is-not-in-the-log": Attack(HISTORY, "not-in-log", unlogged),
@@ -868,7 +888,7 @@ def test_expiry_counts_at_the_last_contact() -> None:
 
 def test_without_a_last_contact_expiry_counts_now() -> None:
     last = later(days=90) - timedelta(seconds=1)
-    assert verify(now=last).ok
+    assert verify(now=last, status=WORLD.sign_status(WORLD.status(at=last))).ok
     assert_fails_at(verify(now=later(days=90)), FRESHNESS, "expired")
 
 
@@ -887,7 +907,7 @@ def test_a_report_without_a_release_cannot_be_required() -> None:
 
 def test_nothing_is_reached_behind_a_failure() -> None:
     report = verify(targets=b"x")
-    assert [check.status for check in report.checks] == ["failed"] + ["not-checked"] * 9
+    assert [check.status for check in report.checks] == ["failed"] + ["not-checked"] * 10
     assert all("not reached" in check.detail for check in report.checks[1:])
     assert report.release is None
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from forge_server.db.types import WHOLE_NUMBER, text_type
-
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
+
+WHOLE_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
+    """Text that sorts by code point on both databases; here as it was when this was written."""
+    plain = sa.Text() if length is None else sa.String(length)
+    by_code_point = plain.copy()
+    by_code_point.collation = "C"
+    return plain.with_variant(by_code_point, "postgresql")
+
 
 COUNT = (
     "INSERT INTO quotas (organisation, used_bytes, used_releases) "

@@ -1,0 +1,160 @@
+"""Fetching files for whatever flow needs them: sources, pace, and what can be reused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from signing.errors import MalformedError
+from signing.manifest import FileEntry, Manifest, parse_manifest
+from signing.names import ComponentName
+
+from ..context import Context
+from ..files import write_private
+from ..output import count_text, size_text
+from ..remote.wanted import Old, Wanted
+from .installed import Record, Site
+
+if TYPE_CHECKING:
+    from ..output import Progress
+    from ..remote.blobs import Downloader
+    from ..remote.pace import Pace
+
+_LEAST_OLD_BYTES: Final = 1 << 20
+_LEAST_MEASURED_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """How many bytes came over the network, and how many were here already."""
+
+    received: int = 0
+    reused: int = 0
+
+
+def sources(context: Context, url: str) -> list[str]:
+    """Mirrors of the command line, then of the settings, then the registry itself."""
+    return list(dict.fromkeys([*context.transfer.mirrors, *context.config.mirrors, url]))
+
+
+def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
+    """Every blob of ``wanted`` is in the cache afterwards. Raises as `Downloader.fetch`."""
+    if not wanted:
+        return Fetched()
+    total = sum(want.size for want in wanted)
+    pace = context.transfer.pace()
+    pace.wait_for_window(context.out.say)
+    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
+    began = time.monotonic()
+    with context.out.progress("fetching", total) as bar:
+        fetcher = downloader(context, url, bar, pace)
+        fetcher.fetch(wanted)
+    done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
+    if done.reused:
+        context.out.say(
+            f"  {size_text(done.reused)} were here already, {size_text(done.received)} came"
+        )
+    _remember_speed(context, url, done.received, time.monotonic() - began)
+    return done
+
+
+def downloader(context: Context, url: str, bar: Progress, pace: Pace) -> Downloader:
+    """What fetches blobs for this command."""
+    from ..remote.blobs import Downloader
+
+    return Downloader(
+        http=context.http,
+        urls=sources(context, url),
+        cache=context.cache,
+        parallel=context.config.lanes,
+        progress=bar,
+        pace=pace,
+    )
+
+
+def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
+    """How many bytes of ``wanted`` would come over the network, given what can be reused.
+
+    Chunk lists are fetched to find out; no file is.
+    """
+    from ..output import SilentProgress
+    from ..reuse import Reuse
+
+    fetcher = downloader(context, url, SilentProgress(), context.transfer.pace())
+    needed = 0
+    for want in wanted:
+        chunks = fetcher.chunk_list(want) if want.olds else None
+        if chunks is None:
+            needed += want.size
+            continue
+        reuse = Reuse(context.cache, want)
+        needed += sum(chunk.length for chunk in chunks if not reuse.covers(chunk))
+    return needed
+
+
+def olds(context: Context, site: Site | None, name: ComponentName) -> list[tuple[str, Old]]:
+    """Files of other releases of ``name`` on this disk, with their paths in those."""
+    found: dict[str, tuple[str, Old]] = {}
+    for manifest, record in _known(context, site, name):
+        for entry in manifest.files:
+            if entry.size < _LEAST_OLD_BYTES or entry.sha256 in found:
+                continue
+            path = context.cache.path(entry.sha256)
+            if record is not None and site is not None:
+                path = site.tree(name) / entry.path
+            if path.is_file():
+                old = Old(path=path, size=entry.size, chunks=entry.chunks)
+                found[entry.sha256] = (entry.path, old)
+    return list(found.values())
+
+
+def _known(
+    context: Context, site: Site | None, name: ComponentName
+) -> Iterator[tuple[Manifest, Record | None]]:
+    record = site.record(name) if site is not None else None
+    if record is not None:
+        with suppress(MalformedError):
+            yield record.manifest(), record
+    for data in context.cache.all_evidence():
+        with suppress(ValueError, KeyError, TypeError, AttributeError, MalformedError):
+            value = json.loads(data)
+            if value["component"] == str(name):
+                yield parse_manifest(json.loads(value["evidence"])["manifest"].encode()), None
+
+
+def wanted_for(entry: FileEntry, label: str, others: Sequence[tuple[str, Old]] = ()) -> Wanted:
+    """What to fetch for ``entry``; of ``others`` the one with its path comes first."""
+    suffix = entry.path.rpartition(".")[2]
+    near = sorted(
+        (pair for pair in others if pair[0] == entry.path or pair[0].endswith(f".{suffix}")),
+        key=lambda pair: pair[0] != entry.path,
+    )
+    return Wanted(
+        digest=entry.sha256,
+        size=entry.size,
+        label=label,
+        chunks=entry.chunks,
+        olds=tuple(old for _, old in near) if entry.chunks is not None else (),
+    )
+
+
+def measured_speed(context: Context, url: str) -> float | None:
+    """Bytes a second of the last download from ``url``; None when there was none."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        value = json.loads((context.cache.root / "speeds.json").read_bytes()).get(url)
+        return float(value) if value else None
+    return None
+
+
+def _remember_speed(context: Context, url: str, count: int, seconds: float) -> None:
+    if count < _LEAST_MEASURED_BYTES or seconds <= 0:
+        return
+    path = context.cache.root / "speeds.json"
+    with suppress(OSError, ValueError, TypeError):
+        known = json.loads(path.read_bytes()) if path.exists() else {}
+        value = json.dumps(known | {url: round(count / seconds)}).encode()
+        write_private(path, value)

@@ -1,0 +1,309 @@
+"""A file that is fetched chunk by chunk, in any order, and its journal.
+
+    partial/<digest>.part       the bytes so far, each at its place
+    partial/<digest>.journal    which chunks of it were verified
+
+The journal begins with a line that names the chunk list and this boot of the machine; then come
+the numbers of verified chunks, four bytes each. A number is written after its chunk: whatever
+kills the process, what the journal says is in the file. A power cut is another matter, because
+then either may have reached the disk without the other. So after another boot the journal is
+only a hint: what it names is hashed again before it counts.
+
+None of this decides what is accepted. That is done by the digest of the whole file, which is
+taken from the file itself before it becomes a blob of the cache.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from signing.chunks import Chunk, ChunkList
+
+_FREE: Final = 0
+_TAKEN: Final = 1
+_HERE: Final = 2
+_FREE_RUN: Final = re.compile(b"\x00+")
+_BLOCK_BYTES: Final = 1 << 20
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Busy(Exception):  # not an error: somebody else fetches this very file
+    """Another process has the lock of the file."""
+
+
+class Partial:
+    """The unfinished file at ``path``, of which ``chunks`` is the list. For several threads.
+
+    Raises:
+        Busy: another process has it. Where the file system has no locks nobody ever has; two
+            processes then write the same bytes to the same places.
+    """
+
+    def __init__(self, path: Path, chunks: ChunkList) -> None:
+        self.path = path
+        self.chunks = chunks
+        self._state = bytearray(len(chunks))
+        self._lock = threading.Lock()
+        self._following = threading.Lock()
+        self._whole = hashlib.sha256()
+        self._right = self._whole.copy()  # without a chunk that is still coming
+        self._followed = 0  # so many chunks from the first on are in `_whole`
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._journal = -1
+        try:
+            _lock(self._descriptor)
+            self._open_journal()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets the file and its lock go; everything verified so far is kept."""
+        for descriptor in (self._journal, self._descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._journal = self._descriptor = -1
+
+    def release(self) -> None:
+        """The file is complete: its journal is not needed any more."""
+        with suppress(OSError):
+            self.journal_path.unlink()
+
+    def remove(self) -> None:
+        """Nothing of it is kept."""
+        self.release()
+        with suppress(OSError):
+            self.path.unlink()
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path.with_suffix(".journal")
+
+    @property
+    def done(self) -> bool:
+        return self._state.count(_HERE) == len(self._state)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody holds a range of it."""
+        return self._state.count(_TAKEN) == 0
+
+    def missing_bytes(self) -> int:
+        """What still has to come."""
+        return sum(chunk.length for chunk in self.chunks if self._state[chunk.number] != _HERE)
+
+    # --- who fetches what -----------------------------------------------------------------
+
+    def take(self, span: int) -> range:
+        """The next chunks that nobody fetches, about ``span`` bytes in a row; maybe none."""
+        with self._lock:
+            match = _FREE_RUN.search(self._state)
+            if match is None:
+                return range(0)
+            begin = match.start()
+            last = self.chunks.at(min(self.chunks[begin].start + span, self.chunks.size) - 1)
+            end = max(begin + 1, min(last + 1, match.end()))
+            self._state[begin:end] = bytes([_TAKEN]) * (end - begin)
+            return range(begin, end)
+
+    def give_back(self, numbers: range) -> None:
+        """Those of ``numbers`` that did not come can be taken by others."""
+        with self._lock:
+            for number in numbers:
+                if self._state[number] == _TAKEN:
+                    self._state[number] = _FREE
+
+    def has(self, number: int) -> bool:
+        return self._state[number] == _HERE
+
+    # --- bytes ----------------------------------------------------------------------------
+
+    def write(self, data: memoryview | bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._descriptor, view, offset)
+            view = view[count:]
+            offset += count
+
+    def copy_from(self, source: int, start: int, chunk: Chunk) -> bool:
+        """Copy ``chunk`` from another open file, where it is at ``start``; False when the bytes
+        there are others."""
+        hasher = hashlib.sha256()
+        for at in range(0, chunk.length, _BLOCK_BYTES):
+            data = os.pread(source, min(_BLOCK_BYTES, chunk.length - at), start + at)
+            hasher.update(data)
+        if hasher.digest() != chunk.digest:
+            return False
+        self._copy(source, start, chunk)
+        self.mark(chunk.number)
+        return True
+
+    def _copy(self, source: int, start: int, chunk: Chunk) -> None:
+        done = 0
+        with suppress(OSError, AttributeError):  # another file system, or a kernel without it
+            while done < chunk.length:
+                count = os.copy_file_range(
+                    source, self._descriptor, chunk.length - done, start + done, chunk.start + done
+                )
+                if not count:
+                    break
+                done += count
+        while done < chunk.length:
+            data = os.pread(source, min(_BLOCK_BYTES, chunk.length - done), start + done)
+            if not data:
+                return  # it became shorter: the digest of the whole will show it
+            self.write(data, chunk.start + done)
+            done += len(data)
+
+    def mark(self, number: int) -> None:
+        """The chunk is in the file and was verified."""
+        os.write(self._journal, number.to_bytes(4, "big"))
+        with self._lock:
+            self._state[number] = _HERE
+
+    # --- the digest of the whole ----------------------------------------------------------
+
+    def follow(self, *, wait: bool = False) -> None:
+        """Take up what stands in a row from the beginning into the digest of the whole."""
+        if not self._following.acquire(blocking=wait):
+            return
+        try:
+            self._catch_up()
+        finally:
+            self._following.release()
+
+    def _catch_up(self) -> None:
+        begin = end = self._followed
+        while end < len(self._state) and self._state[end] == _HERE:
+            end += 1
+        if end == begin:
+            return
+        stop = self.chunks[end - 1].end
+        at = self.chunks[begin].start
+        buffer = memoryview(bytearray(min(_BLOCK_BYTES, stop - at)))
+        while at < stop:
+            count = os.preadv(self._descriptor, [buffer[: stop - at]], at)
+            if not count:
+                break
+            self._whole.update(buffer[:count])
+            at += count
+        self._followed = end
+
+    def begin_tap(self, number: int) -> bool:
+        """Whether the bytes of chunk ``number`` are the next ones for the digest of the whole.
+
+        If so they, and those of the chunks behind it, go to `tap` as they come, which saves
+        reading them back, until `end_tap`.
+        """
+        if not self._following.acquire(blocking=False):
+            return False
+        self._catch_up()
+        if self._followed != number:
+            self._following.release()
+            return False
+        self._right = self._whole.copy()
+        return True
+
+    def tap(self, data: memoryview) -> None:
+        self._whole.update(data)
+
+    def tapped(self, number: int) -> None:
+        """All of the chunk went to `tap`, and it is right."""
+        self._followed = number + 1
+        self._right = self._whole.copy()
+
+    def end_tap(self) -> None:
+        """Forget the bytes of a chunk that is not complete."""
+        self._whole = self._right
+        self._following.release()
+
+    def digest(self) -> str:
+        """The digest of the whole file, of which every chunk must be here."""
+        self.follow(wait=True)
+        return self._whole.hexdigest()
+
+    def rescan(self) -> int:
+        """Hash every chunk again from the file; returns how many turned out to be spoilt."""
+        spoilt = [
+            chunk.number
+            for chunk in self.chunks
+            if self._state[chunk.number] == _HERE and not self._is_right(chunk)
+        ]
+        for number in spoilt:
+            self._state[number] = _FREE
+        self._whole, self._followed = hashlib.sha256(), 0
+        self._write_journal()
+        return len(spoilt)
+
+    def _is_right(self, chunk: Chunk) -> bool:
+        hasher, at = hashlib.sha256(), chunk.start
+        while at < chunk.end and (data := self._read(min(_BLOCK_BYTES, chunk.end - at), at)):
+            hasher.update(data)
+            at += len(data)
+        return hasher.digest() == chunk.digest
+
+    def _read(self, size: int, at: int) -> bytes:
+        return os.pread(self._descriptor, size, at)
+
+    # --- the journal ----------------------------------------------------------------------
+
+    def _open_journal(self) -> None:
+        head = f"forge-partial-1 {self.chunks.digest} {_this_boot()}\n".encode()
+        try:
+            data = self.journal_path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        first, newline, rest = data.partition(b"\n")
+        same_list = first.startswith(head[: head.rindex(b" ")])
+        if same_list:
+            for at in range(0, len(rest) - 3, 4):
+                number = int.from_bytes(rest[at : at + 4], "big")
+                if number < len(self._state):
+                    self._state[number] = _HERE
+        else:
+            # No journal, or one of another list: whatever lies there is looked at once, for it may
+            # be what an older version of this program left.
+            size = os.fstat(self._descriptor).st_size
+            for chunk in self.chunks:
+                if chunk.end <= size:
+                    self._state[chunk.number] = _HERE
+        self._journal = os.open(
+            self.journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        if first + newline == head:
+            os.ftruncate(self._journal, len(data) - len(rest) % 4)  # a number cut in half
+        else:
+            self.rescan()
+
+    def _write_journal(self) -> None:
+        """The journal anew, from what is known now."""
+        head = f"forge-partial-1 {self.chunks.digest} {_this_boot()}\n".encode()
+        numbers = (n for n, state in enumerate(self._state) if state == _HERE)
+        os.ftruncate(self._journal, 0)
+        data = head + b"".join(number.to_bytes(4, "big") for number in numbers)
+        while data:
+            data = data[os.write(self._journal, data) :]
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy from None
+    except OSError:
+        return  # no locks on this file system
+
+
+def _this_boot() -> str:
+    """A word that changes with each boot; where there is none, nothing is taken on trust."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return os.urandom(16).hex()

@@ -1,0 +1,127 @@
+"""Where the registry keeps blobs and published files: folders, or places in an object store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage import (
+    BlobAssembly,
+    BlobStore,
+    InvalidArgumentError,
+    LocalAssembly,
+    LocalBlobStore,
+    LocalPublishedTree,
+    PublishedTree,
+)
+
+from .errors import RegistryError
+from .settings import DataFolder, Settings
+
+if TYPE_CHECKING:
+    from storage.s3 import S3Connection
+
+_S3 = "s3://"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    blobs: BlobStore
+    tree: PublishedTree
+    assembly: BlobAssembly | None  # None where blobs come in whole only
+
+
+def open_stores(folder: DataFolder, settings: Settings) -> Stores:
+    """The stores that ``settings`` name; by default two folders in ``folder``. Sends nothing.
+
+    Raises:
+        RegistryError: an ``s3://`` URL, endpoint or full path that is none
+            (``settings-malformed``).
+        BackendError: the credentials cannot be read.
+    """
+    connection = None
+    if settings.blobs.startswith(_S3) or settings.public.startswith(_S3):
+        connection = _connect(folder, settings)
+    blobs = _open_blobs(folder, settings.blobs, connection)
+    return Stores(
+        blobs=blobs,
+        assembly=LocalAssembly(blobs) if isinstance(blobs, LocalBlobStore) else None,
+        tree=_open_tree(folder, settings.public, connection),
+    )
+
+
+def require_usable(folder: DataFolder, settings: Settings, *, empty: bool = False) -> None:
+    """Establishes that an object store that is to hold the published files answers and keeps
+    conditions; with ``empty``, also that no registry has published there.
+
+    Raises:
+        RegistryError: one has (``folder-not-empty``).
+        BackendError: the store fails, or ignores conditions.
+    """
+    if not settings.public.startswith(_S3):
+        return
+    from storage.s3 import S3PublishedTree
+
+    tree = open_stores(folder, settings).tree
+    assert isinstance(tree, S3PublishedTree)
+    tree.require_conditions()
+    if empty and (tree.exists("1.root.json") or tree.exists("timestamp.json")):
+        raise RegistryError(
+            "folder-not-empty",
+            f"{settings.public}: expected an empty place, found the published files of a registry",
+            "choose another bucket or prefix; what is published is never overwritten",
+        )
+
+
+def _open_blobs(folder: DataFolder, place: str, connection: S3Connection | None) -> BlobStore:
+    if connection is None or not place.startswith(_S3):
+        return LocalBlobStore(folder.root / place if place else folder.blobs)
+    from storage.s3 import S3BlobStore
+
+    with _settings_named(folder, "blobs"):
+        return S3BlobStore(connection.bucket(place))
+
+
+def _open_tree(folder: DataFolder, place: str, connection: S3Connection | None) -> PublishedTree:
+    if connection is None or not place.startswith(_S3):
+        return LocalPublishedTree(folder.root / place if place else folder.public)
+    from storage.s3 import S3PublishedTree
+
+    with _settings_named(folder, "public"):
+        return S3PublishedTree(connection.bucket(place))
+
+
+def _connect(folder: DataFolder, settings: Settings) -> S3Connection:
+    from storage.s3 import S3Options, connect
+
+    credentials = Path(settings.s3_credentials) if settings.s3_credentials else None
+    if credentials is not None and not credentials.is_absolute():
+        raise _malformed(folder, f"s3_credentials: expected a full path, found {credentials}")
+    with _settings_named(folder, "s3_endpoint"):
+        return connect(
+            S3Options(
+                endpoint=settings.s3_endpoint,
+                public_endpoint=settings.s3_public_endpoint,
+                region=settings.s3_region,
+                credentials=credentials,
+            )
+        )
+
+
+@contextmanager
+def _settings_named(folder: DataFolder, key: str) -> Iterator[None]:
+    """Names the file and the key of a setting that the object store does not understand."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise _malformed(folder, f"{key}: {error.message}") from None
+
+
+def _malformed(folder: DataFolder, what: str) -> RegistryError:
+    return RegistryError(
+        "settings-malformed", f"{os.fspath(folder.settings)}: {what}", "correct the file"
+    )

@@ -1,0 +1,219 @@
+"""The client under the faults of the Transfer rows: killed, without room, with a clock that jumps.
+
+How many rounds are tried is bounded here; `make soak` tries hundreds and prints the count.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from builders import NAME, sha256, tree
+from cli_fixtures import Forge, new_world
+from ranged_server import Blob, Fault, altered, cut, doubled, ignoring, refusing, shifted, swapped
+from static_server import StaticServer
+from tensors import chunks_of, safetensors, tensors
+
+PATH = "weights/model.safetensors"
+DATA = safetensors(tensors(1, count=16))
+LIST = chunks_of(DATA)
+ROUNDS = 20
+
+
+@pytest.fixture
+def forge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Forge:
+    return Forge(tmp_path, monkeypatch, capsys)
+
+
+def child(forge: Forge, preamble: str = "") -> subprocess.Popen[str]:
+    program = f"import sys; {preamble}\nfrom forge_cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "install", str(NAME), "--into", "out"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def served(blob: Blob) -> tuple[StaticServer, object]:
+    world = new_world()
+    world.publish({**tree(), PATH: DATA}, {PATH: LIST.raw})
+    return StaticServer({**world.files(), blob.path: blob}), world
+
+
+def installed(forge: Forge) -> bytes:
+    return (forge.place / "out" / "forge_components" / str(NAME) / PATH).read_bytes()
+
+
+class KillingBlob(Blob):
+    """Kills the process that reads it after ``limit`` bytes; counted over all its connections."""
+
+    limit: int = 1 << 62
+    process: subprocess.Popen[str] | None = None
+
+    def body(self, handler: BaseHTTPRequestHandler, data: bytes) -> None:
+        for at in range(0, len(data), 16 << 10):
+            if self.process is not None and self.sent >= self.limit:
+                self.process.kill()
+                self.process.wait()
+                raise ConnectionResetError
+            super().body(handler, data[at : at + (16 << 10)])
+
+
+def test_kill_9_at_random_bytes_until_it_is_there(forge: Forge) -> None:
+    """Whenever it is killed: nothing half shows, and what was verified is not fetched again."""
+    blob = KillingBlob(DATA)
+    server, world = served(blob)
+    chance, total, killed = random.Random(5), 0, 0
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        for _ in range(ROUNDS):
+            blob.sent, blob.limit = 0, chance.randrange(1, len(DATA) // 4)
+            blob.process = child(forge)
+            _, err = blob.process.communicate()
+            total += blob.sent
+            if blob.process.returncode == 0:
+                break
+            assert blob.process.returncode == -9, err
+            killed += 1
+            assert forge.nothing_installed()
+        blob.process = None
+        blob.sent = 0
+        forge.ok("install", str(NAME), "--into", "out")
+        total += blob.sent
+    assert killed > 3
+    assert installed(forge) == DATA
+    # A kill loses what was in the sockets, and at most one chunk of each of two lanes.
+    assert total <= len(DATA) + killed * (2 * (256 << 10) + (6 << 20))
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 3 << 20])
+def test_a_full_disk_is_told_and_the_next_run_continues(forge: Forge, limit: int) -> None:
+    blob = Blob(DATA)
+    server, world = served(blob)
+    preamble = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        process = child(forge, preamble)
+        _, err = process.communicate()
+        assert process.returncode == 1, err
+        assert "no room left" in err
+        assert "Traceback" not in err
+        assert forge.nothing_installed()
+        blob.sent = 0
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent < len(DATA)
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != limit  # of the child alone
+
+
+@pytest.mark.parametrize("days", [-4000, 4000])
+def test_a_clock_that_jumps_between_two_runs_costs_nothing(
+    forge: Forge, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Journals and cached files are judged by content; only metadata knows the time."""
+    blob = Blob(DATA, [cut(3 << 20)], always=refusing(404))
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        assert forge("install", str(NAME), "--into", "out").code == 8
+        for path in (forge.home / "cache" / "partial").iterdir():
+            import os
+            import time
+
+            then = time.time() + days * 86400
+            os.utime(path, (then, then))
+        blob.always, blob.sent = None, 0
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent < len(DATA) - (1 << 20)
+
+
+def test_two_processes_share_the_work(forge: Forge) -> None:
+    blob = Blob(DATA)
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        program = "from forge_cli.main import main; main()"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, "install", str(NAME), "--into", into],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for into in ("out", "two", "three")
+        ]
+        for process in processes:
+            _, err = process.communicate()
+            assert process.returncode == 0, err
+    assert installed(forge) == DATA
+    assert blob.sent == len(DATA)
+
+
+def test_no_token_goes_to_another_host(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry (or whoever stands in for it) that sends readers of a blob elsewhere."""
+    monkeypatch.setenv("FORGE_TOKEN", "forge_secret")
+    blob = Blob(DATA)
+    elsewhere = StaticServer({blob.path: blob})
+    with elsewhere:
+
+        def redirect(blob: Blob, handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+            handler.send_response(307)
+            handler.send_header("Location", elsewhere.url + blob.path)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        server, world = served(Blob(DATA, always=redirect))
+        with server:
+            forge.trust(server, world)  # type: ignore[arg-type]
+            forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert elsewhere.requests
+    assert not [h for _, _, h in elsewhere.requests if "Authorization" in h]
+
+
+FAULTS: list[Fault] = [
+    altered(5_000_000), cut(300_000), cut(1), swapped, doubled, shifted, ignoring,
+    refusing(503, Retry_After="0"), refusing(429, Retry_After="0"), refusing(502),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_proxy_that_does_anything_at_random_ends_in_the_file_or_in_a_refusal(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("forge_cli.remote.crew.Crew.sleep", lambda self, seconds: None)
+    chance, lock = random.Random(seed), threading.Lock()
+    blob = Blob(DATA)
+
+    def anything(blob: Blob, handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+        from ranged_server import right
+
+        with lock:
+            fault = chance.choice([*FAULTS, right, right, right])
+        fault(blob, handler, start, end)
+
+    blob.always = anything
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        for _ in range(10):
+            ran = forge("install", str(NAME), "--into", "out")
+            assert ran.code in (0, 3, 8), ran.err
+            assert "Traceback" not in ran.err
+            if ran.code == 0:
+                break
+            assert forge.nothing_installed()
+        blob.always = None
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert all(sha256(path.read_bytes()) == path.name for path in forge.cached())

@@ -1,0 +1,658 @@
+"""Downloads with a chunk list: verified on arrival, resumed, shared, reused, repaired."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from builders import NAME, World, sha256, tree
+from cli_fixtures import Forge, new_world
+from ranged_server import (
+    Blob,
+    Fault,
+    altered,
+    cut,
+    doubled,
+    ignoring,
+    longer,
+    refusing,
+    shifted,
+    swapped,
+)
+from static_server import StaticServer
+from tensors import chunks_of, replaced, safetensors, tensors
+
+PATH = "weights/model.safetensors"
+VALUES = tensors(1, count=24)
+DATA = safetensors(VALUES)
+LIST = chunks_of(DATA)
+
+
+@pytest.fixture
+def forge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Forge:
+    return Forge(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits instead of being waited for."""
+    waited: list[float] = []
+
+    def sleep(self: object, seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("forge_cli.remote.crew.Crew.sleep", sleep)
+    return waited
+
+
+def world_with(data: bytes = DATA, version: str = "1.0.0", world: World | None = None) -> World:
+    world = world or new_world()
+    world.publish({**tree(version=version), PATH: data}, {PATH: chunks_of(data).raw})
+    return world
+
+
+def installed(forge: Forge, into: str = "out") -> bytes:
+    return (forge.place / into / "forge_components" / str(NAME) / PATH).read_bytes()
+
+
+def partial(forge: Forge, suffix: str = "part", data: bytes = DATA) -> Path:
+    return forge.home / "cache" / "partial" / f"{sha256(data)}.{suffix}"
+
+
+class Served:
+    """A world served with its large file as a `Blob`."""
+
+    def __init__(self, forge: Forge, world: World, *blobs: Blob, trust: bool = True) -> None:
+        self.server = StaticServer({**world.files(), **{blob.path: blob for blob in blobs}})
+        self.forge, self.world, self.trust = forge, world, trust
+
+    def __enter__(self) -> StaticServer:
+        self.server.__enter__()
+        if self.trust:
+            self.forge.trust(self.server, self.world)
+        return self.server
+
+    def __exit__(self, *args: object) -> None:
+        self.server.__exit__(None, None, None)
+
+
+def test_every_byte_comes_once(forge: Forge) -> None:
+    blob = Blob(DATA)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent == len(DATA)
+    assert not partial(forge).exists()
+    assert not partial(forge, "journal").exists()
+
+
+MIDDLE = len(DATA) // 2
+
+
+@pytest.mark.parametrize(
+    ("faults", "again"),
+    [
+        ([altered(MIDDLE)], 1),
+        ([altered(0)], 1),
+        ([altered(len(DATA) - 1)], 1),
+        ([altered(MIDDLE), altered(MIDDLE)], None),
+        ([cut(100_000)] * 5, 1),
+        ([cut(5)], 1),
+        ([cut(0)], None),
+        ([swapped], None),
+        ([doubled], None),
+        ([shifted], None),
+        ([ignoring], None),
+        ([refusing(503, Retry_After="1")] * 3, 1),
+        ([refusing(429)] * 2, 1),
+        ([refusing(502)], 1),
+    ],
+    ids=[
+        "a bit in the middle", "the first", "the last", "twice the same", "breaks five times",
+        "breaks at once", "no byte", "reordered", "duplicated", "another range", "ignores Range",
+        "busy with advice", "busy without", "bad gateway",
+    ],
+)  # fmt: skip
+def test_a_proxy_that_spoils_some_answers_costs_what_it_spoilt(
+    forge: Forge, pauses: list[float], faults: list[Fault], again: int | None
+) -> None:
+    """``again``: how many chunks' worth of bytes may come once more; None: any."""
+    blob = Blob(DATA, list(faults))
+    forge.home.mkdir()
+    with Served(forge, world_with(), blob):
+        ran = forge("install", str(NAME), "--into", "out")
+        if ran.code == 8:  # a line that brought nothing at all: the next run has it
+            assert forge.nothing_installed()
+            ran = forge("install", str(NAME), "--into", "out")
+        assert ran.code == 0, ran.err
+    assert installed(forge) == DATA
+    if again is not None:
+        # What was under way when the connection was left is on the server's count as well.
+        assert sum(end - start for start, end in blob.asked) >= len(DATA)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [(altered(MIDDLE), "chunk"), (swapped, "chunk"), (doubled, "chunk"), (longer, "more than")],
+    ids=["altered", "reordered", "duplicated", "endless"],
+)
+def test_a_source_that_always_lies_is_refused_by_the_chunk(
+    forge: Forge, pauses: list[float], fault: Fault, code: str
+) -> None:
+    blob = Blob(DATA, always=fault)
+    with Served(forge, world_with(), blob):
+        ran = forge("install", str(NAME), "--into", "out")
+    assert ran.code == 3, ran.err
+    assert code in ran.err
+    assert "--mirror" in ran.err or "mirror" in ran.err
+    assert forge.nothing_installed()
+    assert forge.cached() == [] or all(
+        sha256(path.read_bytes()) == path.name for path in forge.cached()
+    )
+
+
+def test_only_the_bad_chunk_is_fetched_again(forge: Forge, pauses: list[float]) -> None:
+    blob = Blob(DATA, always=altered(MIDDLE))
+    with Served(forge, world_with(), blob):
+        assert forge("install", str(NAME), "--into", "out").code == 3
+        bad = LIST[LIST.at(MIDDLE)]
+        blob.always, blob.asked = None, []
+        forge.ok("install", str(NAME), "--into", "out")
+    # What had been verified stayed; the rest, the bad chunk first, came now.
+    assert all(start >= 0 for start, _ in blob.asked)
+    assert (bad.start in {start for start, _ in blob.asked}) or any(
+        start <= bad.start < end for start, end in blob.asked
+    )
+    assert sum(end - start for start, end in blob.asked) < len(DATA)
+    assert installed(forge) == DATA
+
+
+def test_another_source_takes_over_and_the_bad_one_is_left(
+    forge: Forge, pauses: list[float]
+) -> None:
+    good, bad = Blob(DATA), Blob(DATA, always=altered(MIDDLE))
+    world = world_with()
+    with Served(forge, world, good), StaticServer({bad.path: bad}) as mirror:
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert installed(forge) == DATA
+    assert bad.sent > 0
+    assert good.sent < len(DATA)
+
+
+@pytest.mark.parametrize("down", ["nothing there", "not found", "busy"])
+def test_a_mirror_that_is_down_is_passed_over(forge: Forge, pauses: list[float], down: str) -> None:
+    blob = Blob(DATA)
+    answers = {blob.path: refusing(503)} if down == "busy" else {}
+    faulty = Blob(DATA, always=refusing(503))
+    answers = {faulty.path: faulty} if down == "busy" else {}
+    with Served(forge, world_with(), blob), StaticServer(answers) as mirror:
+        url = "http://127.0.0.1:1" if down == "nothing there" else mirror.url
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", url)
+    assert installed(forge) == DATA
+
+
+def test_mirrors_from_the_settings_serve_when_the_registry_has_lost_the_blob(
+    forge: Forge, pauses: list[float]
+) -> None:
+    blob = Blob(DATA)
+    world = world_with()
+    with (
+        Served(forge, world, Blob(DATA, always=refusing(404))),
+        StaticServer({**world.files(), blob.path: blob}) as mirror,
+    ):
+        forge.ok("config", "set", "mirrors", mirror.url)
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+
+
+def test_a_list_that_nobody_serves_is_done_without(forge: Forge) -> None:
+    blob = Blob(DATA)
+    world = world_with()
+    with Served(forge, world, blob) as server:
+        del server.files[f"/blobs/{LIST.digest}"]
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+
+
+def test_a_list_of_another_file_cannot_poison_the_cache(forge: Forge, pauses: list[float]) -> None:
+    """A publisher (with a registry that does not look) who signs one file's digest with another's
+    chunks."""
+    other = safetensors(tensors(7, count=24))
+    world = new_world()
+    world.publish({**tree(), PATH: DATA}, {PATH: chunks_of(other).raw})
+    blob = Blob(other)
+    with Served(forge, world) as server:
+        server.files[f"/blobs/{sha256(DATA)}"] = other
+        ran = forge("install", str(NAME), "--into", "out")
+    assert blob.sent == 0
+    assert ran.code == 3, ran.err
+    assert forge.nothing_installed()
+    assert sha256(DATA) not in {path.name for path in forge.cached()}
+
+
+# --- what another process left ---------------------------------------------------------------
+
+
+def left_by_a_killed_process(forge: Forge, upto: int) -> None:
+    """As after kill -9 when the chunks before ``upto`` had come."""
+    from forge_cli.remote.partial import Partial
+
+    path = partial(forge)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Partial(path, LIST)
+    for chunk in list(LIST)[:upto]:
+        unfinished.write(DATA[chunk.start : chunk.end], chunk.start)
+        unfinished.mark(chunk.number)
+    unfinished.write(b"half a chunk", LIST[upto].start)
+    unfinished.close()
+
+
+def test_a_journal_is_continued_by_another_process(forge: Forge) -> None:
+    blob = Blob(DATA)
+    left_by_a_killed_process(forge, 20)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent == len(DATA) - LIST[20].start
+
+
+def spoil_file(forge: Forge) -> None:
+    with partial(forge).open("r+b") as file:
+        file.seek(LIST[3].start + 5)
+        file.write(b"rot")
+
+
+def append(forge: Forge, data: bytes) -> None:
+    with partial(forge, "journal").open("ab") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "lost"),
+    [
+        (spoil_file, 1),
+        (lambda forge: partial(forge, "journal").unlink(), 0),
+        (lambda forge: partial(forge, "journal").write_bytes(b""), 0),
+        (lambda forge: partial(forge, "journal").write_bytes(os.urandom(500)), 0),
+        (lambda forge: os.truncate(partial(forge), LIST[10].start), 10),
+        (lambda forge: append(forge, b"\0\0"), 0),
+        (lambda forge: append(forge, b"\xff\xff\xff\xff"), 0),
+        (lambda forge: partial(forge).unlink(), 20),
+    ],
+    ids=["a chunk rotted", "no journal", "empty", "noise", "file cut", "torn", "beyond", "no file"],
+)
+def test_what_lies_here_is_never_believed_blindly(forge: Forge, spoil: object, lost: int) -> None:
+    blob = Blob(DATA)
+    left_by_a_killed_process(forge, 20)
+    spoil(forge)  # type: ignore[operator]
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    rest = len(DATA) - LIST[20].start
+    assert rest <= blob.sent <= rest + sum(LIST[n].length for n in range(20))
+    if lost < 10:
+        assert blob.sent <= rest + lost * (256 << 10)
+
+
+def test_after_a_power_cut_the_journal_is_a_hint(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The journal reached the disk and some of the chunks did not."""
+    blob = Blob(DATA)
+    left_by_a_killed_process(forge, 20)
+    with partial(forge).open("r+b") as file:
+        file.seek(LIST[15].start)
+        file.write(bytes(LIST[19].end - LIST[15].start))
+    other_boot = tmp_path / "boot"
+    other_boot.write_text("another-boot\n")
+    monkeypatch.setattr("forge_cli.remote.partial._BOOT", other_boot)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent == len(DATA) - LIST[15].start
+
+
+# --- an older version is here ----------------------------------------------------------------
+
+CHANGED = replaced(VALUES, ["layer.3", "layer.12"])  # a twelfth
+NEW = {
+    "a tenth of the tensors": (safetensors(CHANGED), 0.11),
+    "a longer header": (safetensors(VALUES, "x" * 777), 0.01),
+    "both, and a new tensor in front": (
+        safetensors({"front": os.urandom(64 << 10)} | CHANGED, "x" * 777), 0.11,
+    ),
+    "nothing but a flipped byte": (DATA[:-5] + b"x" + DATA[-4:], 0.02),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NEW)
+@pytest.mark.parametrize("where", ["in the cache", "installed", "installed, its list lost"])
+def test_a_new_version_moves_what_changed(forge: Forge, case: str, where: str) -> None:
+    new, share = NEW[case]
+    world = world_with()
+    with Served(forge, world, Blob(DATA)) as server:
+        forge.ok("install", str(NAME), "--into", "out")
+        if where == "in the cache":
+            shutil.rmtree(forge.place / "out")
+        elif where == "installed":
+            for path in forge.cached():
+                if path.name == sha256(DATA):
+                    path.unlink()
+        else:
+            shutil.rmtree(forge.home / "cache")
+        world_with(new, "1.1.0", world)
+        blob = Blob(new)
+        server.files.update({**world.files(), blob.path: blob})
+        forge.ok("install", str(NAME), "--into", "out", "--upgrade")
+    assert installed(forge) == new
+    assert 0 < blob.sent <= share * len(new)
+
+
+def test_an_old_file_that_was_changed_by_somebody_gives_only_what_is_right(forge: Forge) -> None:
+    new, _ = NEW["a longer header"]
+    world = world_with()
+    with Served(forge, world, Blob(DATA)) as server:
+        forge.ok("install", str(NAME), "--into", "out")
+        path = forge.place / "out" / "forge_components" / str(NAME) / PATH
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.seek(MIDDLE)
+            file.write(b"somebody was here")
+        world_with(new, "1.1.0", world)
+        blob = Blob(new)
+        server.files.update({**world.files(), blob.path: blob})
+        forge.ok("install", str(NAME), "--into", "out", "--upgrade", "--force")
+    assert installed(forge) == new
+    assert blob.sent <= 0.08 * len(new)
+
+
+# --- repair ----------------------------------------------------------------------------------
+
+
+def spoil(path: Path, *places: int) -> None:
+    """Other bytes at these places, as a dying disk leaves them: no time stamp tells."""
+    info = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1]))
+    path.chmod(info.st_mode)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def cut_in_half(path: Path) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[: LIST[len(LIST) // 2].start])
+
+
+@pytest.mark.parametrize(
+    ("damage", "least", "most"),
+    [
+        (lambda path: spoil(path, MIDDLE), 1, 256 << 10),
+        (lambda path: spoil(path, 0, len(DATA) - 1), 2, 512 << 10),
+        (Path.unlink, 0, 0),
+        (cut_in_half, 0, 0),
+    ],
+    ids=["one flipped bit", "the first and the last", "missing", "cut"],
+)
+def test_repair_fetches_the_damaged_chunks_and_nothing_else(
+    forge: Forge, damage: object, least: int, most: int
+) -> None:
+    blob = Blob(DATA)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+        tree = forge.place / "out" / "forge_components" / str(NAME)
+        damage(tree / PATH)  # type: ignore[operator]
+        assert forge("verify", str(tree)).code == 3
+        blob.sent = 0
+        ran = forge.ok("verify", str(tree), "--repair", "--json")
+    assert ran.json["repaired"] == [PATH]
+    assert ran.json["ok"] is True
+    assert installed(forge) == DATA
+    # What is missing or cut off here may still lie in the cache, and then nothing comes.
+    assert least <= blob.sent <= most
+    assert ran.json["received_bytes"] == blob.sent
+    assert forge("verify", str(tree)).code == 0
+    assert not list((forge.home / "cache").rglob("*.spoilt"))
+
+
+def test_repair_with_the_cache_gone_takes_the_good_chunks_from_the_damaged_file(
+    forge: Forge,
+) -> None:
+    blob = Blob(DATA)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out")
+        shutil.rmtree(forge.home / "cache")
+        tree = forge.place / "out" / "forge_components" / str(NAME)
+        cut_in_half(tree / PATH)
+        (tree / "README.md").unlink()
+        blob.sent = 0
+        ran = forge.ok("verify", str(tree), "--repair", "--json")
+    assert set(ran.json["repaired"]) == {"README.md", PATH}
+    assert installed(forge) == DATA
+    assert blob.sent == len(DATA) - LIST[len(LIST) // 2].start
+
+
+def test_repair_never_mends_what_is_not_about_files(forge: Forge) -> None:
+    with Served(forge, world_with(), Blob(DATA)):
+        forge.ok("install", str(NAME), "--into", "out")
+        tree = forge.place / "out" / "forge_components" / str(NAME)
+        spoil(tree / PATH, MIDDLE)
+        record = forge.place / "out/forge_components/.forge" / f"{NAME}.json"
+        value = json.loads(record.read_bytes())
+        evidence = json.loads(value["evidence"])
+        evidence["project"] = re.sub(r'("sig": ?")..', r"\g<1>00", evidence["project"])
+        value["evidence"] = json.dumps(evidence)
+        record.write_text(json.dumps(value))
+        before = (tree / PATH).read_bytes()
+        ran = forge("verify", str(tree), "--repair")
+    assert ran.code == 3, ran.err
+    assert (tree / PATH).read_bytes() == before
+
+
+def test_repair_is_for_installed_folders(forge: Forge) -> None:
+    assert forge("verify", str(NAME), "--repair").code == 2
+
+
+# --- the cache -------------------------------------------------------------------------------
+
+
+def test_cache_list_and_verify(forge: Forge) -> None:
+    with Served(forge, world_with(), Blob(DATA)):
+        forge.ok("install", str(NAME), "--into", "out")
+    listed = forge.ok("cache", "list", "--json").json
+    assert {blob["sha256"] for blob in listed["blobs"]} >= {sha256(DATA), LIST.digest}
+    assert forge.ok("cache", "verify").code == 0
+    spoil(forge.home / "cache" / "blobs" / sha256(DATA)[:2] / sha256(DATA), MIDDLE)
+    ran = forge("cache", "verify", "--json")
+    assert ran.code == 3
+    assert ran.json["removed"] == [sha256(DATA)]
+    assert forge.ok("cache", "verify").code == 0
+
+
+def test_a_cache_that_cannot_be_written_is_used_and_left_alone(forge: Forge) -> None:
+    blob, world = Blob(DATA), world_with()
+    second = b"second" * 500_000
+    with Served(forge, world, blob):
+        forge.ok("install", str(NAME), "--into", "warm")
+        world.publish({**tree(version="1.1.0"), PATH: DATA, "more.bin": second})
+    with Served(forge, world, blob, trust=False) as server, read_only(forge.home / "cache"):
+        forge.trust(server, world)
+        before = snapshot(forge.home / "cache")
+        blob.sent = 0
+        forge.ok("install", str(NAME), "--into", "out")
+        assert blob.sent == 0  # what is in the cache is used
+        assert snapshot(forge.home / "cache") == before
+    assert installed(forge) == DATA
+    left = forge.place / "out" / "forge_components" / ".forge" / "cache" / "blobs"
+    assert not left.exists()
+    assert forge("verify", f"out/forge_components/{NAME}").code == 0
+
+
+def snapshot(root: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in sorted(root.rglob("*"))}
+
+
+class read_only:
+    """A file system that refuses every write below ``root``, as a read-only mount does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> None:
+        import subprocess
+
+        done = subprocess.run(
+            ["mount", "--bind", "-o", "ro", str(self.root), str(self.root)],
+            capture_output=True,
+            check=False,
+        )
+        self.mounted = done.returncode == 0
+        if self.mounted:
+            subprocess.run(["mount", "-o", "remount,ro,bind", str(self.root)], check=True)
+        elif os.geteuid() != 0:
+            for path in [self.root, *self.root.rglob("*")]:
+                if path.is_dir():
+                    path.chmod(0o555)
+        else:
+            pytest.skip("root without mounts: nothing can be made read-only here")
+
+    def __exit__(self, *args: object) -> None:
+        import subprocess
+
+        if self.mounted:
+            subprocess.run(["umount", str(self.root)], check=True)
+            return
+        for path in [self.root, *self.root.rglob("*")]:
+            if path.is_dir():
+                path.chmod(0o755)
+
+
+def test_a_cache_without_locks_and_without_hard_links_works(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
+    monkeypatch.setattr("os.copy_file_range", refuse, raising=False)
+    world = world_with()
+    with Served(forge, world, Blob(DATA)) as server:
+        forge.ok("install", str(NAME), "--into", "out")
+        new, share = NEW["a longer header"]
+        world_with(new, "1.1.0", world)
+        blob = Blob(new)
+        server.files.update({**world.files(), blob.path: blob})
+        forge.ok("install", str(NAME), "--into", "out", "--upgrade")
+    assert installed(forge) == new
+    assert blob.sent <= share * len(new)
+
+
+# --- part of a component, and what would be moved ----------------------------------------------
+
+
+def test_a_partial_installation_is_recorded_as_one(forge: Forge) -> None:
+    blob = Blob(DATA)
+    with Served(forge, world_with(), blob):
+        forge.ok("install", str(NAME), "--into", "out", "--exclude", "weights/*")
+        tree = forge.place / "out" / "forge_components" / str(NAME)
+        assert blob.sent == 0
+        assert sorted(p.name for p in tree.rglob("*") if p.is_file()) == ["README.md", "forge.toml"]
+        assert not (forge.place / "out" / "forge.lock").exists()
+        ran = forge.ok("verify", str(tree))
+        assert "PARTIAL" in ran.out
+        assert "--exclude" in ran.err
+        (tree / "README.md").unlink()
+        assert forge("verify", str(tree)).code == 3
+        (tree / "README.md").write_bytes(b"# card\n")
+        (tree / "extra").write_bytes(b"x")
+        assert forge("verify", str(tree)).code == 3
+        (tree / "extra").unlink()
+        # The whole is another thing than the part.
+        forge.ok("install", str(NAME), "--into", "out")
+        assert installed(forge) == DATA
+        assert "PARTIAL" not in forge.ok("verify", str(tree)).out
+
+
+def test_include_takes_what_matches_and_forge_toml(forge: Forge) -> None:
+    with Served(forge, world_with(), Blob(DATA)):
+        forge.ok("install", str(NAME), "--into", "out", "--include", "*.safetensors")
+    tree = forge.place / "out" / "forge_components" / str(NAME)
+    found = {p.name for p in tree.rglob("*") if p.is_file()}
+    assert found == {"forge.toml", "model.safetensors"}
+
+
+def test_a_plan_fetches_no_file_and_says_what_would_be(forge: Forge) -> None:
+    world, blob = world_with(), Blob(DATA)
+    with Served(forge, world, blob) as server:
+        plan = forge.ok("install", str(NAME), "--into", "out", "--plan", "--json").json
+        assert blob.sent == 0
+        assert plan["fetch_bytes"] >= len(DATA)
+        assert plan["bytes_per_second"] is None
+        assert forge.nothing_installed()
+        forge.ok("install", str(NAME), "--into", "out")
+        new, share = NEW["a longer header"]
+        world_with(new, "1.1.0", world)
+        blob = Blob(new)
+        server.files.update({**world.files(), blob.path: blob})
+        plan = forge.ok("install", str(NAME), "--into", "out", "--upgrade", "--plan", "--json").json
+        assert blob.sent == 0
+        assert plan["fetch_bytes"] <= share * len(new) + 1000
+        assert plan["bytes_per_second"] > 0
+        assert plan["seconds"] is not None
+        assert plan["sources"] == [server.url]
+        shown = forge.ok("install", str(NAME), "--into", "out", "--upgrade", "--plan")
+        assert "to fetch" in shown.out
+        assert "nothing was fetched" in shown.err
+
+
+# --- the registry is away ----------------------------------------------------------------------
+
+
+def test_a_mirror_gives_the_signed_files_too_when_the_registry_is_away(
+    forge: Forge, pauses: list[float]
+) -> None:
+    world, blob = world_with(), Blob(DATA)
+    with Served(forge, world, Blob(DATA)):
+        pass  # pinned, and gone
+    with StaticServer({**world.files(), blob.path: blob}) as mirror:
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert installed(forge) == DATA
+
+
+def test_what_a_mirror_says_is_verified_like_anybodys(forge: Forge, pauses: list[float]) -> None:
+    """Another registry's files under the same names."""
+    world, other = world_with(), world_with(NEW["a longer header"][0])
+    with Served(forge, world, Blob(DATA)):
+        pass
+    with StaticServer(other.files()) as mirror:
+        ran = forge("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert ran.code == 3, ran.err
+    assert forge.nothing_installed()
+
+
+def test_a_mirror_that_is_behind_rolls_nobody_back(forge: Forge, pauses: list[float]) -> None:
+    world = world_with()
+    old = world.files()
+    new, _ = NEW["a longer header"]
+    world_with(new, "1.1.0", world)
+    with Served(forge, world, Blob(new)):
+        forge.ok("install", str(NAME), "--into", "out")
+    with StaticServer(old) as mirror:
+        ran = forge("install", str(NAME), "--into", "out", "--upgrade", "--mirror", mirror.url)
+    assert ran.code == 3, ran.err
+    assert installed(forge) == new
