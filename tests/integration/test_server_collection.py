@@ -192,6 +192,19 @@ class Between:
 
         patch.setattr(LocalBlobStore, "delete", deleting)
 
+    def arm_publishing(self, patch: pytest.MonkeyPatch) -> None:
+        """The steps are those of an offer; the other thread needs no lock of ours."""
+        self._wrap(patch, Database, "write", self.step)
+        for name in ("missing", "put"):
+            original = getattr(LocalBlobStore, name)
+
+            def stepping(*arguments: Any, original: Any = original) -> Any:
+                value = original(*arguments)
+                self.step()
+                return value
+
+            patch.setattr(LocalBlobStore, name, stepping)
+
     def _wrap(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], None]
     ) -> None:
@@ -248,6 +261,40 @@ def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool)
     if sent_before:
         assert "missing" in outcomes
     other.flask.application.extensions["forge"].database.dispose()
+
+
+def test_a_walk_at_every_step_of_publishing(world: World, sara: Client) -> None:
+    """The other way round: between any two steps of an offer a walk takes everything that is not
+    published, from beginning to end. The offer hears it in time."""
+    sara.publish(world.release(version="0.1"))
+    other = World(world.root, clock=world.clock)
+    outcomes = []
+    for at in range(1, 100):
+        built = world.release(version=f"1.{at}", files={"weights.bin": b"%d" % at * 1000})
+        sara.put_blobs(built)
+        world.clock.ahead += timedelta(seconds=10)
+
+        def walk() -> None:
+            world.clock.ahead += timedelta(seconds=10)
+            other.registry.collection.collect(OPERATOR, NONE)
+
+        between = Between(at, walk)
+        with pytest.MonkeyPatch.context() as patch:
+            between.arm_publishing(patch)
+            answer = sara.post("/api/v1/releases", built.body())
+        if between.thread.ident is None:
+            break
+        between.thread.join()
+        assert between.errors == []
+        state = answer.get("state", answer.get("code"))
+        outcomes.append(state)
+        assert state in ("published", "missing"), answer
+        assert check_registry(world.registry, deep=True).problems == (), at
+        if state == "missing":
+            sara.publish(built)
+    assert len(outcomes) > 6, "hardly any step: the test looks at nothing"
+    assert set(outcomes) == {"published", "missing"}
+    other.close()
 
 
 class TestLeases:
