@@ -31,7 +31,7 @@ from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.services.callers import OPERATOR
 from forge_server.services.collection import last_collection
-from forge_server.services.leases import BlobsGoneError
+from forge_server.services.leases import BlobsGoneError, doom
 from forge_server.services.locks import DatabaseLock, FolderLock
 from forge_server.wiring import Registry
 from signing.oms import sign_bundle
@@ -317,6 +317,20 @@ class TestLeases:
         assert registry.releases.leases.seen([digest]) == {}
         with pytest.raises(BlobsGoneError), registry.database.write() as session:
             registry.releases.leases.settle(session, [digest], held)
+
+    def test_what_a_release_refers_to_is_not_doomed(self, world: World, sara: Client) -> None:
+        """Also when somebody took a lease of it at the very moment in which it was published."""
+        built = world.release()
+        sara.publish(built)
+        registry, digests = world.registry, list(built.blobs())
+        registry.releases.leases.hold(dict.fromkeys(digests, 1), ORG)
+        late = world.clock() + timedelta(days=1)
+        with registry.database.write() as session:
+            assert doom(session, digests, late, world.clock()) == []
+        stray_one = stray(registry)
+        registry.releases.leases.hold({stray_one: 8}, ORG)
+        with registry.database.write() as session:
+            assert doom(session, [*digests, stray_one], late, world.clock()) == [stray_one]
 
     def test_what_the_dead_left_doomed_is_deleted_by_whoever_needs_it(
         self, world: World, sara: Client
