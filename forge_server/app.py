@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from hashlib import sha256
 from time import monotonic
 
@@ -16,6 +17,7 @@ from signing.errors import SigningError
 from storage.errors import StorageError
 
 from .api import v1
+from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .errors import RegistryError, from_library, row_of
@@ -24,6 +26,7 @@ from .observe import routes as observed
 from .observe import tracing
 from .observe.metrics import Metrics
 from .services.rates import Rates
+from .services.transfers import Transfers
 from .static_plane import routes as static_plane
 from .static_plane.files import limit_idle_time
 from .web import pages
@@ -40,10 +43,14 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_REQUEST_ID = re.compile(r"[0-9a-f]{16,40}")
 _READING = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_READING, "POST", "PUT", "DELETE", "PATCH")
 # Of what comes in floods, the events up to the limit are enough.
-_FLOODS = ("too-many-failures", "too-many-requests", "not-found", "method-not-allowed")
+_FLOODS = (
+    "too-many-failures", "too-many-requests", "too-many-transfers", "not-found",
+    "method-not-allowed",
+)  # fmt: skip
 # What Flask itself refuses before a view is reached.
 _HTTP_CODES = {
     404: "not-found",
@@ -55,8 +62,8 @@ _HTTP_CODES = {
 }
 
 
-def create_app(services: Registry) -> Flask:
-    """The application that serves ``services``."""
+def create_app(services: Registry, *, threads: int | None = None) -> Flask:
+    """The application that serves ``services`` with so many threads (None: as the settings say)."""
     app = Flask(
         __name__, static_url_path="/static", static_folder="web/static",
         template_folder="web/templates",
@@ -64,6 +71,7 @@ def create_app(services: Registry) -> Flask:
     app.extensions["forge"] = services
     app.extensions["forge-metrics"] = Metrics.make()
     app.extensions["forge-rates"] = Rates(services.settings.max_requests_per_minute)
+    app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     for part in (v1, static_plane, pages, observed):
@@ -73,6 +81,7 @@ def create_app(services: Registry) -> Flask:
         tracing.start(app)
     app.before_request(_limit)
     app.after_request(_finish)
+    app.teardown_request(end_upload)
     app.register_error_handler(Exception, _refuse)
     if services.settings.trusted_proxies:
         hops = services.settings.trusted_proxies
@@ -81,11 +90,19 @@ def create_app(services: Registry) -> Flask:
 
 
 def _begin() -> None:
-    g.request_id = os.urandom(8).hex()
+    g.request_id = _request_id()
     g.started = monotonic()
     current_app.extensions["forge-metrics"].in_progress.inc()
     limit_idle_time(request.environ, registry().settings.idle_seconds)
     begin(g.request_id)
+
+
+def _request_id() -> str:
+    """The proxy's, where there is one of ours, so that both logs speak of one request."""
+    given = request.headers.get("X-Request-Id", "")
+    if registry().settings.trusted_proxies and _REQUEST_ID.fullmatch(given):
+        return given
+    return os.urandom(8).hex()
 
 
 def _limit() -> None:

@@ -79,6 +79,8 @@ TABLE: Mapping[str, Row] = {
         "header says."),
     "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "
         "caller may make, and the Retry-After header when to go on."),
+    "too-many-transfers": _row(503, "Too many transfers", "As many files are on their way as the "
+        "registry carries at once. Wait as long as the Retry-After header says."),
     "too-many-applications": _row(409, "Too many pending applications", "Wait until the registrar "
         "has dealt with the ones that are pending."),
     "token-not-found": _row(404, "No such token", "Only tokens of one's own are found."),

@@ -33,7 +33,9 @@ class Settings:
     or ``blobs`` is empty, it is in the data folder; the last two may be ``s3://bucket/prefix``.
     The ``s3_`` settings say how to reach that store, and ``s3_public_endpoint`` how clients do,
     where ``redirect_blobs`` sends them there. ``embedded_worker`` says whether `forge-server run`
-    signs again what grows old, or leaves that to `forge-server worker`.
+    signs again what grows old, or leaves that to `forge-server worker`. ``accel_redirect`` is an
+    internal location of the nginx in front, over the folder of blobs; it must not be set without
+    one, nor where blobs are in an object store.
     """
 
     name: str = "National Software Forge"
@@ -67,6 +69,7 @@ class Settings:
     s3_credentials: str = ""
     redirect_blobs: bool = True
     embedded_worker: bool = True
+    accel_redirect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         expected = _TYPES[str(known[key])]
         if type(item) is not expected:  # true is an int to Python
             raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
+        if key == "accel_redirect" and item and not str(item).startswith("/"):
+            raise _bad(path, f"{key} = a location of nginx that begins with /", repr(item))
         if key == "log_format" and item not in LOG_FORMATS:
             raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
         if type(item) is int and item < 0:
@@ -205,5 +210,6 @@ TEMPLATE = """\
 # s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
 # redirect_blobs = true          # false: blobs of an object store pass through this server
 # embedded_worker = true         # false: a `forge-server worker` signs again what grows old
+# accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -30,9 +30,11 @@ _S3 = "s3://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
+    """``assembly`` ends in ``blobs``."""
+
     blobs: BlobStore
+    assembly: BlobAssembly
     tree: PublishedTree
-    assembly: BlobAssembly | None  # None where blobs come in whole only
 
 
 def open_stores(folder: DataFolder, settings: Settings) -> Stores:
@@ -46,12 +48,9 @@ def open_stores(folder: DataFolder, settings: Settings) -> Stores:
     connection = None
     if settings.blobs.startswith(_S3) or settings.public.startswith(_S3):
         connection = _connect(folder, settings)
-    blobs = _open_blobs(folder, settings.blobs, connection)
-    return Stores(
-        blobs=blobs,
-        assembly=LocalAssembly(blobs) if isinstance(blobs, LocalBlobStore) else None,
-        tree=_open_tree(folder, settings.public, connection),
-    )
+    blobs, assembly = _open_blobs(folder, settings.blobs, connection)
+    tree = _open_tree(folder, settings.public, connection)
+    return Stores(blobs=blobs, assembly=assembly, tree=tree)
 
 
 def require_usable(folder: DataFolder, settings: Settings, *, empty: bool = False) -> None:
@@ -77,13 +76,18 @@ def require_usable(folder: DataFolder, settings: Settings, *, empty: bool = Fals
         )
 
 
-def _open_blobs(folder: DataFolder, place: str, connection: S3Connection | None) -> BlobStore:
+def _open_blobs(
+    folder: DataFolder, place: str, connection: S3Connection | None
+) -> tuple[BlobStore, BlobAssembly]:
     if connection is None or not place.startswith(_S3):
-        return LocalBlobStore(folder.root / place if place else folder.blobs)
-    from storage.s3 import S3BlobStore
+        local = LocalBlobStore(folder.root / place if place else folder.blobs)
+        return local, LocalAssembly(local)
+    from storage.s3 import S3Assembly, S3BlobStore
 
     with _settings_named(folder, "blobs"):
-        return S3BlobStore(connection.bucket(place))
+        bucket = connection.bucket(place)
+    store = S3BlobStore(bucket)
+    return store, S3Assembly(store, bucket)
 
 
 def _open_tree(folder: DataFolder, place: str, connection: S3Connection | None) -> PublishedTree:

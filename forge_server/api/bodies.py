@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+import termios
+from contextlib import suppress
 from typing import Any, BinaryIO
 
-from flask import request
+from flask import g, request
 
 from signing.encoding import Fields, parse_json
 
 from ..errors import RegistryError
+from ..services.transfers import Slot
+from .requests import transfers
+
+_ARRIVED_BYTES = 64 * 1024  # what a socket holds without anybody reading
 
 
 def read_json(max_bytes: int) -> Fields:
     """The request's JSON object.
 
     Raises:
-        RegistryError: ``unsupported-media-type``, ``length-required`` or ``too-large``.
+        RegistryError: ``unsupported-media-type``, ``length-required``, ``too-large`` or
+            ``too-many-transfers``.
         MalformedError: not strict JSON, or not an object.
     """
     media_type = request.mimetype
@@ -27,6 +36,7 @@ def read_json(max_bytes: int) -> Fields:
         )
     size = content_length(max_bytes)
     stream: BinaryIO = request.environ["wsgi.input"]
+    _take_slot(stream)
     data = bytearray()
     while len(data) < size and (block := stream.read(size - len(data))):
         data += block
@@ -100,6 +110,26 @@ class SocketUploadStream(UploadStream):
             and stream.buf.tell() == 0
         )
 
+    def has_arrived(self) -> bool:
+        """Whether all of a small body is in the buffers of this machine. Takes nothing out."""
+        size: int = self._reader.length
+        if size > _ARRIVED_BYTES:
+            return False
+        early = self._unreader.take_buffered()
+        self._unreader.unread(early)
+        # Not recv with MSG_DONTWAIT: Python itself would wait before it.
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.FIONREAD, bytes(4)))
+        return len(early) + int(waiting) >= size
+
+    def refuse_rest(self) -> None:
+        """Takes nothing more from the client, whose connection ends with the answer.
+
+        gunicorn would wait for the rest of the body for seconds, in the very thread that the
+        refusal was to save.
+        """
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+
     def readinto(self, buffer: memoryview) -> int:
         left: int = self._reader.length
         want = min(len(buffer), left)
@@ -118,7 +148,33 @@ class SocketUploadStream(UploadStream):
         return count
 
 
+def _take_slot(stream: Any) -> None:
+    """A slot until `end_upload`, unless all of the body is here already: then nobody waits for
+    the client, and many small files at once are no reason to refuse any."""
+    ours = SocketUploadStream(stream) if SocketUploadStream.fits(stream) else None
+    if ours is not None and ours.has_arrived():
+        return
+    try:
+        g.upload_slot = transfers().take("upload")
+    except RegistryError:
+        if ours is not None:
+            ours.refuse_rest()
+        raise
+
+
+def end_upload(_error: BaseException | None = None) -> None:
+    """Gives back what reading a body took in this request; runs at the end of every one."""
+    slot: Slot | None = g.pop("upload_slot", None)
+    if slot is not None:
+        slot.give_back()
+
+
 def upload_stream() -> UploadStream:
-    """The request's body as a stream, by the quickest way that works here."""
+    """The request's body as a stream, by the quickest way that works here.
+
+    Raises:
+        RegistryError: too many are on their way already (``too-many-transfers``).
+    """
     stream = request.environ["wsgi.input"]
+    _take_slot(stream)
     return SocketUploadStream(stream) if SocketUploadStream.fits(stream) else UploadStream(stream)

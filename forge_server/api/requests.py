@@ -12,6 +12,7 @@ from flask import Response, current_app, g, request
 from ..domain.tokens import contains_token
 from ..errors import RegistryError
 from ..services.callers import Caller, Identity
+from ..services.transfers import Transfers
 from ..wiring import Registry
 
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -20,6 +21,12 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 def registry() -> Registry:
     found = current_app.extensions["forge"]
     assert isinstance(found, Registry)
+    return found
+
+
+def transfers() -> Transfers:
+    found = current_app.extensions["forge-transfers"]
+    assert isinstance(found, Transfers)
     return found
 
 

@@ -88,7 +88,7 @@ def serve(
         registry = open_registry(folder)
         if registry.settings.embedded_worker:
             start_refreshing(registry)
-        return create_app(registry)
+        return create_app(registry, threads=threads)
 
     serve_with(
         load,

@@ -60,21 +60,10 @@ class Uploads:
     audit: Audit
     releases: Releases
     blobs: BlobStore
-    store: BlobAssembly | None
+    assembly: BlobAssembly
     chunk_checks: ChunkChecks
     work: SlowWork
     clock: Clock
-
-    @property
-    def assembly(self) -> BlobAssembly:
-        """Where blobs are put together.
-
-        Raises:
-            RegistryError: ``not-found``, the place for files takes whole ones only.
-        """
-        if self.store is None:
-            raise RegistryError("not-found", "this registry takes whole files only")
-        return self.store
 
     @property
     def limits(self) -> Limits:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from io import BytesIO, UnsupportedOperation
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from flask import Blueprint, Response, current_app, request
 
@@ -14,11 +14,12 @@ from signing.digests import sha256_hex
 from storage import BlobNotFoundError, InvalidArgumentError, PathNotFoundError
 from storage.checks import is_digest
 
-from ..api.requests import registry
+from ..api.requests import registry, transfers
 from ..errors import RegistryError
+from ..services.transfers import SMALL_BYTES, SlottedFile
 from .files import IMMUTABLE, REVALIDATE, FileAnswer, send, send_gzipped
 from .gzipped import GzipCache, accepts_gzip
-from .ranges import etag_matches
+from .ranges import etag_matches, parse_range, range_is_wanted
 
 # How long an address of a blob may be used. A download that has begun goes on after it.
 _REDIRECT_SECONDS = 900
@@ -134,18 +135,68 @@ def blob(digest: str) -> Response:
         return elsewhere
     try:
         size = registry().blobs.stat(digest).size
+        if _is_before_us() and request.method == "GET":
+            return send_by_proxy(digest, size)
         response = send(
             FileAnswer(
                 size=size,
                 etag=digest,
                 cache_control=IMMUTABLE,
                 content_type="application/octet-stream",
-                open=lambda start: registry().blobs.open(digest, start),
+                open=lambda start: open_blob(digest, start, size),
             )
         )
     except BlobNotFoundError:
         raise _no_blob() from None
-    # Never shown by a browser as a page of this site, whatever the bytes are.
+    return _as_attachment(response, digest)
+
+
+def open_blob(digest: str, start: int, size: int) -> BinaryIO:
+    """The blob from ``start`` on; it holds a slot until it is closed.
+
+    Raises:
+        RegistryError: too many are on their way already (``too-many-transfers``).
+        BlobNotFoundError: it is not there.
+    """
+    if size <= SMALL_BYTES:
+        return registry().blobs.open(digest, start)
+    slot = transfers().take("download")
+    try:
+        file = registry().blobs.open(digest, start)
+    except BaseException:
+        slot.give_back()
+        raise
+    return cast(BinaryIO, SlottedFile(file, slot))
+
+
+def _is_before_us() -> bool:
+    """Whether the proxy that sends blobs itself passed this request on: who came without it would
+    get an answer without a body."""
+    return bool(registry().settings.accel_redirect) and "X-Forwarded-For" in request.headers
+
+
+def send_by_proxy(digest: str, size: int) -> Response:
+    """Tells the proxy in front of us to send the blob itself, ranges included.
+
+    Only we know whether a published release contains it, so nobody but the proxy can be sent
+    there. It keeps our ETag: with its own, two proxies would give one file two of them.
+    """
+    headers = request.headers
+    if etag_matches(headers.get("If-None-Match"), digest):
+        response = Response(status=304)
+    else:
+        if range_is_wanted(headers.get("If-Range"), digest):
+            parse_range(headers.get("Range"), size)  # refused in our words
+        response = Response(content_type="application/octet-stream")
+        place = f"{registry().settings.accel_redirect.rstrip('/')}/{digest[:2]}/{digest}"
+        response.headers["X-Accel-Redirect"] = place
+    response.headers["ETag"] = f'"{digest}"'
+    response.headers["Cache-Control"] = IMMUTABLE
+    return _as_attachment(response, digest)
+
+
+def _as_attachment(response: Response, digest: str) -> Response:
+    """Never shown by a browser as a page of this site, whatever the bytes are."""
     response.headers["Content-Disposition"] = f'attachment; filename="{digest}"'
     return response
 

@@ -8,17 +8,21 @@ Imported only where an ``s3://`` URL is opened, and boto3 only when that happens
 
 from __future__ import annotations
 
+from .assembly import S3Assembly
 from .blobs import S3BlobStore
 from .bucket import Bucket
 from .client import S3Connection, S3Options, connect, parse_s3_url
+from .presign import part_headers
 from .tree import S3PublishedTree
 
 __all__ = [
     "Bucket",
+    "S3Assembly",
     "S3BlobStore",
     "S3Connection",
     "S3Options",
     "S3PublishedTree",
     "connect",
     "parse_s3_url",
+    "part_headers",
 ]

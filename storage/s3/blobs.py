@@ -45,7 +45,9 @@ class S3BlobStore:
         wanted = sorted({check_digest(digest) for digest in digests})
         action = "look for blobs"
         if len(wanted) <= _FEW:
-            return {digest for digest in wanted if self._bucket.head(action, _key(digest)) is None}
+            return {
+                digest for digest in wanted if self._bucket.head(action, blob_key(digest)) is None
+            }
         absent: set[str] = set()
         at = 0
         while at < len(wanted):
@@ -53,14 +55,14 @@ class S3BlobStore:
             page = next(self._bucket.keys(action, after=after))
             there = set(page)
             full = len(page) == PAGE_KEYS
-            while at < len(wanted) and (not full or _key(wanted[at]) <= page[-1]):
-                if _key(wanted[at]) not in there:
+            while at < len(wanted) and (not full or blob_key(wanted[at]) <= page[-1]):
+                if blob_key(wanted[at]) not in there:
                     absent.add(wanted[at])
                 at += 1
         return absent
 
     def put(self, digest: str, stream: Readable, size: int) -> None:
-        key = _key(check_digest(digest))
+        key = blob_key(check_digest(digest))
         check_size(size)
         action = f"store blob {digest}"
         known = self._bucket.head(action, key, final=False)
@@ -79,7 +81,7 @@ class S3BlobStore:
         """A stream without a file descriptor. Read from the first byte to the last, it raises
         BackendError (``blob-damaged``) instead of the end when the bytes are not the right ones;
         what is read from a later offset the caller has to check."""
-        key = _key(check_digest(digest))
+        key = blob_key(check_digest(digest))
         check_start(start)
         action = f"read blob {digest}"
         try:
@@ -93,14 +95,14 @@ class S3BlobStore:
         return io.BufferedReader(reader, _READ_BYTES)
 
     def stat(self, digest: str) -> BlobStat:
-        info = self._bucket.head(f"look for blob {digest}", _key(check_digest(digest)))
+        info = self._bucket.head(f"look for blob {digest}", blob_key(check_digest(digest)))
         if info is None:
             raise BlobNotFoundError(digest)
         return BlobStat(size=info.size)
 
     def redirect_url(self, digest: str, ttl_seconds: int) -> str | None:
         return self._bucket.presigned_get(
-            _key(check_digest(digest)),
+            blob_key(check_digest(digest)),
             ttl_seconds,
             ResponseContentType="application/octet-stream",
             ResponseContentDisposition=f'attachment; filename="{digest}"',
@@ -108,13 +110,13 @@ class S3BlobStore:
 
     def delete(self, digest: str) -> None:
         """In a bucket that keeps versions the bytes stay until its own rules remove them."""
-        self._bucket.delete(f"delete blob {digest}", _key(check_digest(digest)))
+        self._bucket.delete(f"delete blob {digest}", blob_key(check_digest(digest)))
 
     def iter_digests(self) -> Iterator[str]:
         for page in self._bucket.keys("list the blobs"):
             for key in page:
                 digest = key[3:]
-                if is_digest(digest) and key == _key(digest):
+                if is_digest(digest) and key == blob_key(digest):
                     yield digest
 
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
@@ -138,10 +140,11 @@ class S3BlobStore:
         return swept
 
 
-def _key(digest: str) -> str:
+def blob_key(digest: str) -> str:
+    """Where a blob is, or would be."""
     return f"{digest[:2]}/{digest}"
 
 
 def _before(digest: str) -> str:
     """A key that comes before the key of ``digest`` and after that of every smaller one."""
-    return f"{_key(digest)[:-1]}{chr(ord(digest[-1]) - 1)}~"
+    return f"{blob_key(digest)[:-1]}{chr(ord(digest[-1]) - 1)}~"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from .errors import ObjectMissingError, UploadMissingError, reported_as
+from .presign import presign_put
 
 PAGE_KEYS = 1000  # the most that one request lists
 _WEEK_SECONDS = 7 * 24 * 3600  # the longest life of a presigned URL
@@ -49,6 +50,15 @@ class PendingUpload:
     key: str
     upload_id: str
     begun_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """A part of a multipart upload that is there."""
+
+    size: int
+    etag: str
+    stored_at: datetime
 
 
 class Bucket:
@@ -128,12 +138,22 @@ class Bucket:
 
     def keys(self, action: str, *, under: str = "", after: str = "") -> Iterator[list[str]]:
         """Pages of the keys that begin with ``under`` and come after ``after``, ascending."""
+        for page in self.pages(action, under=under, after=after):
+            yield [key for key, _ in page]
+
+    def pages(
+        self, action: str, *, under: str = "", after: str = ""
+    ) -> Iterator[list[tuple[str, datetime]]]:
+        """The same with the time at which each object was written, by the store's clock."""
         arguments = {"StartAfter": self._key(after)} if after else {}
         while True:
             answer = self._call(
                 action, "list_objects_v2", Prefix=self._key(under), MaxKeys=PAGE_KEYS, **arguments
             )
-            yield [self._without_prefix(item["Key"]) for item in answer.get("Contents", ())]
+            yield [
+                (self._without_prefix(item["Key"]), item["LastModified"])
+                for item in answer.get("Contents", ())
+            ]
             if not answer.get("IsTruncated"):
                 return
             arguments = {"ContinuationToken": answer["NextContinuationToken"]}
@@ -154,9 +174,15 @@ class Bucket:
             raise
 
     def upload_part(
-        self, action: str, key: str, upload_id: str, number: int, data: bytes | bytearray
+        self,
+        action: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        data: bytes | bytearray | IO[bytes],
     ) -> str:
-        """Stores part ``number`` (from 1), replacing what it was; returns its ETag."""
+        """Stores part ``number`` (from 1), bytes or a file that can seek, replacing what it was;
+        returns its ETag."""
         answer = self._call(
             action, "upload_part", Key=self._key(key), UploadId=upload_id, PartNumber=number,
             Body=data,
@@ -182,10 +208,51 @@ class Bucket:
         except (UploadMissingError, ObjectMissingError):
             return
 
-    def pending_uploads(self, action: str) -> Iterator[PendingUpload]:
+    def copy_part(
+        self,
+        action: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        source: str,
+        start: int,
+        count: int,
+    ) -> None:
+        """Stores part ``number`` with ``count`` bytes of the object ``source`` from ``start`` on,
+        inside the store: at least 5 MiB, of an object that is larger than that."""
+        self._call(
+            action, "upload_part_copy", Key=self._key(key), UploadId=upload_id, PartNumber=number,
+            CopySource={"Bucket": self.name, "Key": self._key(source)},
+            CopySourceRange=f"bytes={start}-{start + count - 1}",
+        )  # fmt: skip
+
+    def copy(self, action: str, key: str, source: str) -> None:
+        """Makes ``key`` a copy of ``source``, of at most 5 GiB, inside the store."""
+        copied = {"Bucket": self.name, "Key": self._key(source)}
+        self._call(action, "copy_object", Key=self._key(key), CopySource=copied)
+
+    def parts(self, action: str, key: str, upload_id: str) -> dict[int, StoredPart]:
+        """``{number: part}`` of the parts that are there. Raises UploadMissingError."""
+        arguments: dict[str, Any] = {}
+        found: dict[int, StoredPart] = {}
+        while True:
+            answer = self._call(
+                action, "list_parts", Key=self._key(key), UploadId=upload_id, **arguments
+            )
+            for part in answer.get("Parts", ()):
+                found[part["PartNumber"]] = StoredPart(
+                    size=part["Size"], etag=part["ETag"], stored_at=part["LastModified"]
+                )
+            if not answer.get("IsTruncated"):
+                return found
+            arguments = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+
+    def pending_uploads(self, action: str, *, under: str = "") -> Iterator[PendingUpload]:
         arguments: dict[str, str] = {}
         while True:
-            answer = self._call(action, "list_multipart_uploads", Prefix=self.prefix, **arguments)
+            answer = self._call(
+                action, "list_multipart_uploads", Prefix=self._key(under), **arguments
+            )
             for item in answer.get("Uploads", ()):
                 yield PendingUpload(
                     key=self._without_prefix(item["Key"]),
@@ -201,17 +268,8 @@ class Bucket:
 
     def last_part_at(self, action: str, upload: PendingUpload) -> datetime:
         """When the newest part of ``upload`` arrived; when it was begun, if it has none."""
-        arguments: dict[str, Any] = {}
-        newest: datetime = upload.begun_at
-        while True:
-            answer = self._call(
-                action, "list_parts", Key=self._key(upload.key), UploadId=upload.upload_id,
-                **arguments,
-            )  # fmt: skip
-            newest = max([newest, *(part["LastModified"] for part in answer.get("Parts", ()))])
-            if not answer.get("IsTruncated"):
-                return newest
-            arguments = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+        parts = self.parts(action, upload.key, upload.upload_id)
+        return max([upload.begun_at, *(part.stored_at for part in parts.values())])
 
     def presigned_get(self, key: str, ttl_seconds: int, **headers: str) -> str:
         """A URL that anyone can read the object with; ``headers`` are those of the answer."""
@@ -221,6 +279,20 @@ class Bucket:
                 self._signer.generate_presigned_url(
                     "get_object", arguments, min(ttl_seconds, _WEEK_SECONDS)
                 )
+            )
+
+    def presigned_part(
+        self, key: str, upload_id: str, number: int, ttl_seconds: int, headers: Mapping[str, str]
+    ) -> str:
+        """A URL that takes a PUT of part ``number`` with exactly these ``headers``, one of which is
+        ``x-amz-content-sha256``."""
+        with reported_as("make an address for a part"):
+            return presign_put(
+                self._signer,
+                f"{self.name}/{self._key(key)}",
+                {"partNumber": str(number), "uploadId": upload_id},
+                min(ttl_seconds, _WEEK_SECONDS),
+                headers,
             )
 
     def _call(self, action: str, operation: str, **arguments: Any) -> Any:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ceph_node import CephNode
 
 from storage import (
     BlobAssembly,
@@ -26,6 +27,7 @@ from storage import (
     Segment,
     UploadNotFoundError,
 )
+from storage.s3 import S3Assembly, S3BlobStore
 
 UPLOAD = "a" * 64
 
@@ -48,9 +50,18 @@ def local(folder: Path) -> Place:
 PLACES: dict[str, Callable[[Path], Place]] = {"local": local}
 
 
-@pytest.fixture(params=list(PLACES))
+@pytest.fixture(params=[*PLACES, "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "s3":
+        ceph: CephNode = request.getfixturevalue("ceph")
+        return in_bucket(ceph, ceph.new_bucket())
     return PLACES[request.param](tmp_path)
+
+
+def in_bucket(ceph: CephNode, bucket: str) -> Place:
+    there = ceph.open(f"{bucket}/blobs")
+    store = S3BlobStore(there)
+    return Place(store, S3Assembly(store, there), lambda: in_bucket(ceph, bucket))
 
 
 def sha(data: bytes) -> str:

@@ -18,11 +18,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import urllib3
 from ceph_node import CephNode
 from s3_proxy import ALTERED, DONE, READING, REFUSED, S3Proxy
 
-from storage import BackendError, BlobMismatchError, BlobNotFoundError, PathNotFoundError
-from storage.s3 import Bucket, S3BlobStore, S3Options, S3PublishedTree, connect
+from storage import (
+    BackendError,
+    BlobMismatchError,
+    BlobNotFoundError,
+    PathNotFoundError,
+    Segment,
+)
+from storage.s3 import (
+    Bucket,
+    S3Assembly,
+    S3BlobStore,
+    S3Options,
+    S3PublishedTree,
+    connect,
+    part_headers,
+)
 
 MIB = 1 << 20
 SMALL = b"small" * 999
@@ -114,6 +129,39 @@ def published(data: bytes) -> Callable[[Bucket], None]:
     return lambda bucket: S3PublishedTree(bucket).swap(PATH, data)
 
 
+SOURCE = bytes(range(256)) * (6 * 4096)  # 6 MiB
+PARTS = [b"a" * (5 * MIB), SOURCE[7 : 7 + 5 * MIB], b"b" * (5 * MIB), SOURCE[-99:]]
+MADE = b"".join(PARTS)
+UPLOAD = "c" * 64
+
+
+def assemble(bucket: Bucket) -> None:
+    """A blob of two parts that are sent and two that are copied, one of them by hand."""
+    source = digest_of(SOURCE)
+    assembly = S3Assembly(blobs(bucket), bucket)
+    recipe = [
+        Segment(length=5 * MIB),
+        Segment(length=5 * MIB, source=source, start=7),
+        Segment(length=5 * MIB),
+        Segment(length=99, source=source, start=len(SOURCE) - 99),
+    ]
+    assembly.begin(UPLOAD, digest_of(MADE), len(MADE), recipe)
+    for number in (0, 2):
+        part = PARTS[number]
+        assembly.put_part(UPLOAD, number, io.BytesIO(part), len(part), digest_of(part))
+    assembly.assemble(UPLOAD, digest_of(MADE), len(MADE))
+
+
+def check_assembled(bucket: Bucket, success: bool) -> None:
+    there = not blobs(bucket).missing([digest_of(MADE)])
+    assert there or not success
+    if there:
+        read(bucket, MADE)
+    S3Assembly(blobs(bucket), bucket).sweep(60, LATER)
+    assert list(bucket.pending_uploads("look")) == []
+    assert list(bucket.keys("look", under="uploads/")) == [[]]
+
+
 def replace_old(bucket: Bucket) -> None:
     tree = S3PublishedTree(bucket)
     assert tree.swap_if(PATH, NEW, OLD) or tree.read(PATH) == NEW
@@ -139,6 +187,7 @@ SCENARIOS = {
     "swap-first": Scenario(nothing, published(NEW), check_file(NEW)),
     "swap": Scenario(published(OLD), published(NEW), check_file(OLD, NEW)),
     "swap_if": Scenario(published(OLD), replace_old, check_file(OLD, NEW)),
+    "assemble": Scenario(lambda b: put(b, SOURCE), assemble, check_assembled),
     "read": Scenario(lambda b: put(b, BIG), lambda b: read(b, BIG), unchanged, reads=True),
     "read-from": Scenario(
         lambda b: put(b, BIG), lambda b: read_from(b, 6 * MIB), unchanged, reads=True
@@ -198,10 +247,20 @@ def count_requests(scenario: Scenario, ceph: CephNode, proxy: S3Proxy, place: st
     return len(proxy.seen)
 
 
-@pytest.mark.parametrize("fault", [*REFUSED, *DONE, *ALTERED])
+# One of a kind for the long one, which makes thirty requests and moves 16 MiB each time.
+CASES = [
+    (name, fault)
+    for name in SCENARIOS
+    for fault in (*REFUSED, *DONE, *ALTERED)
+    if name != "assemble" or fault in ("error-500", "done-reset")
+]
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
 def test_any_broken_request_is_one_clear_error_and_leaves_nothing_wrong(
-    scenario: Scenario, ceph: CephNode, proxy: S3Proxy, bucket: str, fault: str
+    ceph: CephNode, proxy: S3Proxy, bucket: str, name: str, fault: str
 ) -> None:
+    scenario = SCENARIOS[name]
     for at in range(count_requests(scenario, ceph, proxy, f"{bucket}/dry")):
         place = f"{bucket}/{at}"
         error = run_broken(scenario, ceph, proxy, place, fault, at, attempts=1)
@@ -342,6 +401,19 @@ def test_a_reader_does_not_mix_two_versions_of_an_object(
         pytest.raises(BackendError, match="replaced or deleted"),
     ):
         file.read()
+
+
+def test_a_store_that_ignores_a_range_is_found_out(ceph: CephNode, bucket: str) -> None:
+    place = ceph.open(f"{bucket}/blobs")
+    put(place, BIG)
+
+    class Ignoring(Bucket):
+        def get(self, action: str, key: str, **_: Any) -> Any:
+            return place.get(action, key)
+
+    store = S3BlobStore(Ignoring(ceph.client(), bucket, "blobs/"))
+    with pytest.raises(BackendError, match="another range"):
+        store.open(digest_of(BIG), 1)
 
 
 def test_a_late_write_does_not_turn_time_back(ceph: CephNode, proxy: S3Proxy, bucket: str) -> None:
@@ -529,3 +601,59 @@ def test_memory_is_a_few_parts_whatever_the_size(ceph: CephNode, bucket: str) ->
     finally:
         tracemalloc.stop()
     assert peak < 30 * MIB  # three parts, two buffers, and what signing a part needs
+
+
+@pytest.fixture
+def begun(ceph: CephNode, bucket: str) -> S3Assembly:
+    """An upload that waits for its one part, `PARTS[0]`."""
+    place = ceph.open(f"{bucket}/blobs")
+    assembly = S3Assembly(blobs(place), place)
+    assembly.begin(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]), [Segment(length=len(PARTS[0]))])
+    return assembly
+
+
+def send(assembly: S3Assembly, body: bytes, **changed: str) -> int:
+    """The status of a PUT of ``body`` to the address for `PARTS[0]`."""
+    size, sha256 = len(PARTS[0]), digest_of(PARTS[0])
+    url = assembly.part_url(UPLOAD, 0, size, sha256, 60)
+    headers = part_headers(size, sha256) | {"Content-Length": str(len(body))} | changed
+    return urllib3.request("PUT", url, body=body, headers=headers, retries=False).status
+
+
+def test_a_part_may_go_straight_to_the_store(begun: S3Assembly) -> None:
+    assert send(begun, PARTS[0]) == 200
+    assert begun.parts(UPLOAD) == {0}
+    begun.assemble(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]))
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (PARTS[0][:-1] + b"!", {}),
+        (PARTS[0][:-1], {}),
+        (PARTS[0] + b"!", {}),
+        (PARTS[0][:-1] + b"!", {"x-amz-content-sha256": digest_of(PARTS[0][:-1] + b"!")}),
+        (PARTS[0][:-1] + b"!", {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}),
+    ],
+    ids=["other bytes", "shorter", "longer", "another digest", "no digest"],
+)
+def test_an_address_takes_this_part_and_no_other(
+    begun: S3Assembly, body: bytes, changed: dict[str, str]
+) -> None:
+    assert send(begun, body, **changed) in (400, 403)
+    assert begun.parts(UPLOAD) == set()
+
+
+def test_a_draft_never_becomes_another_under_the_same_name(
+    begun: S3Assembly, ceph: CephNode, bucket: str
+) -> None:
+    """Who verified one, and was stuck, must not copy what was uploaded anew meanwhile."""
+    place = ceph.open(f"{bucket}/blobs")
+    drafts = set()
+    for _ in range(2):
+        assert send(begun, PARTS[0]) == 200
+        (pending,) = place.pending_uploads("look")
+        drafts.add(pending.key)
+        begun.abort(UPLOAD)
+        begun.begin(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]), [Segment(length=len(PARTS[0]))])
+    assert len(drafts) == 2

@@ -9,47 +9,23 @@ from __future__ import annotations
 
 import os
 import random
-import threading
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-import urllib3
+from publishers import publish_while_killed
 from server_fixtures import (
-    ORG,
-    Built,
-    Client,
     LiveServer,
     World,
     _fresh_registry,
     database_url,
-    entry,
-    forge_toml,
     replica,
     start_server,
     world,
 )
-from sqlalchemy import select
-
-from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint
-from forge_server.operate.check import check_registry
-from forge_server.services.log import hash_reader
-from signing.component import parse_forge_toml
-from signing.manifest import build_manifest
-from signing.oms import sign_bundle
-from signing.role_edits import add_release
-from signing.roles import parse_signed
-from signing.tlog.checkpoint import open_checkpoint
-from signing.tlog.merkle import root_of
 
 __all__ = ["_fresh_registry", "world"]
-PUBLISHERS = 22
 KILLS = int(os.environ.get("FORGE_TEST_KILLS", "3"))
-MAX_TRIES = 5000  # of one publish, over all restarts
 
 
 @dataclass
@@ -72,120 +48,6 @@ class Servers:
             server.stop()
 
 
-@dataclass
-class Seen:
-    """What the watchers saw: contents by version or size. All of them saw every file in order."""
-
-    checkpoints: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    notes: set[bytes] = field(default_factory=set)
-    timestamps: dict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
-    snapshots: dict[int, set[bytes]] = field(default_factory=lambda: defaultdict(set))
-    wrong: list[str] = field(default_factory=list)
-    looks: int = 0
-
-
-def http() -> urllib3.PoolManager:
-    return urllib3.PoolManager(maxsize=4, retries=False, timeout=60)
-
-
-def get(pool: urllib3.PoolManager, url: str) -> bytes | None:
-    """The bytes; None when the server was just killed."""
-    try:
-        answer = pool.request("GET", url)
-    except (urllib3.exceptions.HTTPError, OSError):
-        return None
-    assert answer.status == 200, (url, answer.status, answer.data[:300])
-    return answer.data
-
-
-def watch(servers: Servers, at: int, seen: Seen, ended: threading.Event) -> None:
-    """Polls one of the servers until the end."""
-    pool, version, size = http(), 0, 0
-    while not ended.is_set():
-        url = servers.running[at].url
-        stamp = get(pool, f"{url}/tuf/timestamp.json")
-        note = get(pool, f"{url}/log/checkpoint")  # afterwards: it must cover the timestamp
-        if stamp is None or note is None:
-            continue
-        signed: Any = parse_signed(stamp, "timestamp.json", "timestamp").signed
-        snapshot = get(pool, f"{url}/tuf/{signed.snapshot_meta.version}.snapshot.json")
-        covered = int(note.split(b"\n")[1])
-        if signed.version < version or covered < size:
-            seen.wrong.append(f"went back: {version} {size} -> {signed.version} {covered}")
-        version, size = signed.version, covered
-        index = signed.snapshot_meta.unrecognized_fields["log_index"]
-        if index >= covered:
-            seen.wrong.append(f"timestamp {version} needs leaf {index}, log has {covered}")
-        seen.timestamps[version].add(stamp)
-        seen.checkpoints[covered].add(note.partition(b"\n\n")[0].decode())
-        seen.notes.add(note)
-        if snapshot is not None:
-            seen.snapshots[signed.snapshot_meta.version].add(snapshot)
-        seen.looks += 1
-
-
-def next_release(world: World, name: str, number: int, role: bytes) -> Built:
-    """Release 1.``number`` of ``name`` on top of the publisher's own ``role``."""
-    toml = forge_toml(name, f"1.{number}.0")
-    content = {"forge.toml": toml, "weights.bin": f"{name} {number}".encode() * 50}
-    manifest = build_manifest(
-        parse_forge_toml(toml), [entry(path, data) for path, data in content.items()]
-    )
-    key = world.key(ORG)
-    bundle = sign_bundle(manifest.files, str(manifest), key)
-    updated = add_release(role, manifest, bundle, [key], world.clock())
-    return Built(content, manifest, bundle, {manifest.component.role: updated})
-
-
-@dataclass
-class Publisher:
-    """Publishes release after release until it is told to stop; ``promised`` are those that a
-    server said to be published."""
-
-    world: World
-    servers: Servers
-    token: str
-    name: str
-    role: bytes
-    dice: random.Random
-    promised: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-    def work(self, ended: threading.Event, one_more: threading.Semaphore) -> None:
-        pool, number = http(), 0
-        while not ended.is_set() and not self.refused:
-            number += 1
-            built = next_release(self.world, self.name, number, self.role)
-            for _ in range(MAX_TRIES):
-                if self._sent(pool, built):
-                    self.promised.append(str(built.manifest.version))
-                    self.role = built.roles[built.manifest.component.role]
-                    one_more.release()
-                    break
-                if self.refused:
-                    return
-            else:
-                self.refused.append(f"{self.name} 1.{number}.0: never taken")
-
-    def _sent(self, pool: urllib3.PoolManager, built: Built) -> bool:
-        """Whether one of the servers said that the release is published."""
-        url = self.dice.choice(self.servers.running).url
-        headers = {"Authorization": f"Bearer {self.token}"}
-        try:
-            for digest, data in built.blobs().items():
-                path = f"/api/v1/blobs/{digest}?component={built.manifest.component}"
-                if pool.request("PUT", url + path, body=data, headers=headers).status >= 300:
-                    return False
-            answer = pool.request(
-                "POST", f"{url}/api/v1/releases", json=built.body(), headers=headers
-            )
-        except (urllib3.exceptions.HTTPError, OSError):
-            return False
-        if answer.status not in (200, 201, 503):
-            self.refused.append(f"{built.manifest}: {answer.status} {answer.data[:500]!r}")
-        return answer.status in (200, 201)
-
-
 @pytest.fixture
 def servers(world: World, tmp_path: Path) -> Servers:
     roots = [world.root, world.root]
@@ -200,59 +62,5 @@ def test_killed_at_random_moments(world: World, servers: Servers) -> None:
     dice.seed(seed)
     token = world.user("sara")
     world.organisation(token)
-    client = Client(create_app(world.registry).test_client(), token)
-    names = [f"model-{number}" for number in range(PUBLISHERS)]
-    for name in names:
-        client.publish(world.release(name, "1.0.0"))
-    seen, ended, one_more = Seen(), threading.Event(), threading.Semaphore(0)
-    with servers, ThreadPoolExecutor(PUBLISHERS + 2) as pool:
-        publishers = [
-            Publisher(
-                world, servers, token, name, world.registry.roles.current(f"{ORG}.{name}"),
-                random.Random(dice.random()),
-            )
-            for name in names
-        ]  # fmt: skip
-        world.close()  # from here on only the two servers have it open
-        working = [pool.submit(watch, servers, at, seen, ended) for at in range(2)]
-        working += [pool.submit(each.work, ended, one_more) for each in publishers]
-        try:
-            for _ in range(KILLS):
-                for _ in range(dice.randrange(1, 8)):  # releases from one kill to the next
-                    while not one_more.acquire(timeout=1):
-                        assert not any(each.refused for each in publishers)
-                servers.kill(dice.randrange(2))
-        finally:
-            ended.set()
-        for each in working:
-            each.result()
-    promised = {name: each.promised for name, each in zip(names, publishers, strict=True)}
-    assert [each.refused for each in publishers if each.refused] == [], f"seed {seed}"
-    assert_one_history(world, seen, f"seed {seed}")
-    client = Client(create_app(world.registry).test_client(), token)
-    for name, versions in promised.items():
-        found = client.get(f"/api/v1/components/{ORG}/{name}")["versions"]
-        assert {"1.0.0", *versions} <= {row["version"] for row in found}
-    releases = sum(map(len, promised.values()))
-    print(f"{KILLS} kills, {releases} releases, {seen.looks} looks, {len(seen.notes)} checkpoints")
-
-
-def assert_one_history(world: World, seen: Seen, seed: str) -> None:
-    assert seen.wrong == [], seed
-    for kind in (seen.checkpoints, seen.timestamps, seen.snapshots):
-        twice = {number: len(each) for number, each in kind.items() if len(each) > 1}
-        assert twice == {}, seed
-    assert len(seen.notes) > 3, "hardly anything was seen: the test looks at nothing"
-    registry = world.reopen()
-    registry.publication.materialise()  # what `forge-server run` does at its start
-    assert check_registry(registry, deep=True).problems == (), seed
-    keys = registry.log.keys.verifiers()
-    with registry.database.read() as session:
-        stored = dict(session.execute(select(LogCheckpoint.size, LogCheckpoint.note)).all())
-        for note in seen.notes | set(stored.values()):
-            checkpoint = open_checkpoint(note, keys, ()).checkpoint
-            assert checkpoint.root == root_of(
-                checkpoint.size, hash_reader(session, checkpoint.size)
-            ), seed
-        for size, texts in seen.checkpoints.items():
-            assert {stored[size].partition(b"\n\n")[0].decode()} == texts, seed
+    with servers:
+        publish_while_killed(world, servers, token, dice, kills=KILLS, seed=seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from builders import NAME, World, signed_release, tree
+from deployed import front, machine
 from log_builders import Log
 from server_fixtures import Live, _fresh_registry, live
 from static_server import StaticServer
@@ -18,7 +19,7 @@ from signing.keys import generate_key
 from signing.role_edits import add_release, sign_snapshot, sign_timestamp
 from signing.roles import role_version
 
-__all__ = ["_fresh_registry", "live"]
+__all__ = ["_fresh_registry", "front", "live", "machine"]
 CLIENT = Path(__file__).with_name("stock_tuf_client.py")
 MANIFEST = NAME.target("1.0.0", "manifest.json")
 
@@ -48,6 +49,14 @@ def run_stock(tmp_path: Path, url: str, target: str) -> subprocess.CompletedProc
 
 def test_fetches_a_release_from_the_registry_itself(live: Live, tmp_path: Path) -> None:
     """Which compresses metadata for who accepts that."""
+    fetch_from(live, tmp_path)
+
+
+def test_fetches_a_release_through_nginx(front: Live, tmp_path: Path) -> None:
+    fetch_from(front, tmp_path)
+
+
+def fetch_from(live: Live, tmp_path: Path) -> None:
     built = live.world.release("stock")
     assert live.publish(built).status == 201
     root = live.request("GET", "/tuf/1.root.json").data

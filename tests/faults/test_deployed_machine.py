@@ -1,0 +1,101 @@
+"""The whole registry that `deploy/one_machine.py` starts, used through nginx while its servers are
+killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from deployed import DEPLOY, Deployed, deployed, front, machine, require_nginx
+from postgres import PostgresServer
+from publishers import publish_while_killed
+from server_fixtures import Live
+
+__all__ = ["deployed", "front", "machine"]
+KILLS = int(os.environ.get("FORGE_TEST_KILLS", "3"))
+
+
+class BehindNginx:
+    """The address is nginx's, whichever server is killed."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+        self.running = [SimpleNamespace(url=machine.url)] * 2
+
+    def kill(self, at: int) -> None:
+        self.machine.kill(at)
+
+
+def test_servers_are_killed_behind_nginx(front: Live, machine: Any) -> None:
+    dice = random.Random()
+    seed = dice.randrange(10**9)
+    dice.seed(seed)
+    publish_while_killed(
+        front.world, BehindNginx(machine), front.token, dice, kills=KILLS, seed=seed
+    )
+
+
+def test_published_and_installed_in_between(deployed: Deployed, machine: Any) -> None:
+    folder = deployed.new_component("lab", "words")
+    for number in range(4):
+        text = (folder / "forge.toml").read_text().splitlines()
+        lines = [f'version = "1.{number}.0"' if x.startswith("version") else x for x in text]
+        (folder / "forge.toml").write_text("\n".join(lines) + "\n")
+        (folder / "weights.bin").write_bytes(os.urandom(300_000))
+        machine.kill(number % 2)
+        deployed.forge("publish", str(folder))
+        machine.kill((number + 1) % 2)
+        target = deployed.place / f"installed-{number}"
+        deployed.forge("install", f"lab/words==1.{number}.0", "--into", str(target))
+        installed = next(target.rglob("weights.bin"))
+        assert installed.read_bytes() == (folder / "weights.bin").read_bytes()
+    for name in machine.names:  # exit code 0: nothing is wrong
+        deployed.forge_server("check", str(machine.folder / name), "--deep")
+
+
+def test_the_script_says_where_and_stops_all_of_it(postgres_server: PostgresServer) -> None:
+    """With a PostgreSQL of its own; the second time on what the first one left."""
+    require_nginx()
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="forge-") as folder:
+        said = []
+        for _ in range(2):
+            script = subprocess.Popen(
+                [sys.executable, str(DEPLOY / "one_machine.py"), folder, "--port", "0"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            assert script.stdout is not None
+            lines = [script.stdout.readline() for _ in range(4)]
+            assert lines[0].startswith("registry   http://127.0.0.1:"), script.communicate()
+            second = subprocess.run(
+                [sys.executable, str(DEPLOY / "one_machine.py"), folder, "--port", "0"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert (second.returncode, second.stderr) == (
+                1, f"error: {folder}: another one runs in this folder\n",
+            )  # fmt: skip
+            script.send_signal(signal.SIGTERM)
+            script.communicate()
+            assert script.returncode == 0
+            assert processes_in(folder) == []
+            said.append(lines[1])
+        assert said[0] == said[1]
+
+
+def processes_in(folder: str) -> list[str]:
+    """The command lines that name ``folder``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{folder}/" in words:
+            found.append(words)
+    return found
