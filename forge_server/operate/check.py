@@ -22,7 +22,7 @@ from signing.roles import parse_signed, releases_of
 from signing.status import ROLE as STATUS
 from storage import BackendError, BlobNotFoundError, PathNotFoundError
 
-from ..db.models import BlobDamage, Component, MetadataVersion, Release, ReleaseFile, Role
+from ..db.models import BlobDamage, Component, MetadataVersion, Quota, Release, ReleaseFile, Role
 from ..errors import RegistryError
 from ..services.chunk_checks import compare, read_list
 from ..services.publication import target_files
@@ -51,6 +51,7 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
             *_check_snapshot(session),
             *_check_releases(registry, session),
             *_check_index(session),
+            *_check_quotas(session),
             *_check_blobs(registry, session, deep=deep),
             *check_log(registry, session, deep=deep),
         ]
@@ -169,6 +170,23 @@ def _check_index(session: Session) -> Iterator[str]:
                 release.yanked,
             ):
                 yield f"{component}=={version}: the catalogue differs from the signed role"
+
+
+def _check_quotas(session: Session) -> Iterator[str]:
+    """What counts against each quota is what the organisation's releases add up to."""
+    sums = (
+        select(Component.organisation, func.sum(Release.total_bytes), func.count())
+        .join(Release, Release.component_id == Component.id)
+        .group_by(Component.organisation)
+    )
+    have = {name: (int(size), count) for name, size, count in session.execute(sums)}
+    for row in session.scalars(select(Quota).order_by(Quota.organisation)):
+        size, count = have.get(row.organisation, (0, 0))
+        if (row.used_bytes, row.used_releases) != (size, count):
+            yield (
+                f"quota of {row.organisation}: expected {size} bytes in {count} releases, found "
+                f"{row.used_bytes} in {row.used_releases}"
+            )
 
 
 def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterator[str]:

@@ -31,7 +31,7 @@ from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.services.callers import OPERATOR
 from forge_server.services.collection import last_collection
-from forge_server.services.leases import BlobsGoneError
+from forge_server.services.leases import BlobsGoneError, doom
 from forge_server.services.locks import DatabaseLock, FolderLock
 from forge_server.wiring import Registry
 from signing.oms import sign_bundle
@@ -192,6 +192,19 @@ class Between:
 
         patch.setattr(LocalBlobStore, "delete", deleting)
 
+    def arm_publishing(self, patch: pytest.MonkeyPatch) -> None:
+        """The steps are those of an offer; the other thread needs no lock of ours."""
+        self._wrap(patch, Database, "write", self.step)
+        for name in ("missing", "put"):
+            original = getattr(LocalBlobStore, name)
+
+            def stepping(*arguments: Any, original: Any = original) -> Any:
+                value = original(*arguments)
+                self.step()
+                return value
+
+            patch.setattr(LocalBlobStore, name, stepping)
+
     def _wrap(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], None]
     ) -> None:
@@ -250,6 +263,40 @@ def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool)
     other.flask.application.extensions["forge"].database.dispose()
 
 
+def test_a_walk_at_every_step_of_publishing(world: World, sara: Client) -> None:
+    """The other way round: between any two steps of an offer a walk takes everything that is not
+    published, from beginning to end. The offer hears it in time."""
+    sara.publish(world.release(version="0.1"))
+    other = World(world.root, clock=world.clock)
+    outcomes = []
+    for at in range(1, 100):
+        built = world.release(version=f"1.{at}", files={"weights.bin": b"%d" % at * 1000})
+        sara.put_blobs(built)
+        world.clock.ahead += timedelta(seconds=10)
+
+        def walk() -> None:
+            world.clock.ahead += timedelta(seconds=10)
+            other.registry.collection.collect(OPERATOR, NONE)
+
+        between = Between(at, walk)
+        with pytest.MonkeyPatch.context() as patch:
+            between.arm_publishing(patch)
+            answer = sara.post("/api/v1/releases", built.body())
+        if between.thread.ident is None:
+            break
+        between.thread.join()
+        assert between.errors == []
+        state = answer.get("state", answer.get("code"))
+        outcomes.append(state)
+        assert state in ("published", "missing"), answer
+        assert check_registry(world.registry, deep=True).problems == (), at
+        if state == "missing":
+            sara.publish(built)
+    assert len(outcomes) > 6, "hardly any step: the test looks at nothing"
+    assert set(outcomes) == {"published", "missing"}
+    other.close()
+
+
 class TestLeases:
     def test_one_that_went_and_came_back_is_another(self, world: World) -> None:
         registry = world.registry
@@ -270,6 +317,20 @@ class TestLeases:
         assert registry.releases.leases.seen([digest]) == {}
         with pytest.raises(BlobsGoneError), registry.database.write() as session:
             registry.releases.leases.settle(session, [digest], held)
+
+    def test_what_a_release_refers_to_is_not_doomed(self, world: World, sara: Client) -> None:
+        """Also when somebody took a lease of it at the very moment in which it was published."""
+        built = world.release()
+        sara.publish(built)
+        registry, digests = world.registry, list(built.blobs())
+        registry.releases.leases.hold(dict.fromkeys(digests, 1), ORG)
+        late = world.clock() + timedelta(days=1)
+        with registry.database.write() as session:
+            assert doom(session, digests, late, world.clock()) == []
+        stray_one = stray(registry)
+        registry.releases.leases.hold({stray_one: 8}, ORG)
+        with registry.database.write() as session:
+            assert doom(session, [*digests, stray_one], late, world.clock()) == [stray_one]
 
     def test_what_the_dead_left_doomed_is_deleted_by_whoever_needs_it(
         self, world: World, sara: Client

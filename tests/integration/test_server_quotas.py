@@ -20,10 +20,11 @@ from server_fixtures import (
     set_settings,
     world,
 )
-from sqlalchemy import delete
+from sqlalchemy import delete, text, update
 
 from forge_server.app import create_app
-from forge_server.db.models import Quota, Release
+from forge_server.db.migrations.versions.v0005_upkeep import COUNT
+from forge_server.db.models import Quota
 from forge_server.domain.amounts import parse_bytes, show_bytes
 from forge_server.manage import cli
 from forge_server.services.callers import OPERATOR
@@ -44,7 +45,7 @@ def size_of(built: Any) -> int:
 
 class TestEdge:
     def test_exactly_what_fits(self, world: World, sara: Client) -> None:
-        one, two = world.release(), None
+        one = world.release()
         world.registry.quotas.set(OPERATOR, ORG, size_of(one) * 2, None)
         sara.publish(one)
         two = world.release(version="1.1.0")
@@ -244,10 +245,23 @@ def test_showing_amounts(count: int, text: str) -> None:
     assert show_bytes(count) == text
 
 
-def test_the_sum_of_what_was_published_before(world: World, sara: Client) -> None:
-    """The migration counts what is there; a release that is counted twice would be found here."""
-    sara.publish(world.release())
-    with world.registry.database.read() as session:
-        total = sum(session.scalars(Release.__table__.select().with_only_columns(
-            Release.__table__.c.total_bytes)))  # fmt: skip
-    assert world.registry.quotas.of(ORG).used_bytes == total
+def test_check_compares_the_sum(world: World, sara: Client) -> None:
+    built = world.release()
+    sara.publish(built)
+    run("check", world.root)
+    with world.registry.database.write() as session:
+        session.execute(update(Quota).values(used_bytes=1))
+    assert run("check", world.root, code=1).stdout == (
+        f"quota of {ORG}: expected {size_of(built)} bytes in 1 releases, found 1 in 1\n"
+    )
+
+
+def test_the_migration_counts_what_is_there(world: World, sara: Client) -> None:
+    built = world.release()
+    sara.publish(built)
+    with world.registry.database.write() as session:
+        session.execute(delete(Quota))
+        session.execute(text(COUNT))
+    state = world.registry.quotas.of(ORG)
+    assert (state.used_bytes, state.used_releases) == (size_of(built), 1)
+    run("check", world.root)

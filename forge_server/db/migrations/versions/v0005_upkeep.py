@@ -21,6 +21,13 @@ def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
     return plain.with_variant(by_code_point, "postgresql")
 
 
+COUNT = (
+    "INSERT INTO quotas (organisation, used_bytes, used_releases) "
+    "SELECT components.organisation, sum(releases.total_bytes), count(*) FROM releases "
+    "JOIN components ON components.id = releases.component_id GROUP BY components.organisation"
+)
+
+
 def upgrade() -> None:
     op.create_table(
         "upkeep",
@@ -60,8 +67,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organisation", name=op.f("pk_quotas")),
     )
-    op.execute(
-        "INSERT INTO quotas (organisation, used_bytes, used_releases) "
-        "SELECT components.organisation, sum(releases.total_bytes), count(*) FROM releases "
-        "JOIN components ON components.id = releases.component_id GROUP BY components.organisation"
-    )
+    op.execute(COUNT)
