@@ -213,6 +213,10 @@ class NetworkError(ForgeError):
         super().__init__(code, message, hint)
 
 
+class NotThereError(NetworkError):
+    """An answer that there is no such file: what was asked is well, and lacks it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """An error, ready to be shown. ``expected`` and ``found`` are set where they exist apart."""

@@ -155,17 +155,17 @@ class ChunkFetch:
                 self._bad[error.chunk.number, source.url] += 1
                 if self.line.sources.pick([*given_up, *self._wrong(error.chunk.number)]) is None:
                     raise self._refused(error.chunk, error.found) from None
-                self.line.sources.failed(source)
-            except VerificationError:
+                self.line.sources.failed(source, error)
+            except VerificationError as error:
                 given_up.append(source)
-                self.line.sources.failed(source)
+                self.line.sources.failed(source, error)
                 if len(given_up) == len(self.line.sources):
                     raise
             except (NetworkError, ForgeError) as error:
                 if error.code == "window-closed":
                     raise
                 self.line.lanes.trouble()
-                self.line.sources.failed(source)
+                self.line.sources.failed(source, error)
                 moved = (place.number, place.at) != began
                 if not moved or error.code != "network":
                     given_up.append(source)

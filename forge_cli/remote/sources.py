@@ -10,6 +10,8 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import NotThereError
+
 
 @dataclass(slots=True, eq=False)
 class Source:
@@ -52,6 +54,10 @@ class Sources:
             source.failures = 0
             source.bytes += count
 
-    def failed(self, source: Source) -> None:
+    def failed(self, source: Source, error: Exception) -> None:
+        """``source`` did not do for what was asked of it. One that merely lacks a file, as a mirror
+        of a part does, is as good as before for all others."""
+        if isinstance(error, NotThereError):
+            return
         with self._lock:
             source.failures += 1

@@ -47,7 +47,7 @@ from signing.updates import check_shape
 
 from ..border import sound
 from ..cache import Cache
-from ..errors import ForgeError, NetworkError
+from ..errors import ForgeError, NetworkError, NotThereError
 from ..files import locked
 from ..nearby import did_you_mean
 from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
@@ -462,7 +462,8 @@ def not_served(address: str, status: int) -> ForgeError:
     """A signed file that the registry does not hand out."""
     if status in (403, 451):
         return ForgeError("blocked", f"{address}: the registry withholds it ({status})")
-    return NetworkError(
+    kind = NotThereError if status in (404, 410) else NetworkError
+    return kind(
         f"{address}: the registry answered {status} for a file that its metadata promises",
         hint="try again in a moment, or another mirror",
     )

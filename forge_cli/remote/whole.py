@@ -85,7 +85,7 @@ class WholeFetch:
                 if error.code == "window-closed":
                     raise
                 tried.append(source)
-                self.line.sources.failed(source)
+                self.line.sources.failed(source, error)
                 if len(tried) == len(self.line.sources):
                     raise
 

@@ -185,6 +185,19 @@ def test_another_source_takes_over_and_the_bad_one_is_left(
     assert good.sent < len(DATA)
 
 
+def test_a_mirror_that_lacks_a_file_is_asked_for_the_others(forge: Forge) -> None:
+    """The small files are not there, and come first; the large one comes from it all the same."""
+    registry, mirrored = Blob(DATA), Blob(DATA)
+    with (
+        Served(forge, world_with(), registry),
+        StaticServer({mirrored.path: mirrored}) as mirror,
+    ):
+        forge.ok("install", str(NAME), "--include", "*.md", "--into", "first")
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", mirror.url)
+    assert installed(forge) == DATA
+    assert (mirrored.sent, registry.sent) == (len(DATA), 0)
+
+
 @pytest.mark.parametrize("down", ["nothing there", "not found", "busy"])
 def test_a_mirror_that_is_down_is_passed_over(forge: Forge, pauses: list[float], down: str) -> None:
     blob = Blob(DATA)

@@ -83,6 +83,8 @@ def test_a_database_from_before_learns_when_its_roles_expire(
     }
     world.close()
     with schema_engine(world.root) as engine, engine.begin() as connection:
+        for later in ("chunk_checks", "upkeep", "blob_leases", "blob_damage", "quotas"):
+            connection.execute(text(f"DROP TABLE {later}"))
         connection.execute(text("DROP INDEX ix_roles_expires_at"))
         connection.execute(text("ALTER TABLE roles DROP COLUMN expires_at"))
         connection.execute(text("ALTER TABLE organisations DROP COLUMN refusal"))

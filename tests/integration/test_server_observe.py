@@ -124,7 +124,7 @@ class TestMetrics:
     def test_only_for_the_addresses_that_are_allowed(self, world: World) -> None:
         client = with_settings(world, 'metrics_allow = ["10.0.0.5"]')
         client.get("/metrics", expect=404)
-        trusted = with_settings(world, "trusted_proxies = 1")
+        trusted = with_settings(world, 'metrics_allow = ["10.0.0.5"]\ntrusted_proxies = 1')
         with trusted.flask.get("/metrics", headers={"X-Forwarded-For": "10.0.0.5"}) as response:
             assert response.status_code == 200
 

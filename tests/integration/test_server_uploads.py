@@ -213,12 +213,3 @@ def test_parts_survive_a_restart(world: World, sara: Client) -> None:
     assert again.post("/api/v1/uploads", offer())["parts"] == [0]
     put(again, upload, 1, PARTS[1], expect=201)
     again.post(f"/api/v1/uploads/{upload}/finish", finishing(), expect=200)
-
-
-def test_a_store_that_takes_whole_files_only(world: World, sara: Client) -> None:
-    from dataclasses import replace
-
-    whole = replace(world.registry, uploads=replace(world.registry.uploads, store=None))
-    other = Client(create_app(whole).test_client(), sara.token)
-    other.get("/api/v1/uploads", expect=404, code="not-found")
-    other.post("/api/v1/uploads", offer(), expect=404, code="not-found")

@@ -173,8 +173,8 @@ class TestAlone:
         world.close()
         started: list[object] = []
         monkeypatch.setattr(serve, "start_refreshing", started.append)
-        monkeypatch.setattr(serve, "create_app", lambda registry: registry)
-        monkeypatch.setattr(serve, "start_logging", lambda: None)
+        monkeypatch.setattr(serve, "create_app", lambda registry, **_: registry)
+        monkeypatch.setattr(serve, "start_logging", lambda form: None)
         loaded = []
         monkeypatch.setattr(serve, "serve_with", lambda load, **_: loaded.append(load()))
         serve.serve(
