@@ -26,6 +26,9 @@ from ranged_server import (
 from static_server import StaticServer
 from tensors import chunks_of, replaced, safetensors, tensors
 
+from forge_cli.remote.sources import Sources
+from forge_cli.remote.trust import not_served
+
 PATH = "weights/model.safetensors"
 VALUES = tensors(1, count=24)
 DATA = safetensors(VALUES)
@@ -185,17 +188,14 @@ def test_another_source_takes_over_and_the_bad_one_is_left(
     assert good.sent < len(DATA)
 
 
-def test_a_mirror_that_lacks_a_file_is_asked_for_the_others(forge: Forge) -> None:
-    """The small files are not there, and come first; the large one comes from it all the same."""
-    registry, mirrored = Blob(DATA), Blob(DATA)
-    with (
-        Served(forge, world_with(), registry),
-        StaticServer({mirrored.path: mirrored}) as mirror,
-    ):
-        forge.ok("install", str(NAME), "--include", "*.md", "--into", "first")
-        forge.ok("install", str(NAME), "--into", "out", "--mirror", mirror.url)
-    assert installed(forge) == DATA
-    assert (mirrored.sent, registry.sent) == (len(DATA), 0)
+def test_a_source_that_lacks_a_file_is_as_good_as_before_for_others() -> None:
+    """A mirror of the large files alone would else be left for good after its first 404."""
+    sources = Sources(["https://mirror.example", "https://registry.example"])
+    mirror, registry = sources
+    sources.failed(mirror, not_served("https://mirror.example/blobs/1", 404))
+    assert sources.pick() is mirror
+    sources.failed(mirror, not_served("https://mirror.example/blobs/1", 500))
+    assert sources.pick() is registry
 
 
 @pytest.mark.parametrize("down", ["nothing there", "not found", "busy"])
