@@ -165,18 +165,19 @@ def connect(live: Live) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> tuple[int, str, bytes]:
-    """(status, headers, body) of one answer."""
+    """(status, headers, body) of one answer. What comes behind it stays for the next call: two
+    answers may arrive together."""
     data = b""
-    while b"\r\n\r\n" not in data:
-        block = connection.recv(65536)
-        assert block, f"closed after {data[:200]!r}"
-        data += block
-    head, _, body = data.partition(b"\r\n\r\n")
+    while not data.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        assert byte, f"closed after {data[:200]!r}"
+        data += byte
+    head, body = data[:-4], b""
     if head.startswith(b"HTTP/1.1 100"):
         return 100, head.decode("latin-1"), body
     length = re.search(rb"(?i)content-length: (\d+)", head)
     while length and len(body) < int(length[1]):
-        block = connection.recv(65536)
+        block = connection.recv(int(length[1]) - len(body))
         if not block:
             break
         body += block

@@ -15,7 +15,15 @@ from storage import BackendError, BlobMismatchError, BlobNotFoundError
 TESTS = Path(__file__).parents[1]
 SERVER = TESTS.parent / "forge_server"
 # What an operator sees on the terminal; no request is ever answered with it.
-OPERATORS_OWN = (SERVER / "operate", SERVER / "settings.py", SERVER / "wiring.py")
+OPERATORS_OWN = (
+    SERVER / "commands",
+    SERVER / "observe" / "tracing.py",
+    SERVER / "operate",
+    SERVER / "services" / "restored.py",
+    SERVER / "settings.py",
+    SERVER / "stores.py",
+    SERVER / "wiring.py",
+)
 OPERATORS_CODES = {"postgresql-missing"}
 
 
