@@ -102,6 +102,8 @@ def test_a_full_disk_is_told_and_the_next_run_continues(forge: Forge, limit: int
     preamble = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
     with server:
         forge.trust(server, world)  # type: ignore[arg-type]
+        # One line: another one's first byte may lie beyond the limit.
+        forge.ok("config", "set", "parallel", "1")
         process = child(forge, preamble)
         _, err = process.communicate()
         assert process.returncode == 1, err
@@ -124,6 +126,8 @@ def test_a_clock_that_jumps_between_two_runs_costs_nothing(
     server, world = served(blob)
     with server:
         forge.trust(server, world)  # type: ignore[arg-type]
+        # One line: another one's refusal would end the first before it has written anything.
+        forge.ok("config", "set", "parallel", "1")
         assert forge("install", str(NAME), "--into", "out").code == 8
         for path in (forge.home / "cache" / "partial").iterdir():
             import os
