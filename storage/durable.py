@@ -34,6 +34,7 @@ from pathlib import Path
 PRIMITIVES = (
     "create_file",
     "open_file",
+    "open_to_write",
     "lock",
     "open_lock_file",
     "wait_for_lock",
