@@ -455,10 +455,12 @@ def start_server(root: Path, *options: str, program: list[str] | None = None) ->
     )
     assert process.stdout is not None
     lines: list[str] = []
+    url = ""
     for line in process.stdout:
         lines.append(line)
         if " on http" in line:
             url = line.split(" on ")[-1].strip().rstrip("/")
+        if url and line.startswith("Ctrl-C"):  # the last of what it says
             reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
             reader.start()
             return LiveServer(process, url, lines, reader)
