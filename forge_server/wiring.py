@@ -140,8 +140,6 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         roles=Roles(database, audit, publication, clock),
         releases=releases,
         uploads=Uploads(
-            database,
-            audit,
             releases,
             blobs,
             stores.assembly,

@@ -23,9 +23,7 @@ from storage import BlobAssembly, BlobStore, Limits, Segment
 from storage.checks import check_digest
 from storage.hashing import Readable
 
-from ..db.engine import Database
 from ..errors import RegistryError
-from .audit import Audit
 from .callers import Caller
 from .chunk_checks import ChunkChecks, read_list
 from .clock import Clock
@@ -56,8 +54,6 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    database: Database
-    audit: Audit
     releases: Releases
     blobs: BlobStore
     assembly: BlobAssembly
