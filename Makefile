@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
+SCHEMAS := $(VENV)/judges/deployment
 
 .PHONY: help install demo test lint bench clean
 
@@ -37,11 +38,18 @@ $(JUDGES)/.installed: tests/interop/judges/model-signing.txt $(INSTALLED)
 	@$(JUDGES)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+$(SCHEMAS)/.installed: tests/interop/judges/deployment.txt $(INSTALLED)
+	@test -x $(SCHEMAS)/bin/python || $(BIN)/python -m venv $(SCHEMAS)
+	@echo "Installing the schemas of compose and Kubernetes into $(SCHEMAS) (first time only)"
+	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@touch $@
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed
-	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing $(BIN)/python -m pytest $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed
+	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
