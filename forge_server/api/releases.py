@@ -85,10 +85,9 @@ def put_blob(digest: str) -> Response:
     component = _component()
     parse_digest(digest, "address: sha256")
     size = content_length(registry().settings.max_blob_bytes)
-    # Asked before the body is touched: a refusal must not cost anybody an upload.
-    registry().releases.require_publisher(who, component)
     stream = upload_stream()
     try:
+        # Who may not publish is refused before the body is touched: it must not cost an upload.
         created = registry().releases.receive(who, component, digest, stream, size)
     except BlobMismatchError:
         if stream.count < size:
