@@ -88,8 +88,19 @@ def released(component: ComponentName, key: PrivateKey, now: datetime) -> bytes:
 class Filled:
     """A registry with every organisation and project; `signing_ms` is what its snapshot takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, organisations: int = ORGANISATIONS, everywhere: bool = False) -> None:
+        """``everywhere``: all projects have their releases, and not only the one looked at; all of
+        them are one role with another name in it, so that their signatures are not their own."""
+        self.organisations = organisations
+        self.everywhere = everywhere
         self.signing_ms = 0.0
+        self._copy: tuple[bytes, bytes] | None = None
+
+    def _copied(self, component: ComponentName, key: PrivateKey, now: datetime) -> bytes:
+        if self._copy is None:
+            self._copy = str(component).encode(), released(component, key, now)
+        name, role = self._copy
+        return role.replace(name, str(component).encode())
 
     def __call__(self, data: Path) -> None:
         services = open_registry(DataFolder(data))
@@ -99,7 +110,7 @@ class Filled:
         roles: dict[str, bytes] = {}
         registrar = parse_targets(services.roles.current("registrar"), "registrar").signed
         registrar.version += 1
-        for number in range(ORGANISATIONS):
+        for number in range(self.organisations):
             name, key = SHORT[0].format(number), generate_key("p256")
             delegate(registrar, name, [key.public], 1)
             profile = OrgProfile(kind="academic", display_name=f"Laboratory {number}")
@@ -111,6 +122,8 @@ class Filled:
                 delegate(own, component.role, [key.public], 1)
                 if component == LOOKED_AT:
                     roles[component.role] = released(component, key, now)
+                elif self.everywhere:
+                    roles[component.role] = self._copied(component, key, now)
                 else:
                     roles[component.role] = sign_role(new_targets(now), [key])
             roles[name] = sign_role(own, [key])

@@ -130,9 +130,6 @@ def start_nginx(
 ) -> Program:
     """nginx on ``port``, in front of servers on ports of the loopback, with the configuration that
     is shipped. It runs as the account that it is started by. The caller stops it."""
-    program = nginx_program()
-    if program is None:
-        raise NotStartedError("nginx: not installed (apt-get install nginx-light)")
     folder.mkdir(parents=True, exist_ok=True)
     text = (DEPLOY / "nginx.conf.template").read_text(encoding="utf-8")
     values = {
@@ -144,10 +141,20 @@ def start_nginx(
     # A comment may name a variable, as the template's head does.
     filled = re.sub(r"\$\{(FORGE_[A-Z]+)\}", lambda match: values[match[1]], text)
     (folder / "forge.conf").write_text(filled, encoding="utf-8")
-    user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
     access = f"{folder}/access.log forge" if access_log else "off"
-    main = _MAIN.format(folder=folder, workers=workers, user=user, access=access)
-    (folder / "nginx.conf").write_text(main, encoding="utf-8")
+    return run_nginx(folder, _MAIN, port, workers=workers, access=access)
+
+
+def run_nginx(folder: Path, main: str, port: int, **values: object) -> Program:
+    """nginx with the configuration ``main``, in which ``{folder}``, ``{user}``, ``{port}`` and
+    ``values`` are filled in; returns when it listens on ``port``."""
+    program = nginx_program()
+    if program is None:
+        raise NotStartedError("nginx: not installed (apt-get install nginx-light)")
+    folder.mkdir(parents=True, exist_ok=True)
+    user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
+    text = main.format(folder=folder, user=user, port=port, **values)
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
     command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     nginx = Program([*command, "-e", str(folder / "error.log")], folder / "out.log", {**os.environ})
     nginx.wait_for(port)

@@ -6,6 +6,7 @@ carries one number more and a fresh expiry (TUF specification 1.0, §4.3 to §4.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,10 +62,10 @@ def add_signatures(data: bytes, keys: Iterable[SigningKey]) -> bytes:
 
 def new_role(keys: Iterable[SigningKey], now: datetime, level: str) -> bytes:
     """An empty role of ``level`` (``registrar``, ``organisation``, ``project``), version 1."""
-    return sign_role(Targets(version=1, expires=_expiry(now, level)), keys)
+    return sign_role(Targets(version=1, expires=expiry(now, level)), keys)
 
 
-def _expiry(now: datetime, level: str) -> datetime:
+def expiry(now: datetime, level: str) -> datetime:
     return (now + EXPIRY[level]).replace(microsecond=0)
 
 
@@ -72,7 +73,7 @@ def next_version(data: bytes, role: str, now: datetime) -> Targets:
     """The content of ``data`` with one number more and a fresh expiry, not signed yet."""
     signed = parse_targets(data, role).signed
     signed.version += 1
-    signed.expires = _expiry(now, level_of(role))
+    signed.expires = expiry(now, level_of(role))
     return signed
 
 
@@ -91,7 +92,7 @@ def add_release(
     """
     component = manifest.component
     if current is None:
-        signed = Targets(version=1, expires=_expiry(now, "project"))
+        signed = Targets(version=1, expires=expiry(now, "project"))
     else:
         signed = next_version(current, component.role, now)
     check_version_free(index_of(signed, component), manifest)
@@ -239,21 +240,40 @@ def _delegate(
 def sign_snapshot(
     versions: Mapping[str, int], version: int, key: SigningKey, now: datetime
 ) -> bytes:
-    """snapshot.json listing ``{role: version}`` (targets and every role below it; TUF §4.4)."""
-    meta = {f"{role}.json": MetaFile(number) for role, number in sorted(versions.items())}
-    signed = Snapshot(version=version, expires=_expiry(now, "snapshot"), meta=meta)
-    return _sign(signed, key)
+    """snapshot.json listing ``{role: version}`` (targets and every role below it; TUF §4.4).
+
+    Each publish signs one, and it lists everything: so it is written here and not by the library,
+    which makes an object for each role, three times. Of names and numbers alone, canonical JSON
+    (TUF §4.2.1) is what `json` writes sorted and without spaces.
+    """
+    signed = Snapshot(version=version, expires=expiry(now, "snapshot"), meta={}).to_dict()
+    signed["meta"] = {f"{role}.json": {"version": number} for role, number in versions.items()}
+    data = _compact(signed)
+    signature = key.tuf_signer.sign(data)
+    signatures = _compact([{"keyid": signature.keyid, "sig": signature.signature}])
+    return b'{"signatures":%b,"signed":%b}' % (signatures, data)
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def sign_timestamp(
-    snapshot: bytes, version: int, key: SigningKey, now: datetime, log_index: int | None = None
+    snapshot: bytes,
+    version: int,
+    key: SigningKey,
+    now: datetime,
+    log_index: int | None = None,
+    *,
+    snapshot_version: int | None = None,
 ) -> bytes:
     """timestamp.json naming ``snapshot`` by version, length and digest (TUF §4.6), and the number
-    of its leaf in the public log, so that a client can ask for the proof at once."""
-    number = _version(snapshot)
+    of its leaf in the public log, so that a client can ask for the proof at once. Whoever knows
+    ``snapshot_version`` saves reading thousands of roles to find it."""
+    number = _version(snapshot) if snapshot_version is None else snapshot_version
     extra = {} if log_index is None else {"log_index": log_index}
     meta = MetaFile(number, len(snapshot), {"sha256": sha256_hex(snapshot)}, extra)
-    signed = Timestamp(version=version, expires=_expiry(now, "timestamp"), snapshot_meta=meta)
+    signed = Timestamp(version=version, expires=expiry(now, "timestamp"), snapshot_meta=meta)
     return _sign(signed, key)
 
 

@@ -90,10 +90,9 @@ def put_blob(digest: str) -> Response:
     if chunks is not None:
         parse_digest(chunks, "request: chunks")
     size = content_length(registry().settings.max_blob_bytes)
-    # Asked before the body is touched: a refusal must not cost anybody an upload.
-    registry().releases.require_publisher(who, component)
     stream = upload_stream()
     try:
+        # Who may not publish is refused before the body is touched: it must not cost an upload.
         created = registry().releases.receive(who, component, digest, stream, size, chunks)
     except BlobMismatchError:
         if stream.count < size:

@@ -15,22 +15,23 @@ transaction that holds the write lock, and its bytes are kept before anybody see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from signing.errors import MalformedError
 from signing.keys import PrivateKey
-from signing.role_edits import sign_snapshot, sign_timestamp
+from signing.role_edits import expiry, sign_snapshot, sign_timestamp
 from signing.roles import EXPIRY, parse_signed
 from signing.tlog.policy import policy_of
 from storage import BlobStore, PublishedTree, put_together
 
 from ..db.engine import Database
-from ..db.models import Component, MetadataVersion, Release
+from ..db.models import Component, MetadataVersion, Release, Role
 from ..errors import RegistryError
 from .clock import Clock
 from .forward import publish_forward
@@ -44,6 +45,10 @@ from .switch import why_switched_off
 
 TIMESTAMP = "timestamp.json"
 TIMESTAMP_AGE = timedelta(hours=1)
+_ROLES: Final = Role.__table__.c
+_HEADS: Final = (
+    select(_ROLES.metadata_id).where(_ROLES.name.in_(("root", "targets"))).order_by(_ROLES.name)
+)
 _KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
 
 
@@ -74,6 +79,9 @@ class Publication:
     log: LogFiles
     log_keys: LogKeys
     history: History
+    # The keys that a root and a targets role of such row ids let the server sign with. Only of rows
+    # that are committed: these are never deleted, so their ids mean the same for ever.
+    _sound: dict[tuple[int, ...], OnlineKeys] = field(default_factory=dict)
 
     @property
     def read_only(self) -> str | None:
@@ -91,7 +99,11 @@ class Publication:
     def require_writable(self) -> None:
         """Raises RegistryError (``read-only``) when the server cannot sign, or shall not."""
         with self.database.read() as session:
-            self._keys(session)
+            heads = _heads(session)
+            keys = self._keys(session)
+            if heads not in self._sound:
+                self._sound.clear()
+                self._sound[heads] = keys
             _require_switched_on(session)
 
     def can_sign(self, session: Session) -> bool:
@@ -99,10 +111,14 @@ class Publication:
         return self._why_unable(session) is None
 
     def _keys(self, session: Session) -> OnlineKeys:
-        reason = self._why_unable(session)
+        known = self._sound.get(_heads(session))
+        if known is None:
+            reason = self._why_unable(session)
+        else:
+            reason = self._why_old(session) or why_unconfirmed(session)
         if reason is not None:
             raise RegistryError("read-only", reason)
-        return self.keys.choose(current_role(session, "root"))
+        return known or self.keys.choose(current_role(session, "root"))
 
     def _why_unable(self, session: Session) -> str | None:
         root, targets = current_role(session, "root"), current_role(session, "targets")
@@ -139,7 +155,7 @@ class Publication:
         now = self.clock()
         version = head_version(session, "snapshot") + 1
         data = sign_snapshot(head_versions(session), version, key, now)
-        row = add_role(session, "snapshot", version, data, now)
+        row = add_role(session, "snapshot", version, data, now, expiry(now, "snapshot"))
         self._stamp(session, row)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
         return version
@@ -148,8 +164,10 @@ class Publication:
         now = self.clock()
         version = head_version(session, "timestamp") + 1
         key = self._keys(session).timestamp
-        data = sign_timestamp(snapshot.data, version, key, now, snapshot.log_index)
-        add_role(session, "timestamp", version, data, now)
+        data = sign_timestamp(
+            snapshot.data, version, key, now, snapshot.log_index, snapshot_version=snapshot.version
+        )
+        add_role(session, "timestamp", version, data, now, expiry(now, "timestamp"))
         _forget(session, "timestamp", version - 1)
 
     def materialise(self) -> int:
@@ -162,6 +180,10 @@ class Publication:
         if not self.is_behind():
             return 0
         with self.lock.held() as still_held:
+            # Whoever held it before us has most likely done it all: of many that publish at once,
+            # one writes, syncs and asks the witnesses for all who had committed by then.
+            if not self.is_behind():
+                return 0
             todo = self._todo()
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
             put_together(self.tree, self._files(todo))
@@ -299,6 +321,11 @@ class Publication:
                     )
                     .values(stored_at=now)
                 )
+
+
+def _heads(session: Session) -> tuple[int, ...]:
+    """The row ids of the current root and targets role."""
+    return tuple(session.connection().execute(_HEADS).scalars())
 
 
 def _require_switched_on(session: Session) -> None:

@@ -30,6 +30,11 @@ _CURRENT: Final = (
 )
 
 
+# Every publish reads thousands of these: columns, and no objects around them.
+_ROLES: Final = Role.__table__.c
+_HEADS: Final = select(_ROLES.name, _ROLES.version).where(_ROLES.name.not_in(NOT_IN_SNAPSHOT))
+
+
 def current_role(session: Session, name: str) -> bytes | None:
     """The bytes of the current version of role ``name``."""
     row = current_row(session, name)
@@ -61,8 +66,7 @@ def head_version(session: Session, name: str) -> int:
 
 def head_versions(session: Session) -> dict[str, int]:
     """``{name: version}`` of everything that belongs into the snapshot."""
-    query = select(Role.name, Role.version).where(Role.name.not_in(NOT_IN_SNAPSHOT))
-    return {row[0]: row[1] for row in session.execute(query)}
+    return {row[0]: row[1] for row in session.connection().execute(_HEADS)}
 
 
 def expiries(session: Session, names: Iterable[str]) -> dict[str, datetime]:
@@ -83,9 +87,15 @@ def expiring_before(session: Session, end: datetime, limit: int) -> dict[str, da
 
 
 def add_role(
-    session: Session, name: str, version: int, data: bytes, now: datetime
+    session: Session,
+    name: str,
+    version: int,
+    data: bytes,
+    now: datetime,
+    expires: datetime | None = None,
 ) -> MetadataVersion:
-    """Makes ``data`` the current version of role ``name``, and a leaf of the public log.
+    """Makes ``data`` the current version of role ``name``, and a leaf of the public log. When it
+    ``expires`` is read from it, unless whoever made it says so.
 
     Raises:
         RegistryError: someone else was faster (``role-version``, with ``current_version``).
@@ -95,7 +105,7 @@ def add_role(
     # The root's first version is 1, and every role follows by one: a gap is a lost update.
     if version != have + 1:
         raise role_version_conflict(name, version, have)
-    expires = signed_expiry(data, name)
+    expires = expires or signed_expiry(data, name)
     index = append_role(session, name, version, data)
     row = MetadataVersion(role=name, version=version, data=data, log_index=index, created_at=now)
     session.add(row)

@@ -1,0 +1,106 @@
+"""Promise: nginx with the shipped configuration answers at least 10,000 index reads a second on two
+cores.
+
+An index read is a GET of a project's role of a few kB, over connections that stay open, by `wrk`
+(apt-get install wrk). The yardstick is the same nginx with the same file and nothing configured.
+The load is bounded: 64 connections, some seconds each, interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from forge_server.operate.initialise import initialise
+
+LIMIT_PER_SECOND = 10_000.0
+_BARE = """\
+daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/error.log;
+{user}
+events {{ worker_connections 4096; }}
+http {{ access_log off; sendfile on; keepalive_requests 100000;
+  server {{ listen 127.0.0.1:{port}; root {public}; }} }}
+"""
+
+
+def deployment() -> Any:
+    """`deploy/one_machine.py` as a module."""
+    path = Path(__file__).parents[1] / "deploy" / "one_machine.py"
+    spec = importlib.util.spec_from_file_location("one_machine", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["one_machine"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def reads_per_second(url: str, seconds: int, *headers: str) -> float:
+    options = [word for header in headers for word in ("-H", header)]
+    done = subprocess.run(
+        ["wrk", "-t2", "-c64", f"-d{seconds}s", *options, url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode or "Non-2xx" in done.stdout:
+        raise RuntimeError(f"wrk {url}: {done.returncode} {done.stdout}{done.stderr}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    assert found is not None, done.stdout
+    return float(found[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    machine = deployment()
+    if shutil.which("wrk") is None or machine.nginx_program() is None:
+        print("not measured: nginx and wrk must be installed (apt-get install nginx-light wrk)")
+        return
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as running:
+        place = Path(temporary)
+        initialise(place / "reg", dev=True)
+        public = place / "reg" / "public"
+        role = public / "7.lab.model.json"
+        role.write_bytes((public / "1.targets.json").read_bytes().ljust(2700))
+        ports = [machine.free_port(), machine.free_port()]
+        nginx = machine.start_nginx(
+            place / "shipped", port=ports[0], servers=[machine.free_port()], public=public,
+            blobs=place / "reg" / "blobs",
+        )  # fmt: skip
+        running.callback(nginx.stop)
+        bare = machine.run_nginx(place / "bare", _BARE, ports[1], public=public)
+        running.callback(bare.stop)
+        shipped = f"http://127.0.0.1:{ports[0]}/tuf"
+        found: dict[str, list[float]] = {}
+        for _ in range(options.rounds):
+            for name, url, headers in (
+                ("a role", f"{shipped}/{role.name}", ()),
+                ("a role, compressed", f"{shipped}/{role.name}", ("Accept-Encoding: gzip",)),
+                ("timestamp.json", f"{shipped}/timestamp.json", ()),
+                ("bare", f"http://127.0.0.1:{ports[1]}/{role.name}", ()),
+            ):
+                got = reads_per_second(url, options.seconds, *headers)
+                found.setdefault(name, []).append(got)
+        base = statistics.median(found.pop("bare"))
+        for name, each in found.items():
+            value = statistics.median(each)
+            verdict = "at least" if value >= LIMIT_PER_SECOND else "BELOW"
+            print(
+                f"reads of {name}: {value:.0f}/s; {verdict} {LIMIT_PER_SECOND:.0f} "
+                f"({value / base:.2f} × bare nginx with the same file, {base:.0f}/s)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

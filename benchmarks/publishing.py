@@ -1,0 +1,190 @@
+"""Promises: at least 30 small releases a second with 50 clients on PostgreSQL, and a publish with
+100,000 releases in the registry costs at most 1.5 × what it costs with 1,000.
+
+The first through real HTTP to a real `forge-server run`: each client has a component of its own and
+publishes one release after the other; what it sends was signed before the clock starts, because the
+promise is the server's. The second in this process, by the processor's own time and by the clock:
+registries are filled with signed roles of 33 releases each, in their real sizes, and then the whole
+way of an offer is taken, from its bytes to the files of the published tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import urllib3
+
+from forge_server.app import create_app
+from forge_server.operate.initialise import initialise
+from forge_server.services.callers import OPERATOR
+from forge_server.services.releases import OfferText
+from forge_server.services.roles import as_bytes
+
+from . import snapshot
+from .publish import Transactions
+from .report import promise
+from .transfer import timed
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from postgres import running
+from publishers import next_release
+from server_fixtures import ORG, Built, Client, World, start_server
+
+LIMIT_PER_SECOND = 30.0
+LIMIT_RATIO = 1.5
+CLIENTS = 50
+
+
+def built_ahead(world: World, token: str, clients: int, each: int) -> list[list[Built]]:
+    """For each client its releases, one upon the other, signed; the first of each is published."""
+    publisher = Client(create_app(world.registry).test_client(), token)
+    found = []
+    for number in range(clients):
+        name = f"model-{number}"
+        publisher.publish(world.release(name))
+        role, chain = world.registry.roles.current(f"{ORG}.{name}"), []
+        for version in range(1, each + 1):
+            built = next_release(world, name, version, role)
+            role = built.roles[built.manifest.component.role]
+            chain.append(built)
+        found.append(chain)
+    return found
+
+
+def releases_per_second(place: Path, database: str | None, clients: int, each: int) -> float:
+    """What a server with its shipped settings takes, blobs included."""
+    initialise(place / "reg", dev=True, database=database)
+    world = World(place / "reg")
+    token = world.user("sara")
+    world.organisation(token)
+    chains = built_ahead(world, token, clients, each)
+    world.close()
+    with (world.root / "server.toml").open("a") as settings:
+        settings.write("\nmax_requests_per_minute = 0\n")
+    server = start_server(world.root)
+    pool = urllib3.PoolManager(maxsize=clients, retries=False, timeout=600)
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def publish(chain: list[Built]) -> None:
+        for built in chain:
+            for digest, data in built.blobs().items():
+                path = f"/api/v1/blobs/{digest}?component={built.manifest.component}"
+                send("PUT", path, body=data)
+            send("POST", "/api/v1/releases", json=built.body())
+
+    def send(method: str, path: str, **options: object) -> None:
+        while True:
+            answer = pool.request(method, server.url + path, headers=headers, **options)
+            if answer.status != 503:
+                break
+            time.sleep(float(answer.headers["Retry-After"]))
+        if answer.status not in (200, 201):
+            raise RuntimeError(f"{path}: {answer.status} {answer.data!r}")
+
+    try:
+        with ThreadPoolExecutor(clients) as workers:
+            seconds = timed(lambda: list(workers.map(publish, chains)))
+    finally:
+        server.stop()
+    return clients * each / seconds
+
+
+@contextmanager
+def filled(place: Path, organisations: int) -> Iterator[tuple[World, str]]:
+    """A registry with ``organisations`` beside the publisher's own, and the publisher's token."""
+    initialise(place / "reg", dev=True)
+    world = World(place / "reg")
+    token = world.user("sara")
+    world.organisation(token)
+    world.close()
+    snapshot.Filled(organisations=organisations, everywhere=True)(place / "reg")
+    yield world, token
+    world.close()
+    shutil.rmtree(place)
+
+
+def costs(place: Path, organisations: int, rounds: int) -> tuple[float, float]:
+    """Milliseconds of one publish: (the processor's, the clock's), medians."""
+    with filled(place, organisations) as (world, token):
+        (chain,) = built_ahead(world, token, 1, rounds)
+        registry = world.registry
+        identity = registry.accounts.authenticate(token)
+        caller = type(OPERATOR)(address=None, request_id="bench", identity=identity)
+        found = []
+        for built in chain:
+            for digest, data in built.blobs().items():
+                registry.blobs.put(digest, BytesIO(data), len(data))
+            text = OfferText(
+                manifest=built.manifest.raw, bundle=built.bundle,
+                roles=as_bytes(built.body()["roles"]),
+            )  # fmt: skip
+            worked = time.process_time()
+            seconds = timed(lambda: registry.releases.offer(caller, text))  # noqa: B023
+            found.append(((time.process_time() - worked) * 1000, seconds * 1000))
+        return statistics.median(c for c, _ in found), statistics.median(s for _, s in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--each", type=int, default=10, help="releases of each of the 50 clients")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--organisations", type=int, default=303, help="of 10 × 33 releases")
+    parser.add_argument("--only", choices=("clients", "size"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        if options.only != "size":
+            measure_clients(Path(temporary), options.each)
+        if options.only != "clients":
+            measure_size(Path(temporary), options.organisations, options.rounds)
+
+
+def measure_clients(place: Path, each: int) -> None:
+    plain = Transactions(place / "plain.db")
+    rate = 50 / timed(lambda: [plain.one() for _ in range(50)])
+    for name in ("postgresql", "sqlite"):
+        (place / name).mkdir()
+    with running() as server:
+        got = releases_per_second(place / "postgresql", server.create(), CLIENTS, each)
+    at_least("PostgreSQL (without its fsync)", got, LIMIT_PER_SECOND, rate)
+    at_least("SQLite", releases_per_second(place / "sqlite", None, CLIENTS, each), None, rate)
+
+
+def measure_size(place: Path, organisations: int, rounds: int) -> None:
+    few, many = costs(place / "few", 3, rounds), costs(place / "many", organisations, rounds)
+    releases = organisations * snapshot.PROJECTS * snapshot.RELEASES
+    print(
+        f"generated: signed roles of {organisations * snapshot.PROJECTS} projects with "
+        f"{snapshot.RELEASES} releases each (one role under many names), their organisations and "
+        "the registrar's; no files of releases, no rows of the catalogue"
+    )
+    for at, what in ((0, "processor time"), (1, "time by the clock")):
+        promise(
+            f"a publish with {releases} releases, {what}", many[at] / few[at],
+            LIMIT_RATIO if at == 0 else None, "times", 0,
+            f"{many[at]:.0f} ms, with 990 releases {few[at]:.0f} ms",
+        )  # fmt: skip
+
+
+def at_least(what: str, value: float, limit: float | None, base: float) -> None:
+    verdict = ""
+    if limit is not None:
+        verdict = f"; {'at least' if value >= limit else 'BELOW'} {limit:g}"
+    print(
+        f"{CLIENTS} clients on {what}: {value:.1f} releases/s{verdict} "
+        f"({base / value:.1f} durable SQLite transactions each)",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
