@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
+# One process a core; a file of tests stays in one of them, where its servers are.
+JOBS := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help install demo test lint bench soak clean
 
@@ -50,7 +52,7 @@ demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
 test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed
-	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(PYTEST)
+	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
