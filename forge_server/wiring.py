@@ -35,6 +35,7 @@ from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
 from .services.throttle import Throttle
+from .services.together import Together
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
@@ -124,7 +125,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     quotas = Quotas(
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
-    releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
+    together = Together(database, publication.announce)
+    releases = Releases(
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
+    )
     return Registry(
         folder=folder,
         settings=settings,

@@ -131,9 +131,14 @@ class Leases:
         """Ends a deletion of the blob that a collector has left half done, before somebody sends it
         again: what came first would be deleted with it."""
         with self.database.read() as session:
-            row = session.get(BlobLease, digest)
-        if row is not None and row.doomed_at is not None:
+            is_going = self.is_going(session, digest)
+        if is_going:
             self.finish()
+
+    def is_going(self, session: Session, digest: str) -> bool:
+        """Whether a deletion of the blob was begun that may not have ended: see `make_way`."""
+        row = session.get(BlobLease, digest)
+        return row is not None and row.doomed_at is not None
 
     def arrived(self, session: Session, digest: str, size: int, organisation: str) -> None:
         """Takes the lease of a blob that was just put into the store.
