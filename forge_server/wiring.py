@@ -13,6 +13,8 @@ from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
 from .errors import RegistryError
+from .search.base import Index
+from .search.plain import PlainIndex
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
@@ -27,6 +29,9 @@ from .services.log_files import History, LogFiles
 from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
+from .services.pages_component import ComponentPages
+from .services.pages_registry import RegistryPages
+from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -63,6 +68,10 @@ class Registry:
     signatures: Signatures
     health: Health
     catalogue: Catalogue
+    index: Index
+    component_pages: ComponentPages
+    release_pages: ReleasePages
+    registry_pages: RegistryPages
     publication: Publication
     log: TransparencyLog
     throttle: Throttle
@@ -125,10 +134,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
+    fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
         settings=settings,
-        fingerprint=read_fingerprint(folder),
+        fingerprint=fingerprint,
         database=database,
         tree=tree,
         blobs=blobs,
@@ -153,6 +163,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
+        index=PlainIndex(database),
+        component_pages=ComponentPages(database),
+        release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
+        registry_pages=RegistryPages(database, log_keys, clock),
         publication=publication,
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
