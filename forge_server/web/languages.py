@@ -33,7 +33,11 @@ FOLDER: Final = Path(__file__).parent / "translations"
 _LOCALES: Final = {"ar": "ar_MA", "fr": "fr_MA", "zgh": "zgh_MA", "en": "en_GB"}
 # Where the Tamazight catalogue has no word yet, French stands in, as on other public forms.
 _STANDS_IN: Final = {"zgh": "fr"}
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_LATIN_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_UNITS: Final = {
+    "ar": ("بايت", "كيلوبايت", "ميغابايت", "غيغابايت", "تيرابايت"),
+    "fr": ("o", "ko", "Mo", "Go", "To"),
+}
 
 
 class _Catalogues(Domain):  # type: ignore[misc]
@@ -140,10 +144,11 @@ def month(at: date) -> str:
 
 def size(value: int) -> Markup:
     """``value`` in bytes as people read it; number and unit stay together in either direction."""
+    units = _UNITS.get(language(), _LATIN_UNITS)
     amount = float(value)
     at = 0
-    while amount >= 999.5 and at < len(_UNITS) - 1:
+    while amount >= 999.5 and at < len(units) - 1:
         amount, at = amount / 1000, at + 1
     digits = "0" if at == 0 or amount >= 99.95 else "0.#"
     shown = format_decimal(amount, format=digits, locale=locale())
-    return Markup('<bdi dir="ltr">{}&nbsp;{}</bdi>').format(shown, _UNITS[at])
+    return Markup("<bdi>{}&nbsp;{}</bdi>").format(shown, units[at])
