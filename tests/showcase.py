@@ -128,7 +128,8 @@ CARD = """# {name}
 forge install {org}/{name}
 ```
 
-More in [the licence](LICENSE.txt), on [the web](https://example.org/) and in [another language](README.fr.md).
+More in [the licence](LICENSE.txt), on [the web](https://example.org/) and in
+[another language](README.fr.md).
 """
 
 
@@ -188,7 +189,7 @@ def tree(
         f"languages = {json.dumps(list(languages))}\ntasks = {json.dumps(list(tasks))}\n{requires}"
     )
     if risk is not None:
-        toml += f'[risk]\nclass = "{risk}"\nrationale = "See the card: what it is for, and what not."\n'
+        toml += f'[risk]\nclass = "{risk}"\nrationale = "See the card: what it is for."\n'
     body = card.replace("{org}", organisation).replace("{name}", name)
     return {
         "forge.toml": toml.encode(),
@@ -223,7 +224,10 @@ def build(world: World) -> Showcase:
                 tasks=["audio-classification"], weight=1000 * number + 1,
             )
         )  # fmt: skip
-    translations = {"ar": "# محلّل الأسماء\n\nيقرأ الأسماء المغربية.", "fr": "# Noms\n\nLit les noms."}
+    translations = {
+        "ar": "# محلّل الأسماء\n\nيقرأ الأسماء المغربية.",
+        "fr": "# Noms\n\nLit les noms.",
+    }
     show.publish(
         tree("digital-agency", "name-parser", "library", "Reads Moroccan names", version="1.0.0",
              translations=translations)

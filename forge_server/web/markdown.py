@@ -30,8 +30,38 @@ IMAGE_TYPES: Final[Mapping[str, str]] = {
     "webp": "image/webp",
 }
 _TAGS: Final = frozenset(
-    "a blockquote br code dd del div dl dt em h2 h3 h4 h5 h6 hr img li ol p pre s strong table tbody "
-    "td th thead tr ul".split()
+    [
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "dd",
+        "del",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 _ATTRIBUTES: Final = {
     "a": {"href"},
@@ -140,7 +170,7 @@ def _link(href: str, places: Places) -> str | None:
         parts = urlsplit(href)
     except ValueError:
         return None
-    if parts.scheme in ("http", "https") and parts.netloc or parts.scheme == "mailto":
+    if (parts.scheme in ("http", "https") and parts.netloc) or parts.scheme == "mailto":
         return href
     path = _path(href)
     inside = None if path is None else _inside(path, places.folder)
