@@ -13,6 +13,8 @@ from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
 from .errors import RegistryError
+from .search.index import ComponentIndex
+from .search.opening import open_index
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
@@ -63,6 +65,7 @@ class Registry:
     signatures: Signatures
     health: Health
     catalogue: Catalogue
+    index: ComponentIndex
     publication: Publication
     log: TransparencyLog
     throttle: Throttle
@@ -153,6 +156,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
+        index=open_index(database, blobs),
         publication=publication,
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),

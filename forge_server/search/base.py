@@ -33,6 +33,8 @@ SIZES: Final[Mapping[str, int | None]] = {
     "over-10-gb": None,
 }
 """The values of the facet ``size``, each with the most bytes that it stands for."""
+NO_LANGUAGE: Final = "und"
+"""Undetermined (ISO 639-2): the summary in ``forge.toml`` does not say its language."""
 MAX_TEXT: Final = 200
 MAX_PER_PAGE: Final = 100
 MAX_PAGE: Final = 10_000
@@ -76,8 +78,9 @@ class Query:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """One component, described by its latest version. ``title`` and ``summary`` by language, empty
-    where the publisher gives none; what nobody said is None, and never made up. ``states`` are
-    ``yanked``, ``quarantined`` and the like; ``exact``: its name is what was asked for."""
+    where the publisher gives none; a text whose language is not said stands under `NO_LANGUAGE`.
+    What nobody said is None, and never made up. ``states`` are ``yanked``, ``quarantined`` and
+    ``revoked``; ``exact``: its name is what was asked for."""
 
     organisation: str
     name: str
@@ -100,7 +103,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacetValue:
-    """``count`` is how many components there are with this value under the other facets' choices."""
+    """``count`` is how many components have this value under the other facets' choices."""
 
     value: str
     count: int
