@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .documents import FOREIGN, LATIN_SOUND, NAME, TEXT
+from .documents import FOREIGN, LATIN_SOUND, NAME, TEXT, WHOLE
 from .engine import Pattern
 from .folding import LATIN, folded, split, stem
 from .sounds import is_arabizi, sound
 from .vocabulary import NOTHING_SAID
 
 MAX_WORDS: Final = 8
-IN_NAME, NAME_BEGINS, IN_TEXT, TEXT_BEGINS, SOUNDS, IS_NEAR = 12, 8, 6, 3, 2, 1
+IS_NAME, IN_NAME, NAME_BEGINS, IN_TEXT, TEXT_BEGINS, SOUNDS, IS_NEAR = 13, 12, 8, 6, 3, 2, 1
 _SHORTEST_NEAR: Final = 4
 
 
@@ -38,17 +38,27 @@ def words_of(text: str) -> list[Word]:
 
 def _word(word: str, script: str) -> Word:
     own = stem(word)
-    patterns = {Pattern(NAME + own): IN_NAME, Pattern(TEXT + own): IN_TEXT}
+    patterns = {
+        Pattern(WHOLE + own): IS_NAME, Pattern(NAME + own): IN_NAME, Pattern(TEXT + own): IN_TEXT
+    }  # fmt: skip
     if len(own) >= 2:
         patterns[Pattern(NAME + own, True)] = NAME_BEGINS
     if len(own) >= 3:
         patterns[Pattern(TEXT + own, True)] = TEXT_BEGINS
-    heard = sound(word, script)
-    if heard is not None:
+    for heard in _heard(word, script):
         patterns[Pattern(FOREIGN + heard)] = SOUNDS
         if script != LATIN or is_arabizi(word):
             patterns[Pattern(LATIN_SOUND + heard)] = SOUNDS
     return Word(own, patterns)
+
+
+def _heard(word: str, script: str) -> set[str]:
+    """How a word sounds; a ta marbuta that is heard before another word (wizarat) is not written
+    as a t in Arabic."""
+    spoken = {sound(word, script)}
+    if script == LATIN and word.endswith("at"):
+        spoken.add(sound(word[:-1], script))
+    return {each for each in spoken if each is not None}
 
 
 def name_asked(text: str) -> tuple[str, str]:
@@ -62,7 +72,8 @@ def name_asked(text: str) -> tuple[str, str]:
 
 def near_patterns(words: Iterable[str]) -> dict[Pattern, int]:
     """What finds the components that hold one of these words instead of a mistyped one."""
-    return {Pattern(kind + word): IS_NEAR for word in words for kind in (NAME, TEXT)}
+    points = {WHOLE: IS_NEAR + 1, NAME: IS_NEAR, TEXT: IS_NEAR}
+    return {Pattern(kind + word): each for word in words for kind, each in points.items()}
 
 
 def nearest(word: str, candidates: Iterable[str], most: int = 4) -> list[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .base import NO_LANGUAGE, SIZES, UNKNOWN, Hit
-from .folding import split, stem
+from .folding import ARABIC, split, stem, without_particle
 from .sounds import sound
 from .vocabulary import words_for
 
@@ -36,8 +36,9 @@ FORMATS: Final[Mapping[str, str]] = {
     ".txt": "text",
 }
 """The facet ``format`` by the ending of a file's name. What is inside is not looked at here."""
-NAME, TEXT, SOUND = "a", "b", "s"
-"""What a lexeme begins with: a word of the component's name, any other, or how a word sounds."""
+NAME, TEXT, SOUND, WHOLE = "a", "b", "s", "w"
+"""What a lexeme begins with: a word of the component's name, any other word, how a word sounds, or
+the name where it is a single word."""
 FOREIGN, LATIN_SOUND = f"{SOUND}n", f"{SOUND}l"
 _MOST_WORDS: Final = 400  # of one component that count
 _MOST_CHARS: Final = 20_000
@@ -106,6 +107,9 @@ def document_of(facts: Facts) -> Document:
     names = list(split(facts.name))
     others = list(_other_words(facts))
     lexemes = {NAME + stem(word) for word, _ in names}
+    if len(names) == 1:
+        lexemes |= {WHOLE + stem(word) for word, _ in names}
+    others += [(word, ARABIC) for each, _ in others for word in without_particle(each)]
     lexemes |= {TEXT + stem(word) for word, _ in others}
     for word, script in (*names, *others):
         heard = sound(word, script)

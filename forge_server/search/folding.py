@@ -15,9 +15,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 MAX_WORD: Final = 40
+_REMEMBERED: Final = 20_000  # words; the common ones come again and again
 ARABIC, TIFINAGH, LATIN, OTHER = "arabic", "tifinagh", "latin", "other"
 
 # IRCAM's transliteration, its dotted letters without their dots, which are folded away as accents.
@@ -42,6 +44,7 @@ _ONE_BY_ONE: Final = str.maketrans(_TIFINAGH | _ARABIC | _LATIN)
 _NOT_PLAIN: Final = re.compile(r"[^a-z0-9]+")
 _ARTICLES: Final = re.compile(r"^(?:[وف]?[بك]?ال|[وف]?لل)(?=.{3})")
 _ARABIC_ENDINGS: Final = re.compile(r"(?<=.{3})(?:ات|ه)$|(?<=.{4})(?:ون|ين)$")
+_PARTICLE: Final = re.compile(r"[ولب](?!ال|لل)[\u0600-\u08ff]{4}")
 _LATIN_PLURAL: Final = re.compile(r"(?<=[a-z]{3}[^isu])[sx]$")
 
 
@@ -69,11 +72,15 @@ def _plain(text: str) -> Iterator[str]:
 def split(text: str) -> Iterator[tuple[str, str]]:
     """The words of ``text`` with their script, in order: ``(folded word, script)``."""
     for part in text.split():
-        # Tifinagh is Latin once it is folded; the others are still what they were.
-        written = TIFINAGH if _HAS_TIFINAGH.search(part) else None
-        for word in folded(part).split():
-            script = script_of(word)
-            yield word[:MAX_WORD], (written or LATIN) if script == LATIN else script
+        yield from _words(part)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _words(part: str) -> tuple[tuple[str, str], ...]:
+    # Tifinagh is Latin once it is folded; the others are still what they were.
+    latin = TIFINAGH if _HAS_TIFINAGH.search(part) else LATIN
+    words = [(word, script_of(word)) for word in folded(part).split()]
+    return tuple((word[:MAX_WORD], latin if script == LATIN else script) for word, script in words)
 
 
 def script_of(word: str) -> str:
@@ -91,6 +98,14 @@ def bare(word: str) -> str:
     return _ARTICLES.sub("", word)
 
 
+def without_particle(word: str) -> Iterator[str]:
+    """What a long Arabic word may be after "and", "for" or "with", which are written as a part of
+    it; only a dictionary would know, so a document is found under both."""
+    if _PARTICLE.match(word):
+        yield word[1:]
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def stem(word: str) -> str:
     """A folded word without its article and the commonest endings, where three letters stay."""
     if script_of(word) == ARABIC:

@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import bindparam, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from storage import StorageError
+
 from ..db.engine import Database
+from ..errors import RegistryError
+from ..logs import LOGGER
 from .asking import Word, name_asked, near_patterns, nearest, words_of
 from .base import Hit, Query, Results
 from .bits import from_ids
@@ -117,6 +122,14 @@ class ComponentIndex:
     def refresh(self) -> int:
         """See `Index.refresh`."""
         return self.filling.refresh()
+
+    def follow(self) -> None:
+        """Indexes what was just changed. When that fails the change stands all the same, and the
+        worker indexes it a little later."""
+        try:
+            self.refresh()
+        except (RegistryError, StorageError, SQLAlchemyError) as error:
+            LOGGER.warning("not indexed for search yet: %s", type(error).__name__)
 
     def rebuild(self) -> int:
         """See `Index.rebuild`."""

@@ -10,6 +10,7 @@ was found by its sound comes after every other.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from .folding import ARABIC, LATIN, TIFINAGH, bare
@@ -36,6 +37,7 @@ _TWICE: Final = re.compile(r"(.)\1+")
 _LAST_H: Final = re.compile(r"(?<=..)h$")
 
 
+@lru_cache(maxsize=20_000)
 def sound(word: str, script: str) -> str | None:
     """The consonants of a folded word of ``script``; None where too few are left to mean anything.
 
