@@ -29,6 +29,9 @@ from .services.log_files import History, LogFiles
 from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
+from .services.pages_component import ComponentPages
+from .services.pages_registry import RegistryPages
+from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -66,6 +69,9 @@ class Registry:
     health: Health
     catalogue: Catalogue
     index: ComponentIndex
+    component_pages: ComponentPages
+    release_pages: ReleasePages
+    registry_pages: RegistryPages
     publication: Publication
     log: TransparencyLog
     throttle: Throttle
@@ -128,10 +134,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
+    fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
         settings=settings,
-        fingerprint=read_fingerprint(folder),
+        fingerprint=fingerprint,
         database=database,
         tree=tree,
         blobs=blobs,
@@ -157,6 +164,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
         index=open_index(database, blobs),
+        component_pages=ComponentPages(database),
+        release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
+        registry_pages=RegistryPages(database, log_keys, clock),
         publication=publication,
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
