@@ -13,8 +13,8 @@ from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
 from .errors import RegistryError
-from .search.base import Index
-from .search.plain import PlainIndex
+from .search.index import ComponentIndex
+from .search.opening import open_index
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
@@ -68,7 +68,7 @@ class Registry:
     signatures: Signatures
     health: Health
     catalogue: Catalogue
-    index: Index
+    index: ComponentIndex
     component_pages: ComponentPages
     release_pages: ReleasePages
     registry_pages: RegistryPages
@@ -163,7 +163,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=PlainIndex(database),
+        index=open_index(database, blobs),
         component_pages=ComponentPages(database),
         release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
         registry_pages=RegistryPages(database, log_keys, clock),
