@@ -239,6 +239,7 @@ def build(world: World) -> Showcase:
              '"digital-agency/open-forms" = ">=1"\n')
     )  # fmt: skip
     _age(world)
+    world.registry.index.refresh()
     return show
 
 

@@ -15,12 +15,8 @@ from typing import Any, Final
 from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Session
 
-from signing.applications import PAYLOAD_TYPE
-from signing.dsse import parse_envelope
-from signing.encoding import Fields, parse_json
-from signing.errors import SigningError
 from signing.names import ComponentName
-from signing.profile import NAME_LANGUAGES, OrgProfile
+from signing.profile import NAME_LANGUAGES
 
 from ..db.engine import Database
 from ..db.models import Component, Event, MetadataVersion, Organisation, Release, ReleaseFile, Role
@@ -106,7 +102,8 @@ class Related:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that happened. ``act`` is an audit action; ``log_index`` None: older than the log."""
+    """One thing that happened. ``act`` is an audit action; a ``log_index`` of None: older than the
+    log."""
 
     at: datetime
     act: str
@@ -289,28 +286,14 @@ class ComponentPages:
 
 def owner_of(row: Organisation) -> Owner:
     """What is public about an organisation."""
-    profile = _profile(row.application)
     return Owner(
         name=row.name,
         display_name=row.display_name,
         kind=row.kind,
-        region=None if profile is None else profile.region,
-        contact=None if profile is None else profile.contact,
-        names={} if profile is None else profile.names,
+        region=row.region,
+        contact=row.contact,
+        names=row.names or {},
     )
-
-
-def _profile(application: bytes | None) -> OrgProfile | None:
-    """What an organisation applied with. Its signatures were verified when it came."""
-    if application is None:
-        return None
-    try:
-        envelope = parse_envelope(
-            Fields.of(parse_json(application, "application"), "application"), PAYLOAD_TYPE
-        )
-        return OrgProfile.read(Fields.of(parse_json(envelope.payload, "application"), "it"))
-    except SigningError:
-        return None
 
 
 def require_release(session: Session, name: ComponentName, version: str) -> Release:

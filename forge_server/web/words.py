@@ -209,4 +209,4 @@ def say(group: str, key: str | None) -> Markup | str:
     message = WORDS["value"]["unknown"] if unknown else WORDS.get(group, {}).get(key or "")
     if message is None:
         return key or ""
-    return Markup(languages.marked(str(pgettext(*message)), *message))
+    return Markup(languages.marked(str(pgettext(*message)), *message))  # noqa: S704
