@@ -275,7 +275,8 @@ class ComponentPages:
                 select(Event.at, Event.action, Event.subject, Event.detail)
                 .where(
                     Event.action.in_(_ACTS),
-                    Event.subject.startswith(f"{name}==", autoescape=True),
+                    Event.subject >= f"{name}==",  # what begins so, by the index
+                    Event.subject < f"{name}=>",
                     Event.outcome == "done",
                 )
                 .order_by(Event.id.desc())

@@ -176,7 +176,7 @@ class RegistryPages:
                 else func.to_char(Release.published_at, "YYYY-MM")
             )
             months = session.execute(select(month, func.count()).group_by(month))
-            by_month: dict[str, int] = dict(months.tuples())
+            by_month: dict[str, int] = dict(months.all())
             total = session.scalar(select(func.sum(Release.total_bytes)))
             kinds = dict(
                 session.execute(select(Component.kind, func.count()).group_by(Component.kind)).all()
