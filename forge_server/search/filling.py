@@ -77,7 +77,7 @@ class Filling:
         with self.database.read() as session:
             query = select(WAITING.c.component_id, WAITING.c.mark)
             rows = session.execute(query.order_by(WAITING.c.component_id).limit(_AT_ONCE))
-            return dict(row._tuple() for row in rows)
+            return dict(rows.all())
 
     def _read(self, marks: Mapping[int, int]) -> list[_Waiting]:
         # After the marks: what changes in between is read, and indexed once more for nothing.
