@@ -177,7 +177,7 @@ def _refuse(error: Exception) -> Response:
         response = problem(refusal, g.request_id)
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         return response
-    if request.path.startswith(("/api/", "/tuf/", "/blobs/")):
+    if request.path.startswith(("/api/", "/tuf/", "/blobs/")) or request.blueprint == "machine":
         response = problem(refusal, g.request_id)
         if refusal.code == "range-not-satisfiable":
             response.headers["Content-Range"] = f"bytes */{refusal.facts.get('size', '*')}"

@@ -41,6 +41,7 @@ from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
@@ -73,6 +74,7 @@ class Registry:
     index: ComponentIndex
     feeds: Feeds
     downloads: DownloadCounter
+    tensors: TensorHeaders
     component_pages: ComponentPages
     release_pages: ReleasePages
     registry_pages: RegistryPages
@@ -170,6 +172,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         index=open_index(database, blobs),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
+        tensors=TensorHeaders(database, blobs),
         component_pages=ComponentPages(database),
         release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
         registry_pages=RegistryPages(database, log_keys, clock),

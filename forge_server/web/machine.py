@@ -49,6 +49,7 @@ def blueprint() -> Blueprint:
         (f"{_COMPONENT}.json", component),
         (f"{_COMPONENT}/versions.json", versions),
         (f"{_COMPONENT}/files.json", files),
+        (f"{_COMPONENT}/tensors.json", tensors),
         (f"{_COMPONENT}/lineage.json", lineage),
         (f"{_COMPONENT}/security.json", security),
         (f"{_COMPONENT}/history.json", history),
@@ -203,6 +204,20 @@ def files(organisation: str, name: str) -> Response:
             "version": found.item.version,
             "most": MAX_FILES,
             **twins.plain(listed),
+        }
+    )
+
+
+def tensors(organisation: str, name: str) -> Response:
+    """What the header of the model file at ``path`` says, 500 tensors from ``first`` on."""
+    found = sheets.sheet(organisation, name, request.args.get("version"))
+    path = request.args.get("path", "")
+    first = query_integer("first", 0, low=0, high=10**6)
+    return _json(
+        {
+            "component": found.details.component,
+            "version": found.item.version,
+            **twins.tensors(registry().tensors.header(found.name, found.item.version, path), first),
         }
     )
 

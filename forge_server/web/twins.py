@@ -14,6 +14,7 @@ from signing.names import ComponentName
 
 from ..api.rendering import instant
 from ..search.base import Results
+from ..services.tensors import MAX_TENSORS, FileHeader
 from .views.component import Sheet
 
 _SCHEMA_TYPES: Final = {"dataset": "Dataset"}
@@ -63,6 +64,21 @@ def component(found: Sheet) -> dict[str, Any]:
 def results(found: Results) -> dict[str, Any]:
     """A page of hits with the facets."""
     value: dict[str, Any] = plain(found)
+    return value
+
+
+def tensors(found: FileHeader, first: int) -> dict[str, Any]:
+    """The header of a model file; ``refused`` says why there is none."""
+    value: dict[str, Any] = {"path": found.path, "sha256": found.sha256, "refused": found.refused}
+    if found.header is not None:
+        value |= {
+            "format": found.header.format,
+            "metadata": dict(found.header.metadata),
+            "parameters": found.header.parameters,
+            "total": len(found.header.tensors),
+            "first": first,
+            "tensors": plain(found.header.tensors[first : first + MAX_TENSORS]),
+        }
     return value
 
 
