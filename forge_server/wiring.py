@@ -21,6 +21,8 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.downloads import DownloadCounter
+from .services.feeds import Feeds
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -39,6 +41,7 @@ from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
@@ -69,6 +72,9 @@ class Registry:
     health: Health
     catalogue: Catalogue
     index: ComponentIndex
+    feeds: Feeds
+    downloads: DownloadCounter
+    tensors: TensorHeaders
     component_pages: ComponentPages
     release_pages: ReleasePages
     registry_pages: RegistryPages
@@ -164,6 +170,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
         index=open_index(database, blobs),
+        feeds=Feeds(database),
+        downloads=DownloadCounter(database, clock),
+        tensors=TensorHeaders(database, blobs),
         component_pages=ComponentPages(database),
         release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
         registry_pages=RegistryPages(database, log_keys, clock),

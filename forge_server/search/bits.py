@@ -6,18 +6,19 @@ components one is 12.5 kB, and meeting two of them, or counting one, takes some 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 
-def from_ids(ids: Iterable[int]) -> int:
+def from_ids(ids: Collection[int]) -> int:
     """The set of ``ids``, in any order."""
-    bits = bytearray()
+    if not ids:
+        return 0
+    # A text of noughts and ones, read as a number: four times as quick as setting bits one by one.
+    digits = bytearray(b"0") * (max(ids) + 1)
     for each in ids:
-        place = each >> 3
-        if place >= len(bits):
-            bits.extend(bytes(place + 1 - len(bits) + len(bits) // 8))
-        bits[place] |= 1 << (each & 7)
-    return int.from_bytes(bits, "little")
+        digits[each] = _ONE
+    digits.reverse()
+    return int(digits, 2)
 
 
 def to_ids(bits: int) -> Iterator[int]:
@@ -39,4 +40,5 @@ def members_of(bits: int, ordered: Iterable[int]) -> Iterator[int]:
             yield each
 
 
+_ONE = ord("1")
 _BITS = tuple(tuple(bit for bit in range(8) if each >> bit & 1) for each in range(256))

@@ -20,6 +20,7 @@ _MAX_TITLE: Final = 120
 _MAX_SUMMARY: Final = 300
 _FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _MARKUP: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|<[^>]{0,200}>|[*_`]{1,3}")
+_FENCES: Final = ("```", "~~~")
 _NO_TEXT: Final = ("#", "|", ">", "```", "~~~", "- ", "* ", "+ ", "<", "![", "[![")
 
 
@@ -43,7 +44,11 @@ def top_of(data: bytes) -> Top:
     text = _FRONT_MATTER.sub("", text)
     title: str | None = None
     paragraph: list[str] = []
+    fenced = False
     for line in (each.strip() for each in text.split("\n")):
+        fenced ^= line.startswith(_FENCES)
+        if fenced:
+            continue
         if line.startswith("# ") and title is None:
             title = line[2:].rstrip("# ")
         elif paragraph and not line:

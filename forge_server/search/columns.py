@@ -170,11 +170,11 @@ class Columns:
 
 
 def _key(name: str, row: Row) -> Key:
-    """What rows are sorted by; the last changed and the largest first."""
+    """What rows are sorted by; the last changed first, and the smallest: lines are slow."""
     number, _, updated, size, full_name = row
     if name == "name":
         return (full_name, number)
-    return (-updated if name == "updated" else -size, number)
+    return (-updated if name == "updated" else size, number)
 
 
 def scored(left: int, matches: Sequence[Mapping[int, int]]) -> list[int]:

@@ -151,8 +151,8 @@ class ComponentIndex:
 
     def _exact(self, session: Session, text: str) -> int:
         name, full_name = name_asked(text)
-        found = session.execute(_EXACT, {"name": name, "full_name": full_name}).scalars()
-        return from_ids(found)
+        found = session.scalars(_EXACT, {"name": name, "full_name": full_name})
+        return from_ids(found.all())
 
     def _find(self, session: Session, words: Sequence[Word], generation: int) -> _Found:
         sets = self._holders(

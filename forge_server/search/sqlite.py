@@ -14,7 +14,8 @@ from .documents import Document
 from .engine import Pattern, missing_words
 
 _AT_ONCE: Final = 400  # parts of one compound SELECT; SQLite takes 500
-_ONE: Final = "SELECT {at}, rowid FROM search_fts WHERE search_fts MATCH ?"
+# One text of numbers instead of rows: of a common word there are a hundred thousand.
+_ONE: Final = "SELECT {at}, group_concat(rowid) FROM search_fts WHERE search_fts MATCH ?"
 _AMONG: Final = " AND rowid IN (SELECT value FROM json_each(?))"
 _NEAR_PART: Final = "SELECT rowid AS id FROM search_words_fts WHERE search_words_fts MATCH ?"
 _NEAR: Final = (
@@ -33,7 +34,7 @@ class SqliteEngine:
         self, session: Session, patterns: Sequence[Pattern], among: Collection[int] | None = None
     ) -> Mapping[Pattern, int]:
         """See `Engine.holders`."""
-        ids: list[list[int]] = [[] for _ in patterns]
+        found: dict[Pattern, int] = {}
         extra = () if among is None else (json.dumps(sorted(among)),)
         for start in range(0, len(patterns), _AT_ONCE):
             part = range(start, min(start + _AT_ONCE, len(patterns)))
@@ -41,10 +42,9 @@ class SqliteEngine:
                 _ONE.format(at=at) + ("" if among is None else _AMONG) for at in part
             )
             values = [each for at in part for each in (_match(patterns[at]), *extra)]
-            # Past SQLAlchemy's rows: of a common word there are a hundred thousand.
-            for at, number in _cursor(session).execute(statement, values):
-                ids[at].append(number)
-        return {pattern: from_ids(each) for pattern, each in zip(patterns, ids, strict=True)}
+            for at, numbers in _cursor(session).execute(statement, values):
+                found[patterns[at]] = from_ids(json.loads(f"[{numbers or ''}]"))
+        return found
 
     def near(self, session: Session, word: str, most: int) -> list[str]:
         """See `Engine.near`."""

@@ -25,7 +25,7 @@ def home() -> Response:
 
 def search() -> Response:
     """What a search finds, with facets; every choice is a link, so it works without script."""
-    query = _query()
+    query = asked()
     results = registry().index.search(query)
     return page(
         "search.html",
@@ -40,7 +40,8 @@ def search() -> Response:
     )
 
 
-def _query() -> Query:
+def asked() -> Query:
+    """The search that the parameters of this request ask for."""
     sort = request.args.get("sort", "relevance")
     if sort not in SORTS:
         raise RegistryError("malformed", f"request: sort: expected one of {', '.join(SORTS)}")

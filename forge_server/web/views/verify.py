@@ -30,11 +30,16 @@ def verify() -> Response:
     text = request.args.get("sha256", "").strip()[:200]
     if not text:
         return _page()
-    match = _DIGEST.fullmatch(text)
-    if match is None:
+    digest = digest_of(text)
+    if digest is None:
         return _page(problem="digest", asked=text)
-    digest = match[1].lower()
     return _page(asked=digest, digest=digest, found=registry().release_pages.find([digest]))
+
+
+def digest_of(text: str) -> str | None:
+    """The digest that somebody wrote, with or without its kind before it; None where it is none."""
+    match = _DIGEST.fullmatch(text.strip())
+    return None if match is None else match[1].lower()
 
 
 def verify_bundle() -> Response:
