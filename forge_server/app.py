@@ -29,11 +29,11 @@ from .services.rates import Rates
 from .services.transfers import Transfers
 from .static_plane import routes as static_plane
 from .static_plane.files import limit_idle_time
-from .web import pages
+from .web import machine, pages
 from .wiring import Registry
 
 _CSP = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = {
@@ -74,7 +74,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    for part in (v1, static_plane, pages, observed):
+    for part in (v1, static_plane, machine, pages, observed):
         app.register_blueprint(part.blueprint())
     app.before_request(_begin)
     if services.settings.tracing:
@@ -177,7 +177,7 @@ def _refuse(error: Exception) -> Response:
         response = problem(refusal, g.request_id)
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         return response
-    if request.path.startswith(("/api/", "/tuf/", "/blobs/")):
+    if request.path.startswith(("/api/", "/tuf/", "/blobs/")) or request.blueprint == "machine":
         response = problem(refusal, g.request_id)
         if refusal.code == "range-not-satisfiable":
             response.headers["Content-Range"] = f"bytes */{refusal.facts.get('size', '*')}"

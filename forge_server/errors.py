@@ -143,6 +143,8 @@ TABLE: Mapping[str, Row] = {
     "database-unavailable": _row(503, "Database unavailable", "The registry lost its database, or "
         "cannot reach it. Try again a little later: the same command says whether the change was "
         "made before. If it lasts, the operator must look."),
+    "database-lacks-extension": _row(500, "Extension missing", "PostgreSQL lacks pg_trgm, which "
+        "search needs. Its operator installs it; the detail says how."),
     "storage-failed": _row(503, "Storage failed", "The place for files did not work. Try again "
         "later; if it lasts, the operator must look."),
     "disk-full": _row(507, "Disk full", "The registry has no room left. Its operator must act."),

@@ -13,12 +13,16 @@ from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
 from .errors import RegistryError
+from .search.index import ComponentIndex
+from .search.opening import open_index
 from .services.accounts import Accounts
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.downloads import DownloadCounter
+from .services.feeds import Feeds
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -27,6 +31,9 @@ from .services.log_files import History, LogFiles
 from .services.log_keys import LogKeys
 from .services.online_keys import ONLINE_ROLES, KeyRing
 from .services.organisations import Organisations
+from .services.pages_component import ComponentPages
+from .services.pages_registry import RegistryPages
+from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -34,6 +41,7 @@ from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
@@ -64,6 +72,13 @@ class Registry:
     signatures: Signatures
     health: Health
     catalogue: Catalogue
+    index: ComponentIndex
+    feeds: Feeds
+    downloads: DownloadCounter
+    tensors: TensorHeaders
+    component_pages: ComponentPages
+    release_pages: ReleasePages
+    registry_pages: RegistryPages
     publication: Publication
     log: TransparencyLog
     throttle: Throttle
@@ -129,10 +144,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
     )
+    fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
         settings=settings,
-        fingerprint=read_fingerprint(folder),
+        fingerprint=fingerprint,
         database=database,
         tree=tree,
         blobs=blobs,
@@ -157,6 +173,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
+        index=open_index(database, blobs),
+        feeds=Feeds(database),
+        downloads=DownloadCounter(database, clock),
+        tensors=TensorHeaders(database, blobs),
+        component_pages=ComponentPages(database),
+        release_pages=ReleasePages(database, tree, blobs, fingerprint, clock),
+        registry_pages=RegistryPages(database, log_keys, clock),
         publication=publication,
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),

@@ -36,6 +36,7 @@ _RESERVED_WORDS = """
     component models model datasets dataset library libraries prompts prompt files file
     well-known favicon robots sitemap feeds feed badges badge help docs security assets
     forge registry authority official government gov www ar fr zgh en
+    trust errors opensearch language languages images
 """
 RESERVED_ORG_NAMES = frozenset(_RESERVED_WORDS.split())
 _RESERVED_PREFIXES = ("reviews-", "xn-")

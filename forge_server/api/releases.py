@@ -39,6 +39,7 @@ def accept_roles() -> Response:
     registry().throttle.check(request.remote_addr, registry().clock())
     body = read_json(registry().settings.max_roles_bytes).only(["roles"])
     accepted = registry().roles.accept(caller(), as_bytes(body.object("roles").value))
+    registry().index.follow()
     return answer({"accepted": dict(accepted.roles), "snapshot": accepted.snapshot})
 
 
@@ -58,6 +59,7 @@ def offer_release() -> Response:
     if result.receipt is None:
         missing = [{"sha256": sha256, "size": size} for sha256, size in result.missing.items()]
         return answer({"state": "missing", "missing": missing})
+    registry().index.follow()
     document = {"state": "published", "receipt": _receipt(result.receipt)}
     return answer(document, 201 if result.created else 200)
 

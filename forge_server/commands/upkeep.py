@@ -1,4 +1,5 @@
-"""``gc``, ``scrub``, ``stats``, ``read-only`` and ``quota``: looking after a registry that runs."""
+"""``gc``, ``scrub``, ``stats``, ``reindex``, ``read-only`` and ``quota``: looking after a registry
+that runs."""
 
 from __future__ import annotations
 
@@ -130,6 +131,20 @@ def stats(registry: Any, as_json: bool) -> None:
         click.echo(line)
 
 
+@click.command()
+@FOLDER
+@with_registry
+def reindex(registry: Any) -> None:
+    """Make the index that search uses again, from the registry.
+
+    It keeps up by itself, and holds nothing that is not elsewhere: this is for one that was
+    damaged, or that you do not trust. The server may run; meanwhile a search finds what is back in
+    it. When this is stopped, the server's worker goes on.
+    """
+    count = registry.index.rebuild()
+    click.echo(f"{count} component{'' if count == 1 else 's'} indexed", err=True)
+
+
 @click.command("read-only")
 @FOLDER
 @click.argument("state", type=click.Choice(["on", "off"]))
@@ -192,4 +207,4 @@ def quota(
     click.echo(f"releases  {state.used_releases} of {state.max_releases or 'no limit'}")
 
 
-COMMANDS = (gc, scrub, stats, read_only, quota)
+COMMANDS = (gc, scrub, stats, reindex, read_only, quota)

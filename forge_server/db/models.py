@@ -7,7 +7,7 @@ current one, so that a snapshot can be made without looking at the whole history
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -70,7 +70,8 @@ class Token(Base):
 class Organisation(Base):
     """An application (``pending``) and what becomes of it (``approved`` or ``refused``).
 
-    ``refusal`` is what the registrar signed then, in its exact bytes.
+    ``refusal`` is what the registrar signed then, in its exact bytes. ``region``, ``contact`` and
+    ``names`` are what it signed about an approved one.
     """
 
     __tablename__ = "organisations"
@@ -80,6 +81,9 @@ class Organisation(Base):
     state: Mapped[str] = mapped_column(text_type(10), index=True)
     kind: Mapped[str] = mapped_column(text_type(20))
     display_name: Mapped[str] = mapped_column(text_type(120))
+    region: Mapped[str | None] = mapped_column(text_type(10))
+    contact: Mapped[str | None] = mapped_column(text_type(200))
+    names: Mapped[dict[str, Any] | None]  # in languages of the country
     application: Mapped[bytes | None] = mapped_column(LargeBinary)
     first_role: Mapped[bytes | None] = mapped_column(LargeBinary)
     refusal: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -178,7 +182,7 @@ class Component(Base):
     versions: Mapped[int]
     search_text: Mapped[str] = mapped_column(text_type())
     created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Release(Base):
@@ -205,7 +209,7 @@ class Release(Base):
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
     yanked: Mapped[str | None] = mapped_column(text_type())
-    published_at: Mapped[datetime]
+    published_at: Mapped[datetime] = mapped_column(index=True)
     stored_at: Mapped[datetime | None]
 
 
@@ -217,6 +221,16 @@ class ReleaseFile(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(text_type(64), index=True)
     chunks: Mapped[str | None] = mapped_column(text_type(64), index=True)
+
+
+class Downloads(Base):
+    """How often a component was fetched on a day (UTC), as far as it passed through here."""
+
+    __tablename__ = "downloads"
+
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class ChunkCheck(Base):
@@ -241,7 +255,7 @@ class Event(Base):
     address: Mapped[str | None] = mapped_column(text_type(64))
     request_id: Mapped[str | None] = mapped_column(text_type(40))
     action: Mapped[str] = mapped_column(text_type(60), index=True)
-    subject: Mapped[str | None] = mapped_column(text_type())
+    subject: Mapped[str | None] = mapped_column(text_type(), index=True)
     outcome: Mapped[str] = mapped_column(text_type(60))  # "done", or the code of the refusal
     detail: Mapped[dict[str, Any]]
 

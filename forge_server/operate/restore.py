@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session
 
 from signing.errors import MalformedError
@@ -45,6 +45,7 @@ from ..db.url import DatabaseUrl
 from ..errors import RegistryError
 from ..services.callers import OPERATOR
 from ..services.clock import Clock
+from ..services.components import mark_changed
 from ..services.forward import publish_forward
 from ..services.leases import batches
 from ..services.log import read_tile
@@ -211,6 +212,7 @@ def _fill_database(
     try:
         with database.write() as session:
             read_into(session, export)
+            mark_changed(session, true())  # the search index is not in a backup
             for name in (COLLECTED, SCRUBBED, RESTORED):
                 forget(session, name)
             set_restored(session, manifest.made_at, clock)

@@ -1,6 +1,7 @@
 """The work that no request asks for, in a process of its own: `forge-server worker`.
 
-Signing again what grows old, and publishing what a crash left. `forge-server run` does the same in
+Signing again what grows old, publishing what a crash left, and indexing for search what changed
+and was not. `forge-server run` does the same in
 a thread unless ``embedded_worker`` is false. Any number of workers may run beside each other and
 beside servers: whoever comes first has done it.
 """
@@ -56,7 +57,8 @@ class Worker:
         published = publication.materialise()  # also when nothing can be signed
         reason = publication.unable
         why = None if reason is None else f"read-only: {reason}; waiting"
-        return why, _done(signed, published)
+        indexed = self.registry.index.refresh()  # last: nobody's trust hangs on it
+        return why, _done(signed, published, indexed)
 
     def _tell(self, line: str) -> None:
         self.say(f"{self.registry.clock():%FT%TZ}  {line}")
@@ -88,13 +90,15 @@ class Worker:
             stop.wait(interval_seconds)
 
 
-def _done(signed: Mapping[str, int], published: int) -> str | None:
+def _done(signed: Mapping[str, int], published: int, indexed: int) -> str | None:
     parts = []
     if signed:
         names = (f"{role} {version}" for role, version in signed.items())
         parts.append(f"signed {' and '.join(names)}")
     if published:
         parts.append(f"published {published} role file{'' if published == 1 else 's'}")
+    if indexed:
+        parts.append(f"indexed {indexed} component{'' if indexed == 1 else 's'} for search")
     return "; ".join(parts) or None
 
 

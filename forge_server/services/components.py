@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from secrets import randbits
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.orm import Session
 
 from ..db.models import Component, Release
 from ..domain.versions import latest_version
+from ..search.tables import WAITING
 
 
 def refresh_component(session: Session, row: Component, now: datetime) -> None:
@@ -30,4 +32,17 @@ def refresh_component(session: Session, row: Component, now: datetime) -> None:
     row.tasks = newest.details["tasks"]
     row.updated_at = now
     words = [row.organisation, row.name, row.kind, row.summary, *row.languages, *row.tasks]
+    mark_changed(session, Component.id == row.id)
     row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()
+
+
+def mark_changed(session: Session, condition: ColumnElement[bool]) -> None:
+    """Leaves word, in this transaction, that the components of ``condition`` must be indexed for
+    search again."""
+    ids = session.scalars(select(Component.id).where(condition)).all()
+    for start in range(0, len(ids), 500):  # far below SQLite's limit of parameters
+        part = ids[start : start + 500]
+        session.execute(delete(WAITING).where(WAITING.c.component_id.in_(part)))
+        # Made up, so that whoever is indexing the component right now sees that it changed.
+        rows = [{"component_id": each, "mark": randbits(62)} for each in part]
+        session.execute(insert(WAITING), rows)

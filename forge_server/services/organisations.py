@@ -297,10 +297,16 @@ def approve(session: Session, name: str, profile: OrgProfile | None, now: dateti
     row.state, row.refusal = "approved", None
     row.approved_at = now
     if profile is not None:
-        row.kind, row.display_name = profile.kind, profile.display_name
+        describe(row, profile)
     if row.applicant_id is not None:
         session.merge(Member(organisation=name, user_id=row.applicant_id, role="owner"))
     return row.first_role
+
+
+def describe(row: Organisation, profile: OrgProfile) -> None:
+    """Repeats in the catalogue what the registrar signed about an organisation."""
+    row.kind, row.display_name = profile.kind, profile.display_name
+    row.region, row.contact, row.names = profile.region, profile.contact, dict(profile.names)
 
 
 def _identity(caller: Caller) -> Identity:

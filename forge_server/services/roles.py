@@ -37,8 +37,8 @@ from ..logs import LOGGER
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
-from .components import refresh_component
-from .organisations import approve
+from .components import mark_changed, refresh_component
+from .organisations import approve, describe
 from .publication import Publication
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
@@ -162,7 +162,13 @@ class Roles:
         elif level == "project":
             self._set_yanked(session, caller, item)
         elif level == STATUS:
-            record_withheld(self.audit, session, caller, item.current, item.data)
+            changed = record_withheld(self.audit, session, caller, item.current, item.data)
+            mark_changed(
+                session,
+                Component.id.in_(
+                    select(Release.component_id).where(Release.manifest_sha256.in_(changed))
+                ),
+            )
         return versions
 
     def _approve(
@@ -176,8 +182,9 @@ class Roles:
             row = session.get(Organisation, name)
             if row is not None and row.state == "approved":
                 if delegation.profile is not None:
-                    row.kind = delegation.profile.kind
-                    row.display_name = delegation.profile.display_name
+                    describe(row, delegation.profile)
+                    if session.is_modified(row):
+                        mark_changed(session, Component.organisation == name)
                 continue
             first = new.get(name, approve(session, name, delegation.profile, now))
             check_role_update(name, first, None, item.data, now)

@@ -151,17 +151,22 @@ def _contradicts(what: str, expected: str, found: object) -> VerificationError:
 
 def record_withheld(
     audit: Audit, session: Session, caller: Caller, before: bytes | None, after: bytes
-) -> None:
-    """An event, and a leaf of the public log, for every release whose state has changed."""
+) -> frozenset[str]:
+    """An event, and a leaf of the public log, for every release whose state has changed; returns
+    the digests of their manifests."""
     old = {} if before is None else _by_order(status_of(before))
     new = _by_order(status_of(after))
+    changed = []
     for key, one in new.items():
         if old.get(key) != one:
+            changed.append(one.manifest_sha256)
             action = {QUARANTINED: "release.quarantine", REVOKED: "release.revoke"}[one.state]
             _record(audit, session, caller, action, one)
     for key, one in old.items():
         if key not in new:
+            changed.append(one.manifest_sha256)
             _record(audit, session, caller, "release.unquarantine", one)
+    return frozenset(changed)
 
 
 def _by_order(status: Status) -> dict[object, Withheld]:

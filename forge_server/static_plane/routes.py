@@ -130,6 +130,8 @@ def blob(digest: str) -> Response:
     """The bytes with that SHA-256, if a published release contains them; or where to get them."""
     if not is_digest(digest) or not registry().releases.is_public(digest):
         raise _no_blob()
+    if request.method == "GET":
+        registry().downloads.count(digest)
     elsewhere = _redirect(digest)
     if elsewhere is not None:
         return elsewhere

@@ -1,68 +1,114 @@
-"""The pages: what is here, one component, one organisation, what the error codes mean."""
+"""The pages: what somebody in an agency reads. Each address begins with a language."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, redirect, request, url_for
+from flask.sansio.app import App
 
 from signing.names import ComponentName, parse_org_name
 
 from ..api.catalogue import health_answer
 from ..api.problems import add_headers
-from ..api.requests import query_integer, registry
-from ..domain.text import harmless
+from ..api.requests import registry
 from ..errors import TABLE, RegistryError, row_of
+from . import languages, rendering
+from .rendering import page
+from .views import component, home, organisation, release, verify, whole
 
-PAGE_SIZE = 50
+_LANG = f"/<any({','.join(languages.LANGUAGES)}):lang>"
+_COMPONENT = f"{_LANG}/<organisation>/<name>"
 
 
 def blueprint() -> Blueprint:
     """A fresh blueprint with every page."""
     pages = Blueprint("pages", __name__)
-    pages.add_app_template_filter(harmless)
-    pages.add_app_template_filter(human_size)
-    pages.get("/")(index)
-    pages.get("/components/<organisation>/<name>")(component)
-    pages.get("/organisations/<name>")(organisation)
-    pages.get("/errors")(errors)
-    pages.get("/health")(health)
+    pages.record_once(lambda state: _install(state.app))
+    pages.url_value_preprocessor(_language)
+    for path, view in (
+        ("/", choose),
+        ("/components/<organisation>/<name>", old_component),
+        ("/organisations/<name>", old_organisation),
+        ("/errors", errors),
+        ("/health", health),
+        (f"{_LANG}/", home.home),
+        (f"{_LANG}/search", home.search),
+        (f"{_LANG}/log", whole.log),
+        (f"{_LANG}/reviews", whole.reviews),
+        (f"{_LANG}/tombstones", whole.tombstones),
+        (f"{_LANG}/trust", whole.trust),
+        (f"{_LANG}/statistics", whole.statistics),
+        (f"{_LANG}/regions/", organisation.regions),
+        (f"{_LANG}/regions/<region>", organisation.region),
+        (f"{_LANG}/verify", verify.verify),
+        (f"{_LANG}/<organisation>", organisation.organisation),
+        (_COMPONENT, component.card),
+        (f"{_COMPONENT}/versions", component.versions),
+        (f"{_COMPONENT}/files", component.files),
+        (f"{_COMPONENT}/lineage", component.lineage),
+        (f"{_COMPONENT}/security", component.security),
+        (f"{_COMPONENT}/use", component.use),
+        (f"{_COMPONENT}/history", component.history),
+        (f"{_COMPONENT}/<version>", release.release),
+        (f"{_COMPONENT}/<version>/images/<path:path>", release.image),
+    ):
+        pages.get(path)(view)
+    pages.post(f"{_LANG}/verify")(verify.verify_bundle)
     return pages
 
 
-def human_size(size: int) -> str:
-    """``size`` in bytes as people read it."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
+def _install(app: App) -> None:
+    rendering.install(app)
+    app.add_template_global(rendering.to, "to")
 
 
-def index() -> Response:
-    """All components, or those that a search finds, page by page."""
-    text = request.args.get("q", "")[:200]
-    offset = query_integer("offset", 0, low=0, high=10**8)
-    page = registry().catalogue.search(text, limit=PAGE_SIZE, offset=offset)
-    return _page("index.html", page=page, query=text, offset=offset, page_size=PAGE_SIZE)
+def _language(_: str | None, values: dict[str, str] | None) -> None:
+    """The language of the address is not the views' business."""
+    if values is not None and "lang" in values:
+        languages.use(values.pop("lang"))
 
 
-def component(organisation: str, name: str) -> Response:
-    """One component with its versions, digests, signer, and how to install it."""
-    details = registry().catalogue.component(
-        ComponentName.parse(f"{organisation}/{name}", "address")
+def choose() -> Response:
+    """To the pages in the reader's language; an old search goes along."""
+    lang = languages.preferred()
+    text = request.args.get("q")
+    there = (
+        url_for("pages.home", lang=lang)
+        if text is None
+        else url_for("pages.search", lang=lang, q=text[:200])
     )
-    return _page("component.html", component=details)
+    return _redirect(there, 302)
 
 
-def organisation(name: str) -> Response:
-    """One organisation and its components."""
-    row = registry().organisations.organisation(parse_org_name(name, "address"), None)
-    return _page("organisation.html", organisation=row)
+def old_component(organisation: str, name: str) -> Response:
+    """The address that a component had before the pages had languages."""
+    found = ComponentName.parse(f"{organisation}/{name}", "address")
+    lang = languages.preferred()
+    return _redirect(
+        url_for("pages.card", lang=lang, organisation=found.org, name=found.name), 301
+    )  # fmt: skip
+
+
+def old_organisation(name: str) -> Response:
+    """The address that an organisation had before the pages had languages."""
+    found = parse_org_name(name, "address")
+    return _redirect(
+        url_for("pages.organisation", lang=languages.preferred(), organisation=found), 301
+    )
+
+
+def _redirect(address: str, status: int) -> Response:
+    response = redirect(address, status, Response)
+    assert isinstance(response, Response)
+    # Who shares a cache does not share a language.
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
 
 def errors() -> Response:
     """What each error code means: the one table, for people."""
-    return _page("errors.html", table=TABLE)
+    languages.use("en")
+    return page("errors.html", table=TABLE)
 
 
 def health() -> Response:
@@ -70,7 +116,8 @@ def health() -> Response:
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) != "text/html":
         response = health_answer()
     else:
-        response = _page("health.html", health=registry().health.state())
+        languages.use("en")
+        response = page("health.html", health=registry().health.state())
     response.headers["Vary"] = "Accept"
     return response
 
@@ -78,20 +125,6 @@ def health() -> Response:
 def refusal(error: RegistryError, request_id: str) -> Response:
     """A refusal as a page."""
     row = row_of(error.code)
-    response = _page("refusal.html", error=error, row=row, request_id=request_id)
-    response.status_code = row.status
+    response = page("refusal.html", row.status, error=error, row=row, request_id=request_id)
     add_headers(response, error)
-    return response
-
-
-def _page(template: str, **values: object) -> Response:
-    html = render_template(
-        template,
-        registry_name=registry().settings.name,
-        fingerprint=registry().fingerprint,
-        read_only=registry().publication.read_only,
-        **values,
-    )
-    response = Response(html, content_type="text/html; charset=utf-8")
-    response.headers["Cache-Control"] = "no-cache"
     return response

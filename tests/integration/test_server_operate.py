@@ -386,7 +386,12 @@ class TestSchema:
         assert migrate(url) == (None, newest_revision())
         assert migrate(url) == (newest_revision(), newest_revision())
         with engine_of(url) as engine, engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            # The index for search is derived, and knows its tables itself.
+            options = {
+                "compare_type": True,
+                "include_object": lambda _, name, *others: not str(name).startswith("search_"),
+            }
+            context = MigrationContext.configure(connection, opts=options)
             assert compare_metadata(context, Base.metadata) == []
 
     def test_an_old_schema_does_not_run(self, world: World) -> None:

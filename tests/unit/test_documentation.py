@@ -55,9 +55,10 @@ def test_every_route_is_documented() -> None:
     from forge_server.api import v1
     from forge_server.observe import routes as observed
     from forge_server.static_plane import routes
+    from forge_server.web import machine
 
     app = Flask("routes")
-    for part in (v1, observed, routes):
+    for part in (v1, observed, routes, machine):
         app.register_blueprint(part.blueprint())
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z]+ [^`]+)` \|", page, re.MULTILINE))
@@ -65,7 +66,7 @@ def test_every_route_is_documented() -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint == "static":
             continue
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", rule.rule)
+        path = re.sub(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", r"<\1>", rule.rule)
         methods = (rule.methods or set()) - {"OPTIONS"}
         if "GET" in methods:
             methods -= {"HEAD"}

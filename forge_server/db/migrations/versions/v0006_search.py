@@ -1,0 +1,165 @@
+"""the search index, what organisations say of themselves, and counted downloads."""
+
+from __future__ import annotations
+
+import json
+
+import sqlalchemy as sa
+from alembic import op
+
+from forge_server.errors import RegistryError
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+WHOLE_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
+    """Text that sorts by code point on both databases; here as it was when this was written."""
+    plain = sa.Text() if length is None else sa.String(length)
+    by_code_point = plain.copy()
+    by_code_point.collation = "C"
+    return plain.with_variant(by_code_point, "postgresql")
+
+
+REGISTRAR = (
+    "SELECT metadata_versions.data FROM roles "
+    "JOIN metadata_versions ON metadata_versions.id = roles.metadata_id "
+    "WHERE roles.name = 'registrar'"
+)
+DESCRIBE = (
+    "UPDATE organisations SET region = :region, contact = :contact, names = :names "
+    "WHERE name = :name"
+)
+
+
+def upgrade() -> None:
+    on_postgresql = op.get_bind().dialect.name == "postgresql"
+    if on_postgresql:
+        _require_trigrams()
+    _describe_organisations()
+    op.create_table(
+        "downloads",
+        sa.Column("component_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["component_id"], ["components.id"], name=op.f("fk_downloads_component_id")
+        ),
+        sa.PrimaryKeyConstraint("component_id", "day", name=op.f("pk_downloads")),
+    )
+    op.create_index(op.f("ix_downloads_day"), "downloads", ["day"])
+    op.create_index(op.f("ix_components_updated_at"), "components", ["updated_at"])
+    op.create_index(op.f("ix_releases_published_at"), "releases", ["published_at"])
+    op.create_index(op.f("ix_events_subject"), "events", ["subject"])
+    _create_index_tables("tsvector" if on_postgresql else "text")
+    statements = POSTGRESQL if on_postgresql else SQLITE
+    for statement in statements:
+        op.execute(statement)
+    op.execute("INSERT INTO search_state (id, epoch, generation) VALUES (1, 1, 0)")
+    op.execute("INSERT INTO search_waiting (component_id, mark) SELECT id, 0 FROM components")
+
+
+def _require_trigrams() -> None:
+    """Says what to do where pg_trgm is neither there nor can be had."""
+    bind = op.get_bind()
+    if bind.scalar(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")) is not None:
+        return
+    name = bind.scalar(sa.text("SELECT current_database()"))
+    known = bind.scalar(sa.text("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"))
+    if known is None:
+        raise RegistryError(
+            "database-lacks-extension",
+            "PostgreSQL: expected the extension pg_trgm, found it not installed on the server",
+            "install it where PostgreSQL runs (Debian: postgresql-contrib; it comes with "
+            "postgresql there), then repeat this command",
+        )
+    may = bind.scalar(sa.text("SELECT has_database_privilege(current_database(), 'CREATE')"))
+    if not may:
+        raise RegistryError(
+            "database-lacks-extension",
+            f"PostgreSQL: expected the extension pg_trgm in the database {name}, found none, and "
+            "no right to create it",
+            f"let the database's owner run: CREATE EXTENSION pg_trgm   (psql {name})",
+        )
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+
+
+def _describe_organisations() -> None:
+    """What the registrar signed about each organisation, where pages and search find it."""
+    op.add_column("organisations", sa.Column("region", text_type(10), nullable=True))
+    op.add_column("organisations", sa.Column("contact", text_type(200), nullable=True))
+    op.add_column("organisations", sa.Column("names", sa.JSON(), nullable=True))
+    data = op.get_bind().scalar(sa.text(REGISTRAR))
+    if data is None:
+        return
+    delegations = json.loads(bytes(data))["signed"].get("delegations") or {}
+    for role in delegations.get("roles", ()):
+        profile = role.get("forge")
+        if isinstance(profile, dict):
+            op.get_bind().execute(
+                sa.text(DESCRIBE),
+                {
+                    "name": role["name"],
+                    "region": profile.get("region"),
+                    "contact": profile.get("contact"),
+                    "names": json.dumps(profile.get("names") or {}),
+                },
+            )
+
+
+def _create_index_tables(kind: str) -> None:
+    op.create_table(
+        "search_state",
+        sa.Column("id", WHOLE_NUMBER, primary_key=True),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "search_documents",
+        sa.Column("component_id", WHOLE_NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("name", text_type(40), nullable=False),
+        sa.Column("full_name", text_type(81), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("facets", text_type(), nullable=False),
+        sa.Column("shown", text_type(), nullable=False),
+    )
+    op.create_index("ix_search_documents_generation", "search_documents", ["generation"])
+    op.create_index("ix_search_documents_name", "search_documents", ["name"])
+    op.create_index("ix_search_documents_full_name", "search_documents", ["full_name"])
+    op.execute(
+        "CREATE TABLE search_lexemes "
+        f"(component_id BIGINT NOT NULL PRIMARY KEY, lexemes {kind} NOT NULL)"
+        if kind == "tsvector"
+        else "CREATE TABLE search_lexemes (component_id INTEGER PRIMARY KEY, lexemes TEXT NOT NULL)"
+    )
+    op.create_table(
+        "search_words",
+        sa.Column("id", WHOLE_NUMBER, primary_key=True),
+        sa.Column("word", text_type(40), nullable=False),
+    )
+    op.create_index("uq_search_words_word", "search_words", ["word"], unique=True)
+    op.create_table(
+        "search_waiting",
+        sa.Column("component_id", WHOLE_NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
+    )
+
+
+# Only whole lexemes and their beginnings are looked for, so no positions are kept.
+SQLITE = (
+    "CREATE VIRTUAL TABLE search_fts USING fts5(lexemes, content='search_lexemes', "
+    "content_rowid='component_id', detail='none', columnsize=0, prefix='3 4', "
+    'tokenize="unicode61 remove_diacritics 0")',
+    "CREATE VIRTUAL TABLE search_words_fts USING fts5(word, content='search_words', "
+    "content_rowid='id', detail='none', columnsize=0, tokenize='trigram case_sensitive 1')",
+)
+POSTGRESQL = (
+    "CREATE INDEX ix_search_lexemes_lexemes ON search_lexemes USING gin (lexemes)",
+    "CREATE INDEX ix_search_words_trigrams ON search_words USING gin (word gin_trgm_ops)",
+)

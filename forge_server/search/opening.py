@@ -1,0 +1,18 @@
+"""The index of a registry, as its database needs it."""
+
+from __future__ import annotations
+
+from storage import BlobStore
+
+from ..db.engine import Database
+from .engine import Engine
+from .filling import Filling
+from .index import ComponentIndex
+from .postgresql import PostgresqlEngine
+from .sqlite import SqliteEngine
+
+
+def open_index(database: Database, blobs: BlobStore) -> ComponentIndex:
+    """The index in ``database``; cards are read from ``blobs``."""
+    engine: Engine = PostgresqlEngine() if database.url.file is None else SqliteEngine()
+    return ComponentIndex(database, engine, Filling(database, blobs, engine))

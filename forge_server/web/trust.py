@@ -1,0 +1,104 @@
+"""The trust sentence: in plain words who signed a release, who looked at it, and what is known
+against it. Nothing in it is a claim of the publisher.
+
+Each case is a whole sentence of its own in the catalogues, because languages do not build sentences
+out of the same pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask_babel import pgettext
+from markupsafe import Markup
+
+from signing.status import QUARANTINED, Withheld
+
+from ..services.pages_component import Owner, Signing
+from . import languages
+from .rendering import bdi
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a release stands. ``states`` are those that must be shown before anything else, the
+    gravest first; none of them: it is in force."""
+
+    states: Sequence[str]
+    withheld: Withheld | None
+    yanked: str | None
+    expired_at: datetime | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether `forge install` would take it without being told to."""
+        return self.withheld is None and self.yanked is None and self.expired_at is None
+
+
+def standing(
+    *,
+    yanked: str | None,
+    withheld: Withheld | None,
+    signing: Signing | None,
+    now: datetime,
+) -> Standing:
+    """From what the registry knows of a release to how it stands."""
+    expired = signing.expires if signing is not None and signing.expires <= now else None
+    states = [
+        state
+        for state, holds in (
+            ("" if withheld is None else withheld.state, withheld is not None),
+            ("expired", expired is not None),
+            ("yanked", yanked is not None),
+        )
+        if holds
+    ]
+    return Standing(states=states, withheld=withheld, yanked=yanked, expired_at=expired)
+
+
+def sentence(owner: Owner, published_at: datetime, standing: Standing) -> Markup:
+    """Two or three sentences for the top of a page."""
+    signed = _filled(
+        pgettext("trust", "Signed by %(who)s on %(when)s."),
+        who=bdi(owner.title(languages.language())),
+        when=languages.day(published_at),
+    )
+    return Markup(" ").join([signed, *_state(standing), *_reviews(standing)])
+
+
+def _state(standing: Standing) -> list[Markup]:
+    if standing.withheld is not None:
+        text = (
+            pgettext("trust", "The security desk stopped it on %(since)s: do not use it.")
+            if standing.withheld.state == QUARANTINED
+            else pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
+        )
+        return [_filled(text, since=languages.day(standing.withheld.since))]
+    if standing.expired_at is not None:
+        text = pgettext(
+            "trust",
+            "The signature of its index expired on %(when)s: it cannot be installed until its "
+            "publisher signs again.",
+        )
+        return [_filled(text, when=languages.day(standing.expired_at))]
+    if standing.yanked is not None:
+        return [_filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+    return []
+
+
+def _reviews(standing: Standing) -> list[Markup]:
+    if standing.withheld is not None:
+        return []
+    return [
+        _filled(pgettext("trust", "Nobody has reviewed it.")),
+        _filled(
+            pgettext("trust", "No finding against it is known here; nobody has scanned it.")
+        ),
+    ]  # fmt: skip
+
+
+def _filled(words: str, **values: Markup) -> Markup:
+    """Words of a catalogue, which are ours, with values that are escaped already."""
+    return Markup(words) % values  # noqa: S704

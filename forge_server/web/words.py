@@ -1,0 +1,212 @@
+"""Words for values: what the pages call a kind, a state, a region, a check.
+
+Each is a message of the catalogues, marked by `N_`. The context says what sort of word it is, so
+that a translator sees it, and so that a test knows which of them Tamazight must have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from flask_babel import pgettext
+from markupsafe import Markup
+
+from . import languages
+
+Message = tuple[str, str]
+"""A context and an English text."""
+
+
+def N_(context: str, text: str) -> Message:
+    """Marks a message for the catalogues; it is looked up when it is shown."""
+    return context, text
+
+
+WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
+    "kind": {
+        "model": N_("state", "Model"),
+        "library": N_("state", "Library"),
+        "dataset": N_("state", "Dataset"),
+        "prompt": N_("state", "Prompt"),
+    },
+    "organisation_kind": {
+        "government": N_("state", "Public body"),
+        "startup": N_("state", "Startup"),
+        "academic": N_("state", "University or research institute"),
+        "company": N_("state", "Company"),
+    },
+    "risk": {
+        "minimal": N_("state", "Minimal risk"),
+        "limited": N_("state", "Limited risk"),
+        "high": N_("state", "High risk"),
+    },
+    "review": {
+        "community": N_("state", "Not reviewed"),
+        "reviewed": N_("state", "Reviewed"),
+        "approved": N_("state", "Approved"),
+    },
+    "state": {
+        "yanked": N_("state", "Withdrawn"),
+        "quarantined": N_("state", "Stopped"),
+        "revoked": N_("state", "Revoked"),
+        "expired": N_("state", "Expired"),
+        "good": N_("state", "In force"),
+    },
+    "region": {
+        "MA-01": N_("region", "Tanger-Tétouan-Al Hoceïma"),
+        "MA-02": N_("region", "L’Oriental"),
+        "MA-03": N_("region", "Fès-Meknès"),
+        "MA-04": N_("region", "Rabat-Salé-Kénitra"),
+        "MA-05": N_("region", "Béni Mellal-Khénifra"),
+        "MA-06": N_("region", "Casablanca-Settat"),
+        "MA-07": N_("region", "Marrakech-Safi"),
+        "MA-08": N_("region", "Drâa-Tafilalet"),
+        "MA-09": N_("region", "Souss-Massa"),
+        "MA-10": N_("region", "Guelmim-Oued Noun"),
+        "MA-11": N_("region", "Laâyoune-Sakia El Hamra"),
+        "MA-12": N_("region", "Dakhla-Oued Ed-Dahab"),
+    },
+    "facet": {
+        "kind": N_("nav", "Kind"),
+        "task": N_("nav", "Task"),
+        "language": N_("nav", "Language"),
+        "organisation_kind": N_("nav", "Organisation"),
+        "region": N_("nav", "Region"),
+        "licence": N_("nav", "Licence"),
+        "review": N_("nav", "Review"),
+        "risk": N_("nav", "Risk class"),
+        "format": N_("nav", "File format"),
+        "size": N_("nav", "Size"),
+    },
+    "size": {
+        "up-to-1-mb": N_("nav", "Up to 1 MB"),
+        "up-to-10-mb": N_("nav", "1 to 10 MB"),
+        "up-to-100-mb": N_("nav", "10 to 100 MB"),
+        "up-to-1-gb": N_("nav", "100 MB to 1 GB"),
+        "up-to-10-gb": N_("nav", "1 to 10 GB"),
+        "over-10-gb": N_("nav", "Over 10 GB"),
+    },
+    "sort": {
+        "relevance": N_("nav", "Best match"),
+        "updated": N_("nav", "Newest first"),
+        "name": N_("nav", "By name"),
+        "size": N_("nav", "Smallest first"),
+    },
+    "language": {
+        "ar": N_("language", "Arabic"),
+        "ary": N_("language", "Darija"),
+        "ary-Latn": N_("language", "Darija in Latin letters"),
+        "fr": N_("language", "French"),
+        "zgh": N_("language", "Tamazight"),
+        "zgh-Latn": N_("language", "Tamazight in Latin letters"),
+        "en": N_("language", "English"),
+        "es": N_("language", "Spanish"),
+    },
+    "value": {"unknown": N_("state", "Not stated")},
+    "act": {
+        "release.publish": N_("state", "Published"),
+        "release.yank": N_("state", "Withdrawn by its publisher"),
+        "release.unyank": N_("state", "Withdrawal taken back"),
+        "release.resign": N_("state", "Signed by another key"),
+        "release.quarantine": N_("state", "Stopped by the security desk"),
+        "release.unquarantine": N_("state", "Released by the security desk"),
+        "release.revoke": N_("state", "Revoked for good"),
+        "role.sign": N_("state", "Index signed anew"),
+    },
+    "found": {
+        "file": N_("state", "A file of it"),
+        "manifest": N_("state", "Its manifest"),
+        "bundle": N_("state", "Its signature"),
+    },
+    "check_status": {
+        "passed": N_("state", "Holds"),
+        "failed": N_("state", "Does not hold"),
+        "not-checked": N_("state", "Not made here"),
+    },
+    "check": {
+        "root of trust": N_("state", "Root of trust"),
+        "organisation": N_("state", "Organisation"),
+        "publishers": N_("state", "Publishers"),
+        "freshness": N_("state", "Freshness"),
+        "manifest and index": N_("state", "Manifest and index"),
+        "signature": N_("state", "Signature"),
+        "description": N_("state", "Description"),
+        "files": N_("state", "Files"),
+        "history": N_("state", "Public log"),
+        "status": N_("state", "Status host"),
+        "reviews": N_("state", "Reviews"),
+    },
+    "establishes": {
+        "root of trust": N_(
+            "check", "The authority whose fingerprint is pinned names the roles below it."
+        ),
+        "organisation": N_(
+            "check", "The registrar registered this organisation with these keys."
+        ),
+        "publishers": N_(
+            "check",
+            "The organisation lets these keys publish this component, and they signed its index.",
+        ),
+        "freshness": N_("check", "Nothing in the chain had expired when this page was made."),
+        "manifest and index": N_(
+            "check",
+            "This version has this one content; name, version and requirements are the signed "
+            "ones.",
+        ),
+        "signature": N_(
+            "check",
+            "A publisher’s key that is not revoked signed exactly this list of files (OpenSSF "
+            "Model Signing).",
+        ),
+        "description": N_(
+            "check", "The description shown is the one in the signed forge.toml."
+        ),
+        "files": N_(
+            "check",
+            "The files are the signed ones, byte for byte. Only your own machine can check this, "
+            "after it fetched them.",
+        ),
+        "history": N_(
+            "check",
+            "The public log holds this index, where the organisation and everybody else can see "
+            "it.",
+        ),
+        "status": N_(
+            "check",
+            "The status host, which is not this server, neither stopped nor revoked the release.",
+        ),
+        "reviews": N_("check", "Nothing: no signed reviews are kept yet."),
+    },
+    "leaves_open": {
+        "root of trust": N_(
+            "check", "Whether the fingerprint is the authority’s: compare it over another channel."
+        ),
+        "organisation": N_("check", "Who holds the organisation’s keys today."),
+        "publishers": N_("check", "Whether the people behind the keys mean well."),
+        "freshness": N_("check", "What was withdrawn or revoked since then."),
+        "manifest and index": N_("check", "Whether the description in it is true."),
+        "signature": N_(
+            "check", "Whether the files do harm, and whether anybody looked at them."
+        ),
+        "description": N_(
+            "check", "Whether licence, languages and risk class are stated correctly."
+        ),
+        "files": N_("check", "Whether they stay so: verify again after copying."),
+        "history": N_(
+            "check",
+            "Whether anybody looked; without witnesses, whether others are shown the same log.",
+        ),
+        "status": N_("check", "What was stopped since then."),
+        "reviews": N_("check", "Whether anybody would approve the release."),
+    },
+}  # fmt: skip
+
+
+def say(group: str, key: str | None) -> Markup | str:
+    """The word for ``key`` in the language of the page; ``key`` itself where there is none."""
+    unknown = key is None or key == "unknown"
+    message = WORDS["value"]["unknown"] if unknown else WORDS.get(group, {}).get(key or "")
+    if message is None:
+        return key or ""
+    return Markup(languages.marked(str(pgettext(*message)), *message))  # noqa: S704
