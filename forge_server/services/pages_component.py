@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import String, cast, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.applications import PAYLOAD_TYPE
@@ -23,7 +23,16 @@ from signing.names import ComponentName
 from signing.profile import NAME_LANGUAGES, OrgProfile
 
 from ..db.engine import Database
-from ..db.models import Component, Event, MetadataVersion, Organisation, Release, ReleaseFile, Role
+from ..db.models import (
+    Component,
+    Event,
+    MetadataVersion,
+    Organisation,
+    Release,
+    ReleaseFile,
+    Requirement,
+    Role,
+)
 from ..errors import RegistryError
 from .rolebook import current_row
 
@@ -106,7 +115,8 @@ class Related:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that happened. ``act`` is an audit action; ``log_index`` None: older than the log."""
+    """One thing that happened. ``act`` is an audit action; ``log_index`` is None where it is older
+    than the log."""
 
     at: datetime
     act: str
@@ -227,7 +237,8 @@ class ComponentPages:
                 Release,
                 (Release.component_id == Component.id) & (Release.version == Component.latest),
             )
-            .where(cast(Release.details, String).contains(f'"{name}"', autoescape=True))
+            .join(Requirement, Requirement.component_id == Component.id)
+            .where(Requirement.required == str(name))
             .order_by(Component.organisation, Component.name)
             .limit(_MAX_REQUIRED_BY)
         )
@@ -288,7 +299,17 @@ class ComponentPages:
 
 
 def owner_of(row: Organisation) -> Owner:
-    """What is public about an organisation."""
+    """What is public about an organisation: what the registrar signed about it; where that is
+    older than these members, what it applied with."""
+    if row.names is not None:
+        return Owner(
+            name=row.name,
+            display_name=row.display_name,
+            kind=row.kind,
+            region=row.region,
+            contact=row.contact,
+            names=row.names,
+        )
     profile = _profile(row.application)
     return Owner(
         name=row.name,

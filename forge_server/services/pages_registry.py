@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -69,7 +69,8 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Counts of the whole registry. ``releases`` is ``{first day of the month: releases}``."""
+    """Counts of the whole registry when its newest release came. ``releases`` is ``{first day of
+    the month: releases}``."""
 
     components: int
     versions: int
@@ -85,6 +86,8 @@ class RegistryPages:
     database: Database
     log_keys: LogKeys
     clock: Clock
+    # The last figures under the newest release and the month: they go through every release.
+    _kept: dict[tuple[int, date], Figures] = field(default_factory=dict)
 
     def organisations(self, region: str | None = None) -> list[Owner]:
         """Approved organisations by name; only those of a region if given."""
@@ -168,6 +171,17 @@ class RegistryPages:
 
     def figures(self) -> Figures:
         """Counts, and releases by month over the last two years."""
+        now = self.clock()
+        with self.database.read() as session:
+            key = (session.scalar(select(func.max(Release.id))) or 0, now.date().replace(day=1))
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._count(now)
+            self._kept.clear()
+            self._kept[key] = kept
+        return kept
+
+    def _count(self, now: datetime) -> Figures:
         with self.database.read() as session:
             sqlite = session.get_bind().dialect.name == "sqlite"
             month: Any = (
@@ -197,7 +211,7 @@ class RegistryPages:
             versions=sum(by_month.values()),
             organisations=len(approved),
             bytes=int(total or 0),
-            releases={at: by_month.get(f"{at:%Y-%m}", 0) for at in _months(self.clock())},
+            releases={at: by_month.get(f"{at:%Y-%m}", 0) for at in _months(now)},
             kinds=kinds,
             regions={region: count for region, count in regions.items() if count},
         )
