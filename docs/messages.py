@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -34,6 +35,7 @@ HEADER = {
 }
 
 
+@cache
 def extracted() -> Catalog:
     """Every message of the pages."""
     catalog = Catalog()

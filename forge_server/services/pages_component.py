@@ -15,12 +15,8 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from signing.applications import PAYLOAD_TYPE
-from signing.dsse import parse_envelope
-from signing.encoding import Fields, parse_json
-from signing.errors import SigningError
 from signing.names import ComponentName
-from signing.profile import NAME_LANGUAGES, OrgProfile
+from signing.profile import NAME_LANGUAGES
 
 from ..db.engine import Database
 from ..db.models import (
@@ -115,8 +111,8 @@ class Related:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that happened. ``act`` is an audit action; ``log_index`` is None where it is older
-    than the log."""
+    """One thing that happened. ``act`` is an audit action; a ``log_index`` of None: older than the
+    log."""
 
     at: datetime
     act: str
@@ -289,7 +285,8 @@ class ComponentPages:
                 select(Event.at, Event.action, Event.subject, Event.detail)
                 .where(
                     Event.action.in_(_ACTS),
-                    Event.subject.startswith(f"{name}==", autoescape=True),
+                    Event.subject >= f"{name}==",  # what begins so, by the index
+                    Event.subject < f"{name}=>",
                     Event.outcome == "done",
                 )
                 .order_by(Event.id.desc())
@@ -299,39 +296,15 @@ class ComponentPages:
 
 
 def owner_of(row: Organisation) -> Owner:
-    """What is public about an organisation: what the registrar signed about it; where that is
-    older than these members, what it applied with."""
-    if row.names is not None:
-        return Owner(
-            name=row.name,
-            display_name=row.display_name,
-            kind=row.kind,
-            region=row.region,
-            contact=row.contact,
-            names=row.names,
-        )
-    profile = _profile(row.application)
+    """What is public about an organisation."""
     return Owner(
         name=row.name,
         display_name=row.display_name,
         kind=row.kind,
-        region=None if profile is None else profile.region,
-        contact=None if profile is None else profile.contact,
-        names={} if profile is None else profile.names,
+        region=row.region,
+        contact=row.contact,
+        names=row.names or {},
     )
-
-
-def _profile(application: bytes | None) -> OrgProfile | None:
-    """What an organisation applied with. Its signatures were verified when it came."""
-    if application is None:
-        return None
-    try:
-        envelope = parse_envelope(
-            Fields.of(parse_json(application, "application"), "application"), PAYLOAD_TYPE
-        )
-        return OrgProfile.read(Fields.of(parse_json(envelope.payload, "application"), "it"))
-    except SigningError:
-        return None
 
 
 def require_release(session: Session, name: ComponentName, version: str) -> Release:

@@ -69,8 +69,7 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Counts of the whole registry when its newest release came. ``releases`` is ``{first day of
-    the month: releases}``."""
+    """Counts of the whole registry. ``releases`` is ``{first day of the month: releases}``."""
 
     components: int
     versions: int
@@ -86,8 +85,9 @@ class RegistryPages:
     database: Database
     log_keys: LogKeys
     clock: Clock
-    # The last figures under the newest release and the month: they go through every release.
-    _kept: dict[tuple[int, date], Figures] = field(default_factory=dict)
+    # The last figures, which go through every release, under what they change with: the newest
+    # release, the number of organisations, the month.
+    _kept: dict[tuple[int, int, date], Figures] = field(default_factory=dict)
 
     def organisations(self, region: str | None = None) -> list[Owner]:
         """Approved organisations by name; only those of a region if given."""
@@ -173,7 +173,12 @@ class RegistryPages:
         """Counts, and releases by month over the last two years."""
         now = self.clock()
         with self.database.read() as session:
-            key = (session.scalar(select(func.max(Release.id))) or 0, now.date().replace(day=1))
+            approved = select(func.count(Organisation.name)).where(Organisation.state == "approved")
+            key = (
+                session.scalar(select(func.max(Release.id))) or 0,
+                session.scalar(approved) or 0,
+                now.date().replace(day=1),
+            )
         kept = self._kept.get(key)
         if kept is None:
             kept = self._count(now)
@@ -190,7 +195,7 @@ class RegistryPages:
                 else func.to_char(Release.published_at, "YYYY-MM")
             )
             months = session.execute(select(month, func.count()).group_by(month))
-            by_month: dict[str, int] = {text: count for text, count in months}
+            by_month: dict[str, int] = dict(months.all())
             total = session.scalar(select(func.sum(Release.total_bytes)))
             kinds = dict(
                 session.execute(select(Component.kind, func.count()).group_by(Component.kind)).all()

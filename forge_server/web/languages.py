@@ -7,11 +7,12 @@ like everything else here that is for programs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from babel import Locale
 from babel.dates import format_date
@@ -33,7 +34,11 @@ FOLDER: Final = Path(__file__).parent / "translations"
 _LOCALES: Final = {"ar": "ar_MA", "fr": "fr_MA", "zgh": "zgh_MA", "en": "en_GB"}
 # Where the Tamazight catalogue has no word yet, French stands in, as on other public forms.
 _STANDS_IN: Final = {"zgh": "fr"}
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_LATIN_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_UNITS: Final = {
+    "ar": ("بايت", "كيلوبايت", "ميغابايت", "غيغابايت", "تيرابايت"),
+    "fr": ("o", "ko", "Mo", "Go", "To"),
+}
 
 
 class _Catalogues(Domain):  # type: ignore[misc]
@@ -50,6 +55,10 @@ def _catalogue(name: str) -> Translations:
     """The compiled catalogue of a language; what it lacks comes from the one that stands in."""
     with po_file(name).open("rb") as file:
         catalogue = read_po(file, locale=name)
+    for message in list(catalogue):
+        texts = message.string if isinstance(message.string, tuple | list) else (message.string,)
+        if message.id and not any(texts):  # else plurals without words would be compiled as English
+            catalogue.delete(message.id, message.context)
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
@@ -68,6 +77,36 @@ def install(app: App) -> None:
     """Gives the templates of ``app`` their words."""
     babel = Babel(app, locale_selector=locale)
     babel.domain_instance = _Catalogues()
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
+        gettext=lambda text: marked(_words().ugettext(text), None, text),
+        ngettext=lambda one, many, n: marked(_words().ungettext(one, many, n), None, one),
+        pgettext=lambda context, text: marked(_words().upgettext(context, text), context, text),
+        npgettext=lambda context, one, many, n: marked(
+            _words().unpgettext(context, one, many, n), context, one
+        ),
+        newstyle=True,
+    )
+
+
+def _words() -> Translations:
+    return _catalogue(language())
+
+
+def marked(words: str, context: str | None, source: str) -> str:
+    """``words``, marked as French where French stands in for another language, so that they are
+    read aloud as such (WCAG 2.2 §3.1.2). Never so in an attribute: see `docs/messages.py`."""
+    name = language()
+    if name not in _STANDS_IN or _has(name, context, source):
+        return words
+    return f'<span lang="{_STANDS_IN[name]}">{words}</span>'
+
+
+@cache
+def _has(name: str, context: str | None, source: str) -> bool:
+    """Whether the catalogue of a language has words of its own for a message."""
+    key = source if context is None else f"{context}\x04{source}"
+    own: Mapping[Any, str] = _catalogue(name)._catalog
+    return key in own or (key, 0) in own or (key, 1) in own
 
 
 def language() -> str:
@@ -140,10 +179,11 @@ def month(at: date) -> str:
 
 def size(value: int) -> Markup:
     """``value`` in bytes as people read it; number and unit stay together in either direction."""
+    units = _UNITS.get(language(), _LATIN_UNITS)
     amount = float(value)
     at = 0
-    while amount >= 999.5 and at < len(_UNITS) - 1:
+    while amount >= 999.5 and at < len(units) - 1:
         amount, at = amount / 1000, at + 1
     digits = "0" if at == 0 or amount >= 99.95 else "0.#"
     shown = format_decimal(amount, format=digits, locale=locale())
-    return Markup('<bdi dir="ltr">{}&nbsp;{}</bdi>').format(shown, _UNITS[at])
+    return Markup("<bdi>{}&nbsp;{}</bdi>").format(shown, units[at])

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from flask_babel import pgettext
+from markupsafe import Markup
+
+from . import languages
 
 Message = tuple[str, str]
 """A context and an English text."""
 
 
-def N_(context: str, text: str) -> Message:  # noqa: N802
+def N_(context: str, text: str) -> Message:
     """Marks a message for the catalogues; it is looked up when it is shown."""
     return context, text
 
@@ -200,9 +203,10 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
 }  # fmt: skip
 
 
-def say(group: str, key: str | None) -> str:
+def say(group: str, key: str | None) -> Markup | str:
     """The word for ``key`` in the language of the page; ``key`` itself where there is none."""
-    if key is None or key == "unknown":
-        return str(pgettext(*WORDS["value"]["unknown"]))
-    message = WORDS.get(group, {}).get(key)
-    return key if message is None else str(pgettext(*message))
+    unknown = key is None or key == "unknown"
+    message = WORDS["value"]["unknown"] if unknown else WORDS.get(group, {}).get(key or "")
+    if message is None:
+        return key or ""
+    return Markup(languages.marked(str(pgettext(*message)), *message))  # noqa: S704

@@ -388,7 +388,7 @@ class TestOnlineKeys:
         renewal = national.holders.next(now(), renew=("registrar",))
         answer = national.send(renewal, expect=503, code="read-only")
         assert "snapshot key" in answer["detail"]
-        assert b"Read-only" in national.client().get("/", expect=200)
+        assert b"Read-only" in national.client().get("/en/", expect=200)
         # And after a restart: it runs, and says why.
         assert "snapshot key" in (prepare(DataFolder(national.world.root)) or "")
         # The operator brings the keys: no restart, and everything is signed anew.

@@ -101,7 +101,7 @@ class TestMetrics:
         assert age > 3700
 
     def test_a_stranger_makes_up_no_labels(self, client: Client) -> None:
-        for path in ("/made/up", "/tuf/x.json", "/components/a/b"):
+        for path in ("/made/up", "/tuf/x.json", "/en/a/b"):
             client.get(path)
         client.call("BREW", "/made/up")
         text = client.text("/metrics").decode()
@@ -195,10 +195,10 @@ class TestTracing:
         app = create_app(world.registry)
         tracing.start(app, provider)
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-        with app.test_client().get("/components/a/b", headers={"traceparent": parent}) as response:
+        with app.test_client().get("/en/a/b", headers={"traceparent": parent}) as response:
             request_id = response.headers["X-Request-Id"]
         (span,) = spans.get_finished_spans()
-        assert span.name == "GET /components/<organisation>/<name>"
+        assert span.name == "GET /<any(ar,fr,zgh,en):lang>/<organisation>/<name>"
         attributes: Any = span.attributes
         assert attributes["http.response.status_code"] == 404
         assert attributes["forge.request_id"] == request_id

@@ -257,12 +257,13 @@ class TestWhatIsShown:
         assert shown["withheld"]["reason"] == "odd <b>"
         item = host.client.get("/api/v1/components")["items"][0]
         assert item["withheld"]["state"] == "quarantined"
-        page = host.client.text(f"/components/{ORG}/my-model").decode()
-        assert "No version of it may be used" in page
+        page = host.client.text(f"/en/{ORG}/my-model").decode()
+        assert "Do not use this version: the security desk stopped it" in page
         assert "odd &lt;b&gt;" in page
-        assert "quarantined since" in page
+        assert "The security desk stopped it on" in page
         assert "forge install" not in page
-        assert ">quarantined</span>" in host.client.text("/").decode()
+        world.registry.index.refresh()
+        assert ">Stopped</span>" in host.client.text("/en/search").decode()
 
     def test_a_version_that_may_be_used_is_the_one_to_install(self, host: Host) -> None:
         sara = Client(host.client.flask, host.world.token("sara"))
@@ -278,7 +279,7 @@ class TestWhatIsShown:
         )
         details = host.client.get(f"/api/v1/components/{ORG}/my-model")
         assert details["latest"] == "1.0.0"
-        page = host.client.text(f"/components/{ORG}/my-model").decode()
+        page = host.client.text(f"/en/{ORG}/my-model").decode()
         assert "my-model==1.0.0" in page
 
     @pytest.mark.parametrize(

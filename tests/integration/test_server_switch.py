@@ -62,7 +62,7 @@ def test_nothing_is_taken_and_everybody_reads_why(world: World, sara: Client) ->
         "read-only", f"the operator takes no changes: {REASON}",
     )  # fmt: skip
     assert REASON.encode() in sara.text("/health")
-    assert b"Read-only." in sara.text("/")
+    assert b"Read-only." in sara.text("/en/")
     assert b"forge_read_only 1.0" in sara.text("/metrics")
     assert REASON in run("check", world.root).stderr
     run("read-only", world.root, "off")

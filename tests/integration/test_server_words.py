@@ -41,16 +41,17 @@ def test_a_request_id_that_was_shown_finds_its_event(world: World, client: Clien
 def test_a_component_whose_versions_were_all_yanked_is_marked(world: World, sara: Client) -> None:
     built = world.release("a-model")
     sara.publish(built)
-    page = f"/components/{ORG}/a-model"
+    page = f"/en/{ORG}/a-model/use"
     assert "forge trust add" in sara.text(page).decode()
-    assert "yanked" not in sara.text("/").decode()
+    assert "Withdrawn" not in sara.text("/en/search").decode()
     from sqlalchemy import update
 
     from forge_server.db.models import Release
 
     with world.registry.database.write() as session:
         session.execute(update(Release).values(yanked="wrong"))
-    assert "yanked" in sara.text("/").decode()
+    world.registry.index.rebuild()
+    assert "Withdrawn" in sara.text("/en/search").decode()
     assert "forge install" not in sara.text(page).decode()
     assert sara.get("/api/v1/components")["items"][0]["yanked"] is True
 

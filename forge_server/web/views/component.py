@@ -11,6 +11,7 @@ from flask import Response, request
 from signing.names import ComponentName
 
 from ...api.requests import query_integer, registry
+from ...domain.tensors import reader_for
 from ...errors import RegistryError
 from ...services.catalogue import ComponentDetails, VersionItem
 from ...services.pages_component import MAX_FILES, Owner, Signing, Text
@@ -146,7 +147,14 @@ def files(organisation: str, name: str) -> Response:
     found = sheet(organisation, name, request.args.get("version"))
     first = query_integer("first", 0, low=0, high=10**6)
     listed = registry().component_pages.files(found.name, found.item.version, first)
-    return tab("files", found, files=listed, step=MAX_FILES)
+    path = request.args.get("tensors")
+    header = None
+    if path is not None:
+        header = registry().tensors.header(found.name, found.item.version, path)
+    return tab(
+        "files", found, files=listed, step=MAX_FILES, header=header,
+        tensor_first=query_integer("tensor", 0, low=0, high=10**6), has_tensors=reader_for,
+    )  # fmt: skip
 
 
 def lineage(organisation: str, name: str) -> Response:

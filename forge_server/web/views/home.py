@@ -11,7 +11,7 @@ from ...search.base import FACETS, MAX_PAGE, MAX_TEXT, SORTS, Query, Results
 from .. import languages
 from ..rendering import page, to
 
-_NEWEST = 8
+_NEWEST = 6
 _SHOWN = 8  # values of a facet before the rest is folded away
 _MAX_VALUES = 30
 

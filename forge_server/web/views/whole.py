@@ -3,7 +3,11 @@ words for trust mean here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date, timedelta
+
 from flask import Response
+from markupsafe import Markup
 
 from ...api.requests import registry
 from .. import charts, languages
@@ -50,4 +54,22 @@ def statistics() -> Response:
         languages.month(months[-1]),
         mirrored=languages.direction() == "rtl",
     )
-    return page("statistics.html", figures=figures, chart=chart)
+    downloads = registry().downloads.recent()
+    return page(
+        "statistics.html", figures=figures, chart=chart, downloads=downloads,
+        downloads_chart=_by_day(downloads.by_day),
+    )  # fmt: skip
+
+
+def _by_day(counted: Sequence[tuple[date, int]]) -> Markup:
+    """A bar for each day from the first on which something was counted; days without are there."""
+    if not counted:
+        return Markup("")
+    by_day, first, last = dict(counted), counted[0][0], counted[-1][0]
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    return charts.bars(
+        [by_day.get(day, 0) for day in days],
+        languages.plain_day(first),
+        languages.plain_day(last),
+        mirrored=languages.direction() == "rtl",
+    )

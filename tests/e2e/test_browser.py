@@ -1,0 +1,252 @@
+"""The pages in a real browser: every page in four languages, both directions, wide and narrow, in
+light and dark, by keyboard alone, with script and without.
+
+Whatever a page asks of another place, whatever its Content-Security-Policy refuses, and whatever
+axe-core finds fails the test. Screenshots for looking at are in build/screenshots, or in the folder
+that FORGE_SCREENSHOTS names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from server_fixtures import LiveServer, World, start_server
+from showcase import build
+
+from forge_server.operate.initialise import initialise
+from forge_server.web.languages import LANGUAGES
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+SHOTS = Path(os.environ.get("FORGE_SCREENSHOTS", Path(__file__).parents[2] / "build/screenshots"))
+NAME = "digital-agency/name-parser"
+WHOLE = ("", "search", "search?q=model&kind=model", "search?q=zzzz", "regions/", "regions/MA-06",
+         "log", "reviews", "tombstones", "trust", "statistics", "verify",
+         f"verify?sha256={hashlib.sha256(b'The licence' + bytes([10])).hexdigest()}",
+         "digital-agency", "nothing/here")  # fmt: skip
+TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0")
+PAGES = (*WHOLE, *(f"{NAME}{tab}" for tab in TABS), "minds-lab/darija-lid",
+         "casa-mobility/bus-arrival", "atlas-health/triage-notes")  # fmt: skip
+WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for the whole module."""
+    if not Path(CHROMIUM).exists():
+        missing = "no chromium here: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A registry with something to look at."""
+    root = tmp_path_factory.mktemp("showcase") / "reg"
+    initialise(root, dev=True, database=None)
+    world = World(root)
+    build(world)
+    world.close()
+    started = start_server(root)
+    yield started
+    started.stop()
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser; ``wrong`` is what should not have happened."""
+
+    page: Any
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        here = urlsplit(self.url).netloc
+
+        def asked(request: Any) -> None:
+            if urlsplit(request.url).netloc != here:
+                self.wrong.append(f"asked {request.url}")
+
+        self.page.on("request", asked)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"script failed: {error}"))
+        self.page.on("console", self._said)
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error" and "404" not in message.text:
+            self.wrong.append(message.text)
+
+    def open(self, path: str) -> None:
+        self.page.goto(f"{self.url}/{path}", wait_until="load")
+
+    def shoot(self, name: str) -> None:
+        self.page.evaluate("document.fonts.ready")
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe().axe_script  # type: ignore[attr-defined, no-any-return]
+
+
+@contextmanager
+def visitor(browser: Any, url: str, **options: Any) -> Iterator[Visitor]:
+    context = browser.new_context(**options)
+    found = Visitor(context.new_page(), url)
+    found.watch()
+    try:
+        yield found
+    finally:
+        context.close()
+    assert found.wrong == []
+
+
+def named(path: str) -> str:
+    return path.replace("/", "-").replace("?", "-")[:60].strip("-") or "home"
+
+
+def violations(page: Any, axe: str) -> list[str]:
+    """What axe-core holds against the page (WCAG 2.2 A and AA, and its good practice)."""
+    # Run from outside the page's own world: the policy of the page holds for the page.
+    page.evaluate(axe)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0].get('failureSummary', '')}"
+        for one in found["violations"]
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_is_accessible_and_asks_nobody_else(
+    chromium: Any, server: LiveServer, axe: str, language: str
+) -> None:
+    """Wide and in light, narrow and in dark; nothing sticks out to the side."""
+    for how, size, scheme in (("wide", WIDE, "light"), ("narrow", NARROW, "dark")):
+        with visitor(chromium, server.url, viewport=size, color_scheme=scheme) as someone:
+            for path in PAGES:
+                someone.open(f"{language}/{path}")
+                assert someone.page.evaluate(
+                    "[document.documentElement.lang, document.documentElement.dir]"
+                ) == [language, "rtl" if language == "ar" else "ltr"]
+                over = someone.page.evaluate(
+                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                )
+                assert over <= 0, f"{language}/{path} ({how}) is {over} px too wide"
+                assert violations(someone.page, axe) == [], f"{language}/{path} ({how})"
+                someone.shoot(f"{language}-{named(path)}-{how}")
+
+
+def test_our_own_letters_are_used(chromium: Any, server: LiveServer) -> None:
+    fonts = "document.fonts.ready.then(() => [...document.fonts].map(f => [f.family, f.status]))"
+    with visitor(chromium, server.url) as someone:
+        someone.open("ar/")
+        someone.page.wait_for_function("document.fonts.status === 'loaded'")
+        assert ["Forge Arabic", "loaded"] in someone.page.evaluate(fonts)
+        someone.open("zgh/")
+        someone.page.wait_for_function("document.fonts.status === 'loaded'")
+        assert ["Forge Tifinagh", "loaded"] in someone.page.evaluate(fonts)
+
+
+def test_everything_can_be_done_by_keyboard(chromium: Any, server: LiveServer) -> None:
+    """From the first key press to a component and its files, and the focus is always seen."""
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    with visitor(chromium, server.url, viewport=WIDE) as someone:
+        page = someone.page
+        someone.open("en/")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "q"
+        page.keyboard.type("name-parser")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/en/search?q=name-parser")
+        for wanted, address in (
+            (f"/en/{NAME}", f"**/en/{NAME}"), (f"/en/{NAME}/files", f"**/en/{NAME}/files"),
+        ):  # fmt: skip
+            for _ in range(120):
+                page.keyboard.press("Tab")
+                assert page.evaluate(outline) != "none"
+                if page.evaluate("document.activeElement.getAttribute('href')") == wanted:
+                    break
+            page.keyboard.press("Enter")
+            page.wait_for_url(address)
+        page.keyboard.press("Shift+Tab")
+
+
+@pytest.mark.parametrize("language", ["ar", "fr"])
+def test_without_script_everything_works(
+    chromium: Any, server: LiveServer, language: str
+) -> None:  # fmt: skip
+    with visitor(chromium, server.url, java_script_enabled=False) as someone:
+        page = someone.page
+        someone.open(f"{language}/")
+        page.fill("#q", "ocr")
+        page.click("form.search button")
+        assert page.locator(".hit").count() == 2
+        page.locator(".facets a").first.click()
+        assert page.locator(".hit").count() >= 1
+        page.locator(".hit h3 a").first.click()
+        for at in range(7):
+            page.locator(".tabs a").nth(at).click()
+            assert page.locator(".tabs [aria-current=page]").count() == 1
+        someone.open(f"{language}/verify")
+        assert not page.locator("#drop").is_visible()
+        page.fill("#sha256", hashlib.sha256(b"The licence\n").hexdigest())
+        page.click("#by-digest-form button")
+        assert page.locator("tbody tr").count() > 10
+        page.locator(".langs a[lang=en]").click()
+        assert page.locator("html").get_attribute("lang") == "en"
+        assert page.locator("tbody tr").count() > 10, "the language changes, the page stays"
+
+
+def test_a_file_is_hashed_in_the_browser_and_stays_there(
+    chromium: Any, server: LiveServer, tmp_path: Path
+) -> None:
+    known, unknown = tmp_path / "LICENSE.txt", tmp_path / "big.bin"
+    known.write_bytes(b"The licence\n")
+    unknown.write_bytes(os.urandom(9 * 2**20 + 17))  # more than two chunks, and not whole blocks
+    with visitor(chromium, server.url) as someone:
+        sent: list[tuple[str, str | None]] = []
+        someone.page.on("request", lambda request: sent.append((request.method, request.post_data)))
+        for file in (known, unknown):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            someone.open("en/verify")
+            someone.page.set_input_files("#file", file)
+            someone.page.wait_for_url(f"**/en/verify?sha256={digest}")
+            words = someone.page.locator("#result").inner_text()
+            assert ("No signed release" in words) == (file is unknown)
+        assert {method for method, _ in sent} == {"GET"}
+        assert not any(data for _, data in sent)
+
+
+def test_a_page_is_readable_on_paper(chromium: Any, server: LiveServer) -> None:
+    with visitor(chromium, server.url, viewport=WIDE) as someone:
+        someone.open(f"ar/{NAME}/1.1.0")
+        someone.page.emulate_media(media="print")
+        assert not someone.page.locator("nav.main").is_visible()
+        assert someone.page.locator(".checks li").first.is_visible()
+        someone.shoot("ar-print")
