@@ -185,6 +185,46 @@ def test_no_token_goes_to_another_host(forge: Forge, monkeypatch: pytest.MonkeyP
     assert not [h for _, _, h in elsewhere.requests if "Authorization" in h]
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["in chunks", "in one piece"])
+def test_a_resumed_download_that_is_sent_to_another_host_is_not_sent_from_its_beginning(
+    forge: Forge, listed: bool
+) -> None:
+    """An object store has ETags of its own: with ours in `If-Range` it would send the whole."""
+    blob = Blob(DATA, [cut(3 << 20)], always=refusing(404))
+    validators: list[str | None] = []
+
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        validators.append(handler.headers.get("If-Range"))
+        start, _, end = (handler.headers.get("Range") or "bytes=0-")[6:].partition("-")
+        stop = int(end) + 1 if end else len(DATA)
+        if validators[-1] is not None:  # another ETag than this one's
+            start, stop = "0", len(DATA)
+        blob.head(handler, int(start), stop)
+        blob.body(handler, DATA[int(start) : stop])
+
+    world = new_world()
+    world.publish({**tree(), PATH: DATA}, {PATH: LIST.raw} if listed else {})
+    with (
+        StaticServer({blob.path: elsewhere}) as store,
+        StaticServer({**world.files(), blob.path: blob}) as server,
+    ):
+        forge.trust(server, world)
+        forge.ok("config", "set", "parallel", "1")
+        assert forge("install", str(NAME), "--into", "out").code == 8
+
+        def redirect(blob: Blob, handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", store.url + blob.path)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        blob.always, blob.sent = redirect, 0
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert set(validators) == {None}
+    assert blob.sent < len(DATA) - (1 << 20)
+
+
 FAULTS: list[Fault] = [
     altered(5_000_000), cut(300_000), cut(1), swapped, doubled, shifted, ignoring,
     refusing(503, Retry_After="0"), refusing(429, Retry_After="0"), refusing(502),
