@@ -324,7 +324,7 @@ def test_after_a_power_cut_the_journal_is_a_hint(
         file.write(bytes(LIST[19].end - LIST[15].start))
     other_boot = tmp_path / "boot"
     other_boot.write_text("another-boot\n")
-    monkeypatch.setattr("forge_cli.remote.partial._BOOT", other_boot)
+    monkeypatch.setattr("forge_cli.boot._BOOT", other_boot)
     with Served(forge, world_with(), blob):
         forge.ok("install", str(NAME), "--into", "out")
     assert installed(forge) == DATA
