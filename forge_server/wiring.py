@@ -166,6 +166,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
             chunk_checks,
             work,
             clock,
+            may_go_direct=settings.redirect_blobs and settings.direct_uploads,
         ),
         health=Health(database, publication, clock),
         quotas=quotas,

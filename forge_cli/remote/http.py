@@ -1,7 +1,8 @@
 """One HTTP client for everything: counted requests, patient retries, careful redirects.
 
 * An access token goes to the origin it was given for and to no other: redirects are followed
-  here, not in the library, and lose the ``Authorization`` header when the origin changes.
+  here, not in the library, and lose the ``Authorization`` header when the origin changes. So does
+  ``If-Range``: another host has other validators, and would send a file from its beginning.
 * 429 and 503 are waited out as ``Retry-After`` says (RFC 9110 §10.2.3), lost connections with a
   growing pause. Every request of ours may be repeated: reads by nature, writes because the
   registry answers the same write again with the same answer.
@@ -154,7 +155,7 @@ class Http:
             _leave(response)
             if too_long:
                 raise NetworkError(
-                    f"{_host(url)} asks to wait {wait:.0f} seconds",
+                    f"{host_of(url)} asks to wait {wait:.0f} seconds",
                     hint="run the same command again later; it continues where it stopped",
                     code="too-many-requests",
                 )
@@ -172,8 +173,10 @@ class Http:
         origin = _origin(url)
         for _ in range(_MAX_REDIRECTS + 1):
             own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"} | headers
+            if _origin(url) != origin:
+                own.pop("If-Range", None)
             # Only the origin that the token was given for ever sees it.
-            if token is not None and _origin(url) == origin:
+            elif token is not None:
                 own["Authorization"] = f"Bearer {token}"
             response = self._send(method, url, own, body)
             location = response.headers.get("Location")
@@ -181,9 +184,9 @@ class Http:
                 return response
             response.close()
             target = urljoin(url, location)
-            _check_redirect(url, target, method)
+            check_redirect(url, target, method)
             url = target
-        raise NetworkError(f"{_host(url)}: more than {_MAX_REDIRECTS} redirects in a row")
+        raise NetworkError(f"{host_of(url)}: more than {_MAX_REDIRECTS} redirects in a row")
 
     def _send(
         self,
@@ -335,7 +338,7 @@ def retry_after(text: str | None, now: datetime) -> float | None:
 def lost(url: str, error: BaseException) -> NetworkError:
     """What to say when no (whole) answer came from ``url``."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    host = _host(url)
+    host = host_of(url)
     if "WRONG_VERSION_NUMBER" in str(cause) or "RECORD_LAYER" in str(cause):
         return NetworkError(
             f"{host}: expected a TLS connection, found something else",
@@ -375,15 +378,16 @@ def _may_pass(error: Exception) -> bool:
     return not any(word in text for word in ("refused", "certificate", "resolve", "not known"))
 
 
-def _check_redirect(url: str, target: str, method: str) -> None:
+def check_redirect(url: str, target: str, method: str) -> None:
+    """Raises NetworkError where nobody may be sent from ``url`` to ``target``."""
     old, new = urlsplit(url), urlsplit(target)
     if new.scheme not in ("http", "https") or not new.hostname:
-        raise NetworkError(f"{_host(url)} redirects to something that is not a web address")
+        raise NetworkError(f"{host_of(url)} redirects to something that is not a web address")
     if old.scheme == "https" and new.scheme == "http":
-        raise NetworkError(f"{_host(url)} redirects from https to http, which is refused")
+        raise NetworkError(f"{host_of(url)} redirects from https to http, which is refused")
     if method not in ("GET", "HEAD", "PUT"):
         raise NetworkError(
-            f"{_host(url)} redirects a {method} to {_host(target)}, which is refused",
+            f"{host_of(url)} redirects a {method} to {host_of(target)}, which is refused",
             hint="use the registry's own URL",
         )
 
@@ -394,7 +398,8 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or default
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Scheme, host and port, without what else an address may hold."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
