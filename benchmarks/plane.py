@@ -9,7 +9,6 @@ The load is bounded: 64 connections, some seconds each, interleaved.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import shutil
 import statistics
@@ -18,9 +17,11 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from forge_server.operate.initialise import initialise
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import one_machine as machine
 
 LIMIT_PER_SECOND = 10_000.0
 _BARE = """\
@@ -30,18 +31,6 @@ events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; keepalive_requests 100000;
   server {{ listen 127.0.0.1:{port}; root {public}; }} }}
 """
-
-
-def deployment() -> Any:
-    """`deploy/one_machine.py` as a module."""
-    path = Path(__file__).parents[1] / "deploy" / "one_machine.py"
-    spec = importlib.util.spec_from_file_location("one_machine", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["one_machine"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def reads_per_second(url: str, seconds: int, *headers: str) -> float:
@@ -62,7 +51,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    machine = deployment()
     if shutil.which("wrk") is None or machine.nginx_program() is None:
         print("not measured: nginx and wrk must be installed (apt-get install nginx-light wrk)")
         return
@@ -74,9 +62,8 @@ def main() -> None:
         role.write_bytes((public / "1.targets.json").read_bytes().ljust(2700))
         ports = [machine.free_port(), machine.free_port()]
         nginx = machine.start_nginx(
-            place / "shipped", port=ports[0], servers=[machine.free_port()], public=public,
-            blobs=place / "reg" / "blobs",
-        )  # fmt: skip
+            place / "shipped", port=ports[0], servers=[machine.free_port()], data=place / "reg"
+        )
         running.callback(nginx.stop)
         bare = machine.run_nginx(place / "bare", _BARE, ports[1], public=public)
         running.callback(bare.stop)
