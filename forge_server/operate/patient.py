@@ -26,6 +26,8 @@ _LONGEST: Final = 32 * 1024
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Hands out connections whose headers have come."""
 
+    pending_conns: Any  # those that wait, in gunicorn's order
+
     def handle(self, conn: Any) -> Any:
         try:
             if not _have_come(conn):
