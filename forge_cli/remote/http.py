@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
@@ -48,6 +48,17 @@ class Sent:
 
     method: str
     url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What is asked for; ``token`` is for the origin of ``url`` alone."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    token: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +92,8 @@ class Http:
         Raises:
             NetworkError: no answer, or still 429/503 when patience ended.
         """
-        response = self._from_anywhere(method, url, dict(headers or {}), body, token)
+        asked = _Request(method=method, url=url, headers=headers or {}, body=body, token=token)
+        response = self._from_anywhere(asked)
         try:
             yield response
         except (HTTPError, OSError) as error:
@@ -93,28 +105,22 @@ class Http:
         finally:
             _leave(response)
 
-    def _from_anywhere(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
-        others = self._elsewhere(url) if (method, token) == ("GET", None) else []
+    def _from_anywhere(self, asked: _Request) -> BaseHTTPResponse:
+        plain = (asked.method, asked.token) == ("GET", None)
+        others = [replace(asked, url=url) for url in self._elsewhere(asked.url)] if plain else []
         if not others:
-            return self._patiently(method, url, headers, body, token)
+            return self._patiently(asked)
         try:
-            response = self._patiently(method, url, headers, body, token)
+            response = self._patiently(asked)
         except NetworkError as error:
             for other in others:
                 with suppress(NetworkError):
-                    return self._patiently(method, other, headers, body, token)
+                    return self._patiently(other)
             raise error from None
         for other in others if response.status in _RETRY_STATUS else ():
             with suppress(NetworkError):
                 _leave(response)
-                response = self._patiently(method, other, headers, body, token)
+                response = self._patiently(other)
                 if response.status not in _RETRY_STATUS:
                     break
         return response
@@ -129,18 +135,12 @@ class Http:
             if mirror != base
         ]
 
-    def _patiently(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
+    def _patiently(self, asked: _Request) -> BaseHTTPResponse:
+        url = asked.url
         for attempt in range(1, self.attempts + 1):
             last = attempt == self.attempts
             try:
-                response = self._follow(method, url, headers, body, token)
+                response = self._follow(asked)
             except (HTTPError, OSError) as error:
                 if last or not _may_pass(error):
                     raise lost(url, error) from error
@@ -162,45 +162,33 @@ class Http:
             self.sleep(pause_seconds(attempt) if wait is None else wait)
         raise AssertionError("unreachable")
 
-    def _follow(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
-        origin = _origin(url)
+    def _follow(self, asked: _Request) -> BaseHTTPResponse:
+        url, origin = asked.url, _origin(asked.url)
         for _ in range(_MAX_REDIRECTS + 1):
-            own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"} | headers
+            own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"}
+            own |= asked.headers
             if _origin(url) != origin:
                 own.pop("If-Range", None)
             # Only the origin that the token was given for ever sees it.
-            elif token is not None:
-                own["Authorization"] = f"Bearer {token}"
-            response = self._send(method, url, own, body)
+            elif asked.token is not None:
+                own["Authorization"] = f"Bearer {asked.token}"
+            response = self._send(asked, url, own)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
             response.close()
             target = urljoin(url, location)
-            check_redirect(url, target, method)
+            check_redirect(url, target, asked.method)
             url = target
         raise NetworkError(f"{host_of(url)}: more than {_MAX_REDIRECTS} redirects in a row")
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-    ) -> BaseHTTPResponse:
-        self.sent.append(Sent(method, url))
+    def _send(self, asked: _Request, url: str, headers: dict[str, str]) -> BaseHTTPResponse:
+        self.sent.append(Sent(asked.method, url))
         return self._pool(url).request(
-            method,
+            asked.method,
             url,
             headers=headers,
-            body=body,
+            body=asked.body,
             preload_content=False,
             decode_content=False,
             redirect=False,

@@ -92,11 +92,12 @@ class Uploader:
         # With its list at hand the registry compares a file while it comes in.
         self._crew.run(self._send_whole, [file for file in files if file.digest in names])
         rest = [file for file in files if file.digest not in names]
-        large = [file for file in rest if file.olds or file.size >= _DIRECT_FROM_BYTES]
-        if large:
+        least = min(_DIRECT_FROM_BYTES, _PARTS_FROM_BYTES)
+        if any(file.olds or file.size >= least for file in rest):
             self._limits = self._fetch_limits()
-        least = _DIRECT_FROM_BYTES if self.direct.open else _PARTS_FROM_BYTES
-        large = [file for file in large if file.olds or file.size >= least]
+        if not self.direct.open:
+            least = _PARTS_FROM_BYTES
+        large = [file for file in rest if file.olds or file.size >= least]
         in_parts = set() if self._limits is None else {file.digest for file in large}
         small = [file for file in rest if file.digest not in in_parts]
         self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
