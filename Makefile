@@ -19,7 +19,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   measure the promised ratios (minutes)"
 	@echo "make peers   install the programs that make bench compares ours with"
-	@echo "make soak    kill the client 500 times while it moves files (half an hour)"
+	@echo "make soak    kill the client 500 times while it moves files, and servers 500 times (an hour)"
 	@echo "make clean   remove .venv and caches"
 
 install: $(INSTALLED)
@@ -76,6 +76,7 @@ $(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
 
 soak: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.soak --rounds 500
+	@$(BIN)/python -m benchmarks.soak_server
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -56,7 +56,7 @@ _SETTINGS = """
 embedded_worker = false
 trusted_proxies = 1
 """
-_IN_FOLDERS = """\
+_IN_FOLDERS = """
 public = "{data}/public"
 blobs = "{data}/blobs"
 accel_redirect = "/internal-blobs/"
@@ -124,6 +124,11 @@ def nginx_program() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+def without_files(template: str) -> str:
+    """The configuration of nginx without what it would send itself."""
+    return _FILES.sub("", template)
+
+
 def start_nginx(
     folder: Path,
     *,
@@ -143,7 +148,7 @@ def start_nginx(
         "FORGE_SERVERS": " ".join(f"server 127.0.0.1:{each} fail_timeout=1s;" for each in servers),
     }
     if data is None:
-        text = _FILES.sub("", text)
+        text = without_files(text)
     else:
         values |= {"FORGE_PUBLIC": f"{data}/public", "FORGE_BLOBS": f"{data}/blobs"}
     # A comment may name a variable, as the template's head does.
@@ -316,13 +321,16 @@ class Machine:
 
     def _make_registry(self) -> None:
         assert self.database is not None
-        settings = self.folder / "begin.toml"
-        settings.write_text(_SETTINGS + self._places(), encoding="utf-8")
+        begin = self.folder / "begin.toml"
+        begin.write_text(_SETTINGS + self._store(), encoding="utf-8")
         _run(
             [self._program(), "init", str(self.data), "--dev", "--database", self.database,
-             "--settings", str(settings)]
+             "--settings", str(begin)]
         )  # fmt: skip
-        settings.unlink()
+        begin.unlink()
+        if self.ceph is None:
+            with (self.data / "server.toml").open("a", encoding="utf-8") as settings:
+                settings.write(_IN_FOLDERS.format(data=self.data))
         for name in self.names[1:]:
             other = self.folder / name
             other.mkdir()
@@ -331,10 +339,10 @@ class Machine:
             for part in ("keys", "locks"):
                 shutil.copytree(self.data / part, other / part)
 
-    def _places(self) -> str:
-        """The settings that say where published files and blobs are."""
+    def _store(self) -> str:
+        """The settings that say where the object store is, and a bucket in it."""
         if self.ceph is None:
-            return _IN_FOLDERS.format(data=self.data)
+            return ""
         try:
             import boto3  # type: ignore[import-untyped,unused-ignore]
         except ImportError:

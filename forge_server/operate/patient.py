@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import deque
 from typing import Any, Final
 
 from gunicorn.workers.gthread import _DEFER, ThreadWorker  # type: ignore[import-untyped]
@@ -26,7 +27,7 @@ _LONGEST: Final = 32 * 1024
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """Hands out connections whose headers have come."""
 
-    pending_conns: Any  # those that wait, in gunicorn's order
+    pending_conns: deque[Any]
 
     def handle(self, conn: Any) -> Any:
         try:
@@ -49,9 +50,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def murder_pending(self) -> None:
         """gunicorn's looks at the first alone, which need not be the first whose time is up."""
-        self.pending_conns = type(self.pending_conns)(
-            sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
-        )
+        waiting: list[Any] = sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
+        self.pending_conns = deque(waiting)
         super().murder_pending()
 
 

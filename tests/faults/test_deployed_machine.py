@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import one_machine
 import pytest
 import urllib3
 from ceph_node import require_ceph
@@ -112,6 +113,20 @@ def test_the_script_says_where_and_stops_all_of_it(
             assert processes_in(folder) == []
             said.append([lines[-3], *lines[:-4]])  # the root, and where the store is
         assert said[0] == said[1]
+
+
+def test_the_part_that_an_object_store_does_not_need_goes_with_sed(tmp_path: Path) -> None:
+    """As the page on several machines says, and as the script does it."""
+    template = DEPLOY / "nginx.conf.template"
+    page = (DEPLOY.parent / "docs" / "howto" / "deploy-on-many.md").read_text()
+    (command,) = [line[2:] for line in page.splitlines() if line.startswith("$ sed ")]
+    done = subprocess.run(
+        command, shell=True, cwd=DEPLOY.parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == one_machine.without_files(template.read_text())
+    code = [line for line in done.stdout.splitlines() if not line.lstrip().startswith("#")]
+    assert not [line for line in code if "internal-blobs" in line or "FORGE_PUBLIC" in line]
+    assert len([line for line in code if "proxy_pass" in line]) == 2
 
 
 def processes_in(folder: str) -> list[str]:
