@@ -223,6 +223,15 @@ class ReleaseFile(Base):
     chunks: Mapped[str | None] = mapped_column(text_type(64), index=True)
 
 
+class Requirement(Base):
+    """What the latest version of a component requires, so that the other end finds it."""
+
+    __tablename__ = "requirements"
+
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), primary_key=True)
+    required: Mapped[str] = mapped_column(text_type(81), primary_key=True, index=True)
+
+
 class Downloads(Base):
     """How often a component was fetched on a day (UTC), as far as it passed through here."""
 

@@ -20,6 +20,7 @@ from storage import BlobNotFoundError, BlobStore, StorageError
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release, ReleaseFile
 from ..logs import LOGGER
+from ..services.pages_component import owner_of
 from ..services.status import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
@@ -163,6 +164,7 @@ def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
 
 
 def _facts(component: Component, organisation: Organisation, release: Release) -> Facts:
+    owner = owner_of(organisation)
     risk: dict[str, Any] = release.details.get("risk") or {}
     return Facts(
         component_id=component.id,
@@ -175,10 +177,10 @@ def _facts(component: Component, organisation: Organisation, release: Release) -
         languages=component.languages,
         tasks=component.tasks,
         updated_at=component.updated_at,
-        organisation_title=organisation.display_name,
-        organisation_kind=organisation.kind,
-        organisation_names=organisation.names or {},
-        region=organisation.region,
+        organisation_title=owner.display_name,
+        organisation_kind=owner.kind,
+        organisation_names=owner.names,
+        region=owner.region,
         size=release.total_bytes,
         risk=risk.get("class"),
     )

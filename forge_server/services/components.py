@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from secrets import randbits
 
 from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.orm import Session
 
-from ..db.models import Component, Release
+from ..db.models import Component, Release, Requirement
 from ..domain.versions import latest_version
 from ..search.tables import WAITING
 
@@ -32,8 +33,14 @@ def refresh_component(session: Session, row: Component, now: datetime) -> None:
     row.tasks = newest.details["tasks"]
     row.updated_at = now
     words = [row.organisation, row.name, row.kind, row.summary, *row.languages, *row.tasks]
+    _note_requirements(session, row.id, newest.details["requires"])
     mark_changed(session, Component.id == row.id)
     row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()
+
+
+def _note_requirements(session: Session, component_id: int, requires: Iterable[str]) -> None:
+    session.execute(delete(Requirement).where(Requirement.component_id == component_id))
+    session.add_all(Requirement(component_id=component_id, required=each) for each in requires)
 
 
 def mark_changed(session: Session, condition: ColumnElement[bool]) -> None:

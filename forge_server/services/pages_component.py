@@ -12,14 +12,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import String, cast, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.names import ComponentName
 from signing.profile import NAME_LANGUAGES
 
 from ..db.engine import Database
-from ..db.models import Component, Event, MetadataVersion, Organisation, Release, ReleaseFile, Role
+from ..db.models import (
+    Component,
+    Event,
+    MetadataVersion,
+    Organisation,
+    Release,
+    ReleaseFile,
+    Requirement,
+    Role,
+)
 from ..errors import RegistryError
 from .rolebook import current_row
 
@@ -224,7 +233,8 @@ class ComponentPages:
                 Release,
                 (Release.component_id == Component.id) & (Release.version == Component.latest),
             )
-            .where(cast(Release.details, String).contains(f'"{name}"', autoescape=True))
+            .join(Requirement, Requirement.component_id == Component.id)
+            .where(Requirement.required == str(name))
             .order_by(Component.organisation, Component.name)
             .limit(_MAX_REQUIRED_BY)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -85,6 +85,9 @@ class RegistryPages:
     database: Database
     log_keys: LogKeys
     clock: Clock
+    # The last figures, which go through every release, under what they change with: the newest
+    # release, the number of organisations, the month.
+    _kept: dict[tuple[int, int, date], Figures] = field(default_factory=dict)
 
     def organisations(self, region: str | None = None) -> list[Owner]:
         """Approved organisations by name; only those of a region if given."""
@@ -168,6 +171,22 @@ class RegistryPages:
 
     def figures(self) -> Figures:
         """Counts, and releases by month over the last two years."""
+        now = self.clock()
+        with self.database.read() as session:
+            approved = select(func.count(Organisation.name)).where(Organisation.state == "approved")
+            key = (
+                session.scalar(select(func.max(Release.id))) or 0,
+                session.scalar(approved) or 0,
+                now.date().replace(day=1),
+            )
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._count(now)
+            self._kept.clear()
+            self._kept[key] = kept
+        return kept
+
+    def _count(self, now: datetime) -> Figures:
         with self.database.read() as session:
             sqlite = session.get_bind().dialect.name == "sqlite"
             month: Any = (
@@ -198,7 +217,7 @@ class RegistryPages:
             versions=sum(by_month.values()),
             organisations=len(approved),
             bytes=int(total or 0),
-            releases={at: by_month.get(f"{at:%Y-%m}", 0) for at in _months(self.clock())},
+            releases={at: by_month.get(f"{at:%Y-%m}", 0) for at in _months(now)},
             kinds=kinds,
             regions={region: count for region, count in regions.items() if count},
         )

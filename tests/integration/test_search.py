@@ -9,15 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from search_corpus import FIRST_HITS, ITEMS, NO_HITS, SUGGESTED, Item
-from server_fixtures import ORG, Client, World, _fresh_registry, copied_world
-from sqlalchemy import event
+from server_fixtures import (
+    ORG,
+    Client,
+    World,
+    _fresh_registry,
+    copied_world,
+    schema_engine,
+)
+from sqlalchemy import event, text, true
 
 from forge_server.app import create_app
+from forge_server.manage import cli
+from forge_server.operate.worker import Worker
 from forge_server.search.base import FACETS, MAX_TEXT, SORTS, UNKNOWN, Query, Results
 from forge_server.search.documents import document_of
 from forge_server.search.opening import open_index
 from forge_server.search.tables import WAITING
+from forge_server.services.components import mark_changed
 from signing.errors import MalformedError
 from signing.names import ComponentName, parse_version
 from signing.role_edits import set_yanked
@@ -338,6 +349,26 @@ class TestKeepingUp:
         assert again
         assert ask(world, "umbrella").total == 0
         assert ask(world, "parasol").total == 1
+
+    def test_the_operator_makes_it_again(self, fresh: tuple[World, Client]) -> None:
+        world, publisher = fresh
+        publish(world, publisher, ITEMS[0])
+        with schema_engine(world.root) as engine, engine.begin() as connection:
+            connection.execute(text("DELETE FROM search_documents"))
+        assert ask(world, "darija").total == 0
+        result = CliRunner().invoke(cli, ["reindex", str(world.root)])
+        assert (result.exit_code, result.stderr) == (0, "1 component indexed\n")
+        assert names(ask(world, "darija")) == ["darija-lid"]
+
+    def test_a_worker_indexes_what_a_crash_left(self, fresh: tuple[World, Client]) -> None:
+        world, publisher = fresh
+        publish(world, publisher, ITEMS[0])
+        with world.registry.database.write() as session:
+            mark_changed(session, true())
+        said: list[str] = []
+        assert Worker(world.registry, said.append).once()
+        assert "indexed 1 component for search" in said[-1]
+        assert world.registry.index.refresh() == 0
 
     def test_a_failure_to_index_does_not_fail_the_publish(
         self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch

@@ -8,13 +8,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 from postgres import PostgresServer, name_of, running
 from server_fixtures import (
+    SERVERS,
     Client,
     World,
     client,
@@ -214,6 +217,47 @@ class TestInit:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         assert done.stdout.strip() == "False"
+
+
+class TestExtension:
+    """Search needs pg_trgm, and says to the operator how to get it."""
+
+    def test_is_created_where_the_account_may(self, world: World) -> None:
+        url = database_url(world.root)
+        assert url is not None
+        query = "SELECT extname FROM pg_extension WHERE extname = 'pg_trgm'"
+        assert SERVERS[-1].execute(query, name_of(url)) == [("pg_trgm",)]
+
+    def test_who_may_not_create_it_hears_what_the_owner_runs(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        server = SERVERS[-1]
+        name = name_of(server.create())
+        server.execute("DROP ROLE IF EXISTS poor")
+        server.execute("CREATE ROLE poor LOGIN")
+        server.execute("GRANT ALL ON SCHEMA public TO poor", name)
+        url = server.url(name, "poor")
+        result = run("init", tmp_path / "reg", "--dev", "--database", url, code=1)
+        assert "expected the extension pg_trgm in the database" in result.stderr
+        assert "CREATE EXTENSION pg_trgm" in result.stderr
+        assert not (tmp_path / "reg").exists()
+        server.execute("CREATE EXTENSION pg_trgm", name)
+        run("init", tmp_path / "reg", "--dev", "--database", url)
+        server.drop(url)
+        server.execute("DROP ROLE poor")
+
+    def test_where_it_is_not_installed_the_package_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script = ScriptDirectory(str(Path(postgresql.__file__).with_name("migrations")))
+        module = script.get_revision("0006").module
+        answers = iter([None, "forge", None])  # not there, the database's name, not to be had
+        bind = SimpleNamespace(scalar=lambda _: next(answers))
+        monkeypatch.setattr(module, "op", SimpleNamespace(get_bind=lambda: bind))
+        with pytest.raises(RegistryError) as caught:
+            module._require_trigrams()
+        assert caught.value.code == "database-lacks-extension"
+        assert "postgresql-contrib" in (caught.value.hint or "")
 
 
 class TestSchema:

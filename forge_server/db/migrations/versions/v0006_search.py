@@ -1,4 +1,4 @@
-"""the search index, what organisations say of themselves, and counted downloads."""
+"""the search index, what organisations say of themselves, requirements and counted downloads."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ REGISTRAR = (
     "JOIN metadata_versions ON metadata_versions.id = roles.metadata_id "
     "WHERE roles.name = 'registrar'"
 )
+LATEST = (
+    "SELECT components.id, releases.details FROM components JOIN releases "
+    "ON releases.component_id = components.id AND releases.version = components.latest"
+)
+REQUIRE = "INSERT INTO requirements (component_id, required) VALUES (:number, :required)"
 DESCRIBE = (
     "UPDATE organisations SET region = :region, contact = :contact, names = :names "
     "WHERE name = :name"
@@ -41,6 +46,17 @@ def upgrade() -> None:
     if on_postgresql:
         _require_trigrams()
     _describe_organisations()
+    op.create_table(
+        "requirements",
+        sa.Column("component_id", WHOLE_NUMBER, nullable=False),
+        sa.Column("required", text_type(81), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["component_id"], ["components.id"], name=op.f("fk_requirements_component_id")
+        ),
+        sa.PrimaryKeyConstraint("component_id", "required", name=op.f("pk_requirements")),
+    )
+    op.create_index(op.f("ix_requirements_required"), "requirements", ["required"])
+    _note_requirements()
     op.create_table(
         "downloads",
         sa.Column("component_id", WHOLE_NUMBER, nullable=False),
@@ -109,6 +125,14 @@ def _describe_organisations() -> None:
                     "names": json.dumps(profile.get("names") or {}),
                 },
             )
+
+
+def _note_requirements() -> None:
+    rows = op.get_bind().execute(sa.text(LATEST)).all()
+    for number, details in rows:
+        value = json.loads(details) if isinstance(details, str) else details
+        for required in value.get("requires") or ():
+            op.get_bind().execute(sa.text(REQUIRE), {"number": number, "required": required})
 
 
 def _create_index_tables(kind: str) -> None:
