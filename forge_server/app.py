@@ -48,7 +48,9 @@ _READING = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_READING, "POST", "PUT", "DELETE", "PATCH")
 # Pages that look for something instead of looking it up.
 _COSTLY = frozenset(
-    f"{part}.{view}" for part in ("pages", "machine") for view in ("search", "region", "verify")
+    f"{part}.{view}"
+    for part in ("pages", "machine")
+    for view in ("search", "region", "verify", "statistics")
 )
 # Of what comes in floods, the events up to the limit are enough.
 _FLOODS = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -82,6 +83,7 @@ def render(text: str, places: Places) -> Markup:
     return Markup(cleaned)  # noqa: S704
 
 
+@cache  # it keeps nothing of what it reads
 def _parser() -> MarkdownIt:
     options = {"html": False, "linkify": False, "typographer": False, "maxNesting": _MAX_NESTING}
     return MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
