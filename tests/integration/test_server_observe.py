@@ -214,9 +214,9 @@ class TestTracing:
 
 
 class TestRates:
-    def test_what_is_left_is_said_and_the_end_is_refused(self, world: World) -> None:
+    @pytest.mark.parametrize("path", ["/api/v1/components", "/en/search.json?q=x"])
+    def test_what_is_left_is_said_and_the_end_is_refused(self, world: World, path: str) -> None:
         client = with_settings(world, "max_requests_per_minute = 3")
-        path = "/api/v1/components"
         left = []
         for _ in range(3):
             with client.flask.get(path) as response:
