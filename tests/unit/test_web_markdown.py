@@ -112,7 +112,8 @@ def test_markdown_is_shown() -> None:
     )
     for part in (
         "<h2>Name</h2>", "<em>em</em>", "<strong>strong</strong>", "<s>s</s>", "<code>code</code>",
-        '<div class="scroll" tabindex="0"><table>', "</table></div>", "<td>1</td>", "<ol>", '<img src="/image/images/a.png" alt="words">',
+        '<div class="scroll" tabindex="0"><table>', "</table></div>",
+        "<td>1</td>", "<ol>", '<img src="/image/images/a.png" alt="words">',
         '<a href="/file/LICENSE"', 'href="https://example.org/" rel="nofollow noopener noreferrer',
         "سلام", "ⴰⵣⵓⵍ",
     ):  # fmt: skip
