@@ -46,6 +46,12 @@ _HEADERS = {
 _REQUEST_ID = re.compile(r"[0-9a-f]{16,40}")
 _READING = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_READING, "POST", "PUT", "DELETE", "PATCH")
+# Pages that look for something instead of looking it up.
+_COSTLY = frozenset(
+    f"{part}.{view}"
+    for part in ("pages", "machine")
+    for view in ("search", "region", "verify", "statistics")
+)
 # Of what comes in floods, the events up to the limit are enough.
 _FLOODS = (
     "too-many-failures", "too-many-requests", "too-many-transfers", "not-found",
@@ -107,7 +113,7 @@ def _request_id() -> str:
 
 def _limit() -> None:
     """Refuses who asks too often of what costs something; says to everybody how much is left."""
-    if not request.path.startswith("/api/") and not (request.path == "/" and request.args):
+    if not request.path.startswith("/api/") and request.endpoint not in _COSTLY:
         return
     header = request.headers.get("Authorization", "")
     # A made-up token is a caller of its own, and is stopped by the limit on failures.

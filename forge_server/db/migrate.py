@@ -21,9 +21,17 @@ _SCRIPTS = Path(__file__).with_name("migrations")
 
 
 def migrate(database: DatabaseUrl) -> tuple[str | None, str]:
-    """Brings the schema to its newest form; returns ``(revision before, revision after)``."""
+    """Brings the schema to its newest form; returns ``(revision before, revision after)``.
+
+    Raises:
+        RegistryError: PostgreSQL lacks what search needs (``database-lacks-extension``).
+    """
     with _connected(database) as connection:
         before = MigrationContext.configure(connection).get_current_revision()
+        if database.file is None:
+            from . import postgresql
+
+            postgresql.require_trigrams(connection)
         config = _config()
         config.attributes["connection"] = connection
         config.attributes["target_metadata"] = Base.metadata

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
@@ -127,6 +127,34 @@ def require_reachable(url: DatabaseUrl, engine: Engine) -> None:
             "start PostgreSQL, or correct database in server.toml; a password belongs into "
             "~/.pgpass, PGPASSFILE or PGPASSWORD",
         ) from error
+
+
+def require_trigrams(connection: Connection) -> None:
+    """Establishes that the extension pg_trgm is in the database, or can be created there.
+
+    Raises:
+        RegistryError: ``database-lacks-extension``, with what the operator does about it.
+    """
+    there = "SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'"
+    known = "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"
+    may = "SELECT has_database_privilege(current_database(), 'CREATE')"
+    if connection.scalar(text(there)) is not None:
+        return
+    if connection.scalar(text(known)) is None:
+        raise RegistryError(
+            "database-lacks-extension",
+            "PostgreSQL: expected the extension pg_trgm, found it not installed on the server",
+            "install it where PostgreSQL runs (it comes with Debian's postgresql; elsewhere the "
+            "package is often called postgresql-contrib), then repeat this command",
+        )
+    if not connection.scalar(text(may)):
+        name = connection.scalar(text("SELECT current_database()"))
+        raise RegistryError(
+            "database-lacks-extension",
+            f"PostgreSQL: expected the extension pg_trgm in the database {name}, found none, and "
+            "no right to create it",
+            f"let the database's owner run: CREATE EXTENSION pg_trgm   (psql {name})",
+        )
 
 
 def refusal_of(error: SQLAlchemyError) -> RegistryError | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
 from signing.errors import SigningError
 from signing.status import Withheld
@@ -190,9 +190,10 @@ class RegistryPages:
         with self.database.read() as session:
             sqlite = session.get_bind().dialect.name == "sqlite"
             month: Any = (
-                func.strftime("%Y-%m", Release.published_at)
+                # Literals: PostgreSQL takes two parameters for two different expressions.
+                func.strftime(literal_column("'%Y-%m'"), Release.published_at)
                 if sqlite
-                else func.to_char(Release.published_at, "YYYY-MM")
+                else func.to_char(Release.published_at, literal_column("'YYYY-MM'"))
             )
             months = session.execute(select(month, func.count()).group_by(month))
             by_month: dict[str, int] = dict(months.all())

@@ -150,7 +150,12 @@ def _from_address() -> str | None:
 
 def locale() -> Locale:
     """The locale of this answer, for numbers and dates."""
-    return Locale.parse(_LOCALES[language()])
+    return _locale_of(language())
+
+
+@cache
+def _locale_of(name: str) -> Locale:
+    return Locale.parse(_LOCALES[name])
 
 
 def number(value: int) -> str:

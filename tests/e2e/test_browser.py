@@ -154,6 +154,8 @@ def test_every_page_is_accessible_and_asks_nobody_else(
                     "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                 )
                 assert over <= 0, f"{language}/{path} ({how}) is {over} px too wide"
+                if how == "narrow" and language not in ("ar", "en"):
+                    continue  # colours and structure are the same in each direction
                 assert violations(someone.page, axe) == [], f"{language}/{path} ({how})"
                 someone.shoot(f"{language}-{named(path)}-{how}")
 

@@ -214,9 +214,9 @@ class TestTracing:
 
 
 class TestRates:
-    def test_what_is_left_is_said_and_the_end_is_refused(self, world: World) -> None:
+    @pytest.mark.parametrize("path", ["/api/v1/components", "/en/search.json?q=x"])
+    def test_what_is_left_is_said_and_the_end_is_refused(self, world: World, path: str) -> None:
         client = with_settings(world, "max_requests_per_minute = 3")
-        path = "/api/v1/components"
         left = []
         for _ in range(3):
             with client.flask.get(path) as response:
@@ -233,6 +233,15 @@ class TestRates:
             client.text("/tuf/timestamp.json")
         with client.flask.get(path, environ_base={"REMOTE_ADDR": "192.0.2.7"}) as response:
             assert response.status_code == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/en/search?q=a", "/ar/search.json", "/fr/verify", "/en/statistics"]
+    )
+    def test_pages_that_cost_something_are_limited(self, world: World, path: str) -> None:
+        client = with_settings(world, "max_requests_per_minute = 1")
+        assert client.flask.get(path).status_code == 200
+        assert client.flask.get(path).status_code == 429
+        assert client.flask.get("/en/trust").status_code == 200
 
     def test_it_refills_evenly(self, world: World) -> None:
         rates, now = Rates(60), world.clock()

@@ -8,12 +8,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 from postgres import PostgresServer, name_of, running
 from server_fixtures import (
@@ -237,25 +235,24 @@ class TestExtension:
         server.execute("CREATE ROLE poor LOGIN")
         server.execute("GRANT ALL ON SCHEMA public TO poor", name)
         url = server.url(name, "poor")
-        result = run("init", tmp_path / "reg", "--dev", "--database", url, code=1)
+        result = run("init", tmp_path / "new", "--dev", "--database", url, code=1)
         assert "expected the extension pg_trgm in the database" in result.stderr
         assert "CREATE EXTENSION pg_trgm" in result.stderr
-        assert not (tmp_path / "reg").exists()
+        assert not (tmp_path / "new").exists()
         server.execute("CREATE EXTENSION pg_trgm", name)
-        run("init", tmp_path / "reg", "--dev", "--database", url)
+        run("init", tmp_path / "new", "--dev", "--database", url)
         server.drop(url)
         server.execute("DROP ROLE poor")
 
-    def test_where_it_is_not_installed_the_package_is_named(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        script = ScriptDirectory(str(Path(postgresql.__file__).with_name("migrations")))
-        module = script.get_revision("0006").module
-        answers = iter([None, "forge", None])  # not there, the database's name, not to be had
-        bind = SimpleNamespace(scalar=lambda _: next(answers))
-        monkeypatch.setattr(module, "op", SimpleNamespace(get_bind=lambda: bind))
+    def test_where_it_is_not_installed_the_package_is_named(self) -> None:
+        class Without:
+            """A server whose catalogues hold no such extension."""
+
+            def scalar(self, _: object) -> None:
+                return None
+
         with pytest.raises(RegistryError) as caught:
-            module._require_trigrams()
+            postgresql.require_trigrams(Without())  # type: ignore[arg-type]
         assert caught.value.code == "database-lacks-extension"
         assert "postgresql-contrib" in (caught.value.hint or "")
 

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 from markupsafe import escape
-from server_fixtures import World, copied_world
+from server_fixtures import (
+    ORG,
+    Client,
+    World,
+    _fresh_registry,
+    client,
+    copied_world,
+    forge_toml,
+    sara,
+    world,
+)
 from showcase import BODIES, build, png
 from sqlalchemy import event, update
 from werkzeug.test import TestResponse
@@ -22,6 +32,8 @@ from forge_server.domain.text import harmless
 from forge_server.operate.initialise import initialise
 from forge_server.web.languages import LANGUAGES
 from signing.profile import REGIONS
+
+__all__ = ["_fresh_registry", "client", "sara", "world"]
 
 NAME = "digital-agency/name-parser"
 WHOLE = (
@@ -37,9 +49,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with something in it, made once and not opened again."""
     root = tmp_path_factory.mktemp("showcase") / "reg"
     initialise(root, dev=True, database=None)
-    world = World(root)
-    build(world)
-    world.close()
+    made = World(root)
+    build(made)
+    made.close()
     return root
 
 
@@ -109,14 +121,14 @@ def test_the_first_page_chooses_a_language(
 
 
 def test_a_language_that_somebody_chose_is_remembered(shared: World) -> None:
-    client = create_app(shared.registry).test_client()
+    reader = create_app(shared.registry).test_client()
     french = {"Accept-Language": "fr"}
-    assert "Set-Cookie" not in client.get("/fr/", headers=french).headers
-    cookie = client.get("/ar/", headers=french).headers["Set-Cookie"]
+    assert "Set-Cookie" not in reader.get("/fr/", headers=french).headers
+    cookie = reader.get("/ar/", headers=french).headers["Set-Cookie"]
     assert cookie.startswith("lang=ar;")
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
-    assert client.get("/", headers=french).headers["Location"] == "/ar/"
+    assert reader.get("/", headers=french).headers["Location"] == "/ar/"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +179,7 @@ def test_pages_have_strong_etags(browser: FlaskClient) -> None:
 
 
 @contextmanager
-def statements(world: World) -> Iterator[list[str]]:
+def statements(of: World) -> Iterator[list[str]]:
     """The SQL that is sent meanwhile."""
     seen: list[str] = []
 
@@ -175,7 +187,7 @@ def statements(world: World) -> Iterator[list[str]]:
         if statement != "BEGIN":
             seen.append(statement)
 
-    engine = world.registry.database.reading.kw["bind"]
+    engine = of.registry.database.reading.kw["bind"]
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen
@@ -187,7 +199,7 @@ def statements(world: World) -> Iterator[list[str]]:
 # the registry takes changes.
 BUDGET = {
     "": 6, "search": 6, "search?q=model": 7, "regions/": 5, "regions/MA-06": 7, "log": 7,
-    "reviews": 4, "tombstones": 6, "trust": 4, "statistics": 9, "verify": 4,
+    "reviews": 4, "tombstones": 6, "trust": 4, "statistics": 10, "verify": 4,
     f"verify?sha256={'0' * 64}": 8, "digital-agency": 6, NAME: 15, f"{NAME}/versions": 16,
     f"{NAME}/files": 14, f"{NAME}/lineage": 14, f"{NAME}/security": 12, f"{NAME}/use": 12,
     f"{NAME}/history": 15, f"{NAME}/1.1.0": 14,
@@ -279,7 +291,7 @@ def test_every_check_is_laid_out(browser: FlaskClient) -> None:
 
 def test_what_does_not_hold_is_shown(own: World) -> None:
     """Somebody with the server's disk exchanged a signature."""
-    client = create_app(own.registry).test_client()
+    reader = create_app(own.registry).test_client()
     with own.registry.database.write() as session:
         session.execute(
             update(Release)
@@ -289,7 +301,7 @@ def test_what_does_not_hold_is_shown(own: World) -> None:
     place = own.root / "public" / "targets" / NAME / "1.1.0"
     other = place / f"{hashlib.sha256(b'another').hexdigest()}.release.sigstore.json"
     other.write_bytes(b"another")
-    page = text_of(client.get(f"/en/{NAME}/1.1.0"))
+    page = text_of(reader.get(f"/en/{NAME}/1.1.0"))
     assert '<li class="failed">' in page
     assert "Does not hold" in page
 
@@ -319,8 +331,10 @@ def test_verify_takes_a_signature(shared: World, browser: FlaskClient) -> None:
     assert "No signed release has it" in page
     for data in ({}, {"bundle": (io.BytesIO(b""), "x")}, {"bundle": "text"}):
         assert "No file was sent" in text_of(browser.post("/en/verify", data=data))
-    large = {"bundle": (io.BytesIO(b"x" * 5_000_000), "x")}
-    assert browser.post("/en/verify", data=large).status_code == 413
+    form = "multipart/form-data; boundary=x"
+    large = browser.post("/en/verify", data=b"x" * 5_000_000, content_type=form)
+    assert large.status_code == 413
+    assert 'lang="en"' in text_of(large, 413)
 
 
 def test_only_verify_may_run_a_script_and_nothing_may_come_from_elsewhere(
@@ -372,6 +386,23 @@ def test_numbers_dates_and_plurals_are_of_the_language(browser: FlaskClient) -> 
     assert "37 مكوّنًا" in text_of(browser.get("/ar/search"))
 
 
+def test_every_page_on_both_databases(world: World, sara: Client) -> None:
+    toml = forge_toml() + b'card = "README.md"\n'
+    files = {"README.md": b"# Card\n", "w.bin": b"w" * 9}
+    sara.publish(world.release(toml=toml, files=files))
+    sara.publish(world.release(toml=toml.replace(b"1.0.0", b"1.1.0"), files=files))
+    digest = hashlib.sha256(b"w" * 9).hexdigest()
+    for path in (*WHOLE[:-1], ORG, f"verify?sha256={digest}"):
+        text_of(sara.flask.get(f"/fr/{path}"))
+    for tab in (*TABS[:-1], "/1.0.0", "/1.1.0", "/versions?old=1.0.0&new=1.1.0"):
+        page = text_of(sara.flask.get(f"/fr/{ORG}/my-model{tab}"))
+        assert "Minds Lab" in page
+    assert "my-model" in text_of(sara.flask.get(f"/en/verify?sha256={digest}"))
+    assert "2 versions publiées" in " ".join(
+        text_of(sara.flask.get("/fr/statistics")).replace("</strong>", "").split()
+    ).replace("<strong>", "")
+
+
 EVIL = [
     "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "' OR 1=1; DROP TABLE users --",
     "{{7*7}}", "%(who)s %s %d", "=cmd|'/c calc'!A1", "\u202egnp.exe", "\x9b31m red",
@@ -399,19 +430,19 @@ def test_what_others_write_is_shown_as_text(own: World, text: str) -> None:
             row.details = {**row.details, "risk": {"class": "high", "rationale": text},
                            "requires": {"digital-agency/open-forms": text}}  # fmt: skip
     own.registry.index.rebuild()
-    client = create_app(own.registry).test_client()
+    reader = create_app(own.registry).test_client()
     shown = str(escape(harmless(text)))
     for path in ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0"):
-        page = text_of(client.get(f"/en/{NAME}{path}"))
+        page = text_of(reader.get(f"/en/{NAME}{path}"))
         assert shown in page
         assert "<script" not in page
         assert "onerror=alert(1)>" not in page
         assert "<svg onload" not in page
         assert not set("\u202e\x9b") & set(page)
     for path in ("digital-agency", "regions/MA-04", "tombstones", "search?q=name-parser", ""):
-        page = text_of(client.get(f"/ar/{path}"))
+        page = text_of(reader.get(f"/ar/{path}"))
         assert "<script" not in page
         assert not set("\u202e\x9b") & set(page)
-    search = text_of(client.get("/zgh/search", query_string={"q": text}))
+    search = text_of(reader.get("/zgh/search", query_string={"q": text}))
     assert "<script" not in search
     assert shown in search

@@ -7,8 +7,6 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from forge_server.errors import RegistryError
-
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -44,7 +42,8 @@ DESCRIBE = (
 def upgrade() -> None:
     on_postgresql = op.get_bind().dialect.name == "postgresql"
     if on_postgresql:
-        _require_trigrams()
+        # `migrate` has seen that this can be done, or is done.
+        op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     _describe_organisations()
     op.create_table(
         "requirements",
@@ -77,31 +76,6 @@ def upgrade() -> None:
         op.execute(statement)
     op.execute("INSERT INTO search_state (id, epoch, generation) VALUES (1, 1, 0)")
     op.execute("INSERT INTO search_waiting (component_id, mark) SELECT id, 0 FROM components")
-
-
-def _require_trigrams() -> None:
-    """Says what to do where pg_trgm is neither there nor can be had."""
-    bind = op.get_bind()
-    if bind.scalar(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")) is not None:
-        return
-    name = bind.scalar(sa.text("SELECT current_database()"))
-    known = bind.scalar(sa.text("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"))
-    if known is None:
-        raise RegistryError(
-            "database-lacks-extension",
-            "PostgreSQL: expected the extension pg_trgm, found it not installed on the server",
-            "install it where PostgreSQL runs (Debian: postgresql-contrib; it comes with "
-            "postgresql there), then repeat this command",
-        )
-    may = bind.scalar(sa.text("SELECT has_database_privilege(current_database(), 'CREATE')"))
-    if not may:
-        raise RegistryError(
-            "database-lacks-extension",
-            f"PostgreSQL: expected the extension pg_trgm in the database {name}, found none, and "
-            "no right to create it",
-            f"let the database's owner run: CREATE EXTENSION pg_trgm   (psql {name})",
-        )
-    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
 
 
 def _describe_organisations() -> None:

@@ -1,0 +1,117 @@
+"""A registry of an older version: what its rows become when it is migrated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from server_fixtures import engine_of, new_database
+from sqlalchemy import Connection, text
+
+from forge_server.db import migrate
+from forge_server.db.engine import open_database
+from forge_server.db.url import DatabaseUrl
+from forge_server.services.pages_component import ComponentPages
+from signing.names import ComponentName
+
+AT = "2026-01-01 00:00:00"
+PROFILE = {
+    "kind": "academic", "display_name": "Lab", "region": "MA-04", "contact": "lab@example",
+    "names": {"ar": "مختبر"},
+}  # fmt: skip
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "users": [{"id": 1, "name": "sara", "created_at": AT}],
+    "organisations": [
+        {
+            "name": name, "skeleton": name, "state": "approved", "kind": "academic",
+            "display_name": "Lab", "created_at": AT,
+        }
+        for name in ("lab", "old-lab")
+    ],
+    "metadata_versions": [
+        {
+            "id": 1, "role": "registrar", "version": 2, "created_at": AT,
+            "data": json.dumps(
+                {"signed": {"delegations": {"roles": [
+                    {"name": "lab", "forge": PROFILE},
+                    {"name": "old-lab", "forge": {"kind": "academic", "display_name": "Lab"}},
+                ]}}}
+            ).encode(),
+        }
+    ],
+    "roles": [{"name": "registrar", "version": 2, "metadata_id": 1, "expires_at": AT}],
+    "components": [
+        {
+            "id": number, "organisation": "lab", "name": name, "kind": "model", "summary": "s",
+            "license": "MIT", "languages": "[]", "tasks": "[]", "latest": "2.0.0", "versions": 2,
+            "search_text": "", "created_at": AT, "updated_at": AT,
+        }
+        for number, name in ((1, "base"), (2, "tuned"))
+    ],
+    "releases": [
+        {
+            "id": number * 10 + version, "component_id": number, "version": f"{version}.0.0",
+            "kind": "model", "manifest_sha256": f"{number}{version}" * 32,
+            "bundle_sha256": "b" * 64, "total_bytes": 1, "file_count": 1, "publisher_id": 1,
+            "publisher_key": "k", "role": "lab.x", "role_version": 1, "snapshot_version": 1,
+            "published_at": AT,
+            "details": json.dumps(
+                {"summary": "s", "license": "MIT", "languages": [], "tasks": [],
+                 "requires": {"lab/base": ">=1"} if (number, version) == (2, 2) else {}}
+            ),
+        }
+        for number in (1, 2)
+        for version in (1, 2)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseUrl:
+    """A database at revision 0005 with some rows."""
+    made = new_database(request, request.param)
+    url = DatabaseUrl.of_file(tmp_path / "x.db") if made is None else DatabaseUrl(made)
+    config = migrate._config()
+    with engine_of(url) as engine, engine.begin() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["target_metadata"] = None
+        command.upgrade(config, "0005")
+        _insert(connection)
+    return url
+
+
+def _insert(connection: Connection) -> None:
+    for table, rows in ROWS.items():
+        for row in rows:
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(
+                text(f"INSERT INTO {table} ({names}) VALUES ({values})"),
+                row,
+            )
+
+
+def test_what_the_registrar_signed_and_what_is_required_is_taken_over(old: DatabaseUrl) -> None:
+    assert migrate.migrate(old)[0] == "0005"
+    database = open_database(old)
+    try:
+        pages = ComponentPages(database)
+        owner = pages.owner("lab")
+        assert (owner.region, owner.contact, owner.names) == (
+            "MA-04", "lab@example", {"ar": "مختبر"},
+        )  # fmt: skip
+        assert (pages.owner("old-lab").region, pages.owner("old-lab").names) == (None, {})
+        required = ComponentName.parse("lab/base")
+        assert [one.component for one in pages.required_by(required)] == ["lab/tuned"]
+    finally:
+        database.dispose()
+
+
+def test_every_component_waits_to_be_indexed(old: DatabaseUrl) -> None:
+    migrate.migrate(old)
+    with engine_of(old) as engine, engine.connect() as connection:
+        waiting = connection.execute(text("SELECT component_id FROM search_waiting"))
+        assert sorted(waiting.scalars()) == [1, 2]
