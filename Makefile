@@ -7,15 +7,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
+PEERS := $(VENV)/peers
+# One process a core; a file of tests stays in one of them, where its servers are.
+JOBS := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help install demo test lint bench soak clean
+.PHONY: help install demo test lint bench peers soak clean
 
 help:
 	@echo "make demo    start a registry, publish, verify and install two real components"
 	@echo "make test    run every test"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   measure the promised ratios (minutes)"
-	@echo "make soak    kill the client 500 times while it moves files (half an hour)"
+	@echo "make peers   install the programs that make bench compares ours with"
+	@echo "make soak    kill the client 500 times while it moves files, and servers 500 times (an hour)"
 	@echo "make clean   remove .venv and caches"
 
 install: $(INSTALLED)
@@ -50,7 +54,7 @@ demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
 test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed
-	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(PYTEST)
+	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -60,8 +64,19 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	@$(BIN)/python -m benchmarks
 
+# Programs that ours is compared with; the others are Debian's docker-registry and skopeo. What dvc
+# needs for experiments alone is left out: it comes as source only.
+peers: $(PEERS)/mlflow/.installed $(PEERS)/dvc/.installed
+
+$(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
+	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
+	@echo "Installing $* into $(@D) (first time only)"
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@touch $@
+
 soak: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.soak --rounds 500
+	@$(BIN)/python -m benchmarks.soak_server
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

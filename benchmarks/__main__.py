@@ -5,11 +5,16 @@
 
 import sys
 
-from . import collect, log, memory, publish, snapshot, startup, transfer
+from . import collect, log, memory, peers, publish, snapshot, startup, stress, transfer
 
-SMALLER = {log: ["--leaves", "100000"], collect: ["--blobs", "50000"]}
+SMALLER = {
+    log: ["--leaves", "100000"],
+    collect: ["--blobs", "50000"],
+    peers: ["--mib", "512", "--rounds", "2"],
+    stress: ["--components", "500"],
+}
 
-for module in (startup, snapshot, publish, log, collect, transfer, memory):
+for module in (startup, snapshot, publish, log, collect, stress, transfer, peers, memory):
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)
     module.main()

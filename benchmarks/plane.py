@@ -9,7 +9,7 @@ The load is bounded: 64 connections, some seconds each, interleaved.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import re
 import shutil
 import statistics
@@ -18,9 +18,11 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from forge_server.operate.initialise import initialise
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+import one_machine as machine
 
 LIMIT_PER_SECOND = 10_000.0
 _BARE = """\
@@ -32,16 +34,15 @@ http {{ access_log off; sendfile on; keepalive_requests 100000;
 """
 
 
-def deployment() -> Any:
-    """`deploy/one_machine.py` as a module."""
-    path = Path(__file__).parents[1] / "deploy" / "one_machine.py"
-    spec = importlib.util.spec_from_file_location("one_machine", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["one_machine"] = module
-    spec.loader.exec_module(module)
-    return module
+def processor_seconds(nginx: machine.Program) -> float:
+    """What processors have worked for nginx's processes so far."""
+    pid = nginx.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = 0
+    for each in (str(pid), *children):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def reads_per_second(url: str, seconds: int, *headers: str) -> float:
@@ -62,7 +63,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    machine = deployment()
     if shutil.which("wrk") is None or machine.nginx_program() is None:
         print("not measured: nginx and wrk must be installed (apt-get install nginx-light wrk)")
         return
@@ -74,30 +74,34 @@ def main() -> None:
         role.write_bytes((public / "1.targets.json").read_bytes().ljust(2700))
         ports = [machine.free_port(), machine.free_port()]
         nginx = machine.start_nginx(
-            place / "shipped", port=ports[0], servers=[machine.free_port()], public=public,
-            blobs=place / "reg" / "blobs",
-        )  # fmt: skip
+            place / "shipped", port=ports[0], servers=[machine.free_port()], data=place / "reg"
+        )
         running.callback(nginx.stop)
         bare = machine.run_nginx(place / "bare", _BARE, ports[1], public=public)
         running.callback(bare.stop)
         shipped = f"http://127.0.0.1:{ports[0]}/tuf"
         found: dict[str, list[float]] = {}
+        worked: dict[str, list[float]] = {}
         for _ in range(options.rounds):
-            for name, url, headers in (
-                ("a role", f"{shipped}/{role.name}", ()),
-                ("a role, compressed", f"{shipped}/{role.name}", ("Accept-Encoding: gzip",)),
-                ("timestamp.json", f"{shipped}/timestamp.json", ()),
-                ("bare", f"http://127.0.0.1:{ports[1]}/{role.name}", ()),
+            for name, by, url, headers in (
+                ("a role", nginx, f"{shipped}/{role.name}", ()),
+                ("a role, compressed", nginx, f"{shipped}/{role.name}", ("Accept-Encoding: gzip",)),
+                ("timestamp.json", nginx, f"{shipped}/timestamp.json", ()),
+                ("bare", bare, f"http://127.0.0.1:{ports[1]}/{role.name}", ()),
             ):
+                before = processor_seconds(by)
                 got = reads_per_second(url, options.seconds, *headers)
                 found.setdefault(name, []).append(got)
+                busy = (processor_seconds(by) - before) / (got * options.seconds)
+                worked.setdefault(name, []).append(busy * 1e6)
         base = statistics.median(found.pop("bare"))
         for name, each in found.items():
             value = statistics.median(each)
             verdict = "at least" if value >= LIMIT_PER_SECOND else "BELOW"
             print(
                 f"reads of {name}: {value:.0f}/s; {verdict} {LIMIT_PER_SECOND:.0f} "
-                f"({value / base:.2f} × bare nginx with the same file, {base:.0f}/s)",
+                f"({value / base:.2f} × bare nginx with the same file, {base:.0f}/s; "
+                f"{statistics.median(worked[name]):.0f} µs of a processor each)",
                 flush=True,
             )
 

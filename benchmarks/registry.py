@@ -83,14 +83,14 @@ class Registry:
         return self
 
     def _wait(self) -> None:
-        for _ in range(300):
+        while self.server.poll() is None:
             try:
                 urllib.request.urlopen(f"{self.url}/api/v1/").close()
             except OSError:
                 time.sleep(0.1)
             else:
                 return
-        raise RuntimeError("the server did not start")
+        raise RuntimeError(f"the server did not start: {self.log.read_text()[-2000:]}")
 
     def _register(self, data: str) -> None:
         token = self.place / "token"

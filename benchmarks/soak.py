@@ -112,6 +112,7 @@ def main() -> None:
             while sum(soak.kills.values()) < options.rounds:
                 soak.one_version(folder, number)
                 number += 1
+                print(f"{sum(soak.kills.values())} kills, {number} versions", file=sys.stderr)
             for path in (place / "home" / "cache" / "blobs").glob("??/*"):
                 if digest(path) != path.name:
                     raise SystemExit(f"{path}: not what its name says")

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """A whole registry on one machine, on loopback, in one folder: two servers, a worker, PostgreSQL,
-and nginx in front of them.
+and nginx in front of them; with ``--ceph`` also an object store that has all files and blobs.
 
-    deploy/one_machine.py FOLDER [--port 8080] [--servers 2] [--database URL]
+    deploy/one_machine.py FOLDER [--port 8080] [--servers 2] [--database URL] [--ceph]
 
 For trying out what docs/howto/deploy-on-many.md describes, and for this project's own tests: the
 authority's keys lie in FOLDER/first-authority, unprotected. Prints the address and runs until
 Ctrl-C or SIGTERM; the same folder again goes on with what is there. `forge-server` and nginx must
-be installed, and PostgreSQL's programs unless ``--database`` names a server that runs already.
+be installed, PostgreSQL's programs unless ``--database`` names a server that runs already, and
+those of Ceph (see `one_ceph.py`) with ``--ceph``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from one_ceph import CephError, CephNode
 
 DEPLOY = Path(__file__).parent
 _ALIVE_SECONDS = 0.1  # between two looks at a program that starts
@@ -49,14 +52,17 @@ http {{
     include {folder}/forge.conf;
 }}
 """
-_SETTINGS = """\
-
-public = "{public}"
-blobs = "{blobs}"
+_SETTINGS = """
 embedded_worker = false
 trusted_proxies = 1
+"""
+_IN_FOLDERS = """
+public = "{data}/public"
+blobs = "{data}/blobs"
 accel_redirect = "/internal-blobs/"
 """
+_BUCKET = "forge-registry"
+_FILES = re.compile(r"^ *# ---- files: begin\n.*?# ---- files: end\n", re.DOTALL | re.MULTILINE)
 
 
 class NotStartedError(Exception):
@@ -118,28 +124,35 @@ def nginx_program() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
+def without_files(template: str) -> str:
+    """The configuration of nginx without what it would send itself."""
+    return _FILES.sub("", template)
+
+
 def start_nginx(
     folder: Path,
     *,
     port: int,
     servers: Sequence[int],
-    public: Path,
-    blobs: Path,
+    data: Path | None,
     workers: int = 2,
     access_log: bool = True,
 ) -> Program:
     """nginx on ``port``, in front of servers on ports of the loopback, with the configuration that
-    is shipped. It runs as the account that it is started by. The caller stops it."""
+    is shipped. ``data`` is the data folder with the files that it sends itself; None where they are
+    in an object store. It runs as the account that it is started by. The caller stops it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = (DEPLOY / "nginx.conf.template").read_text(encoding="utf-8")
     values = {
         "FORGE_LISTEN": f"127.0.0.1:{port}",
         "FORGE_SERVERS": " ".join(f"server 127.0.0.1:{each} fail_timeout=1s;" for each in servers),
-        "FORGE_PUBLIC": str(public),
-        "FORGE_BLOBS": str(blobs),
     }
+    if data is None:
+        text = without_files(text)
+    else:
+        values |= {"FORGE_PUBLIC": f"{data}/public", "FORGE_BLOBS": f"{data}/blobs"}
     # A comment may name a variable, as the template's head does.
-    filled = re.sub(r"\$\{(FORGE_[A-Z]+)\}", lambda match: values[match[1]], text)
+    filled = re.sub(r"\$\{(FORGE_[A-Z]+)\}", lambda match: values.get(match[1], match[0]), text)
     (folder / "forge.conf").write_text(filled, encoding="utf-8")
     access = f"{folder}/access.log forge" if access_log else "off"
     return run_nginx(folder, _MAIN, port, workers=workers, access=access)
@@ -227,14 +240,24 @@ def _run(command: Sequence[str]) -> None:
 
 class Machine:
     """Everything in ``folder``. ``servers`` are the registry's processes, each with a data folder
-    of its own; the published files and the blobs are those of the first."""
+    of its own; the published files and the blobs are those of the first, or in ``ceph``, a node
+    that runs already. With ``own_ceph`` one is started in the folder and stopped with the rest."""
 
     def __init__(
-        self, folder: Path, *, port: int = 0, servers: int = 2, database: str | None = None
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        servers: int = 2,
+        database: str | None = None,
+        ceph: CephNode | None = None,
+        own_ceph: bool = False,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.database = database
+        self.ceph = ceph
+        self.own_ceph = own_ceph
         self.names = ["first", *(f"server-{number}" for number in range(2, servers + 1))]
         self.servers: list[Program] = []
         self.ports: list[int] = []
@@ -269,6 +292,10 @@ class Machine:
             )
             # Not SIGTERM: that would wait for connections which nobody closes.
             running.callback(postgresql.stop, signal.SIGINT)
+        if self.own_ceph:
+            self.ceph = CephNode(self.folder / "ceph")
+            running.callback(self.ceph.stop)
+            self.ceph.start()
         if not self.data.exists():
             self._make_registry()
         program = self._program()
@@ -288,16 +315,22 @@ class Machine:
             server.wait_for(port)
         nginx = start_nginx(
             self.folder / "nginx", port=self.port, servers=self.ports,
-            public=self.data / "public", blobs=self.data / "blobs",
+            data=self.data if self.ceph is None else None,
         )  # fmt: skip
         running.callback(nginx.stop, signal.SIGQUIT)
 
     def _make_registry(self) -> None:
         assert self.database is not None
-        _run([self._program(), "init", str(self.data), "--dev", "--database", self.database])
-        places = {"public": self.data / "public", "blobs": self.data / "blobs"}
-        with (self.data / "server.toml").open("a", encoding="utf-8") as settings:
-            settings.write(_SETTINGS.format(**places))
+        begin = self.folder / "begin.toml"
+        begin.write_text(_SETTINGS + self._store(), encoding="utf-8")
+        _run(
+            [self._program(), "init", str(self.data), "--dev", "--database", self.database,
+             "--settings", str(begin)]
+        )  # fmt: skip
+        begin.unlink()
+        if self.ceph is None:
+            with (self.data / "server.toml").open("a", encoding="utf-8") as settings:
+                settings.write(_IN_FOLDERS.format(data=self.data))
         for name in self.names[1:]:
             other = self.folder / name
             other.mkdir()
@@ -305,6 +338,22 @@ class Machine:
                 shutil.copy2(self.data / file, other / file)
             for part in ("keys", "locks"):
                 shutil.copytree(self.data / part, other / part)
+
+    def _store(self) -> str:
+        """The settings that say where the object store is, and a bucket in it."""
+        if self.ceph is None:
+            return ""
+        try:
+            import boto3  # type: ignore[import-untyped,unused-ignore]
+        except ImportError:
+            raise NotStartedError("boto3: not installed beside this Python") from None
+        bucket = f"{_BUCKET}-{os.urandom(4).hex()}"
+        store = boto3.client(
+            "s3", endpoint_url=self.ceph.endpoint, region_name="us-east-1",
+            aws_access_key_id=self.ceph.access_key, aws_secret_access_key=self.ceph.secret_key,
+        )  # fmt: skip
+        store.create_bucket(Bucket=bucket)
+        return self.ceph.settings_text(bucket)
 
     def _program(self) -> str:
         beside = Path(sys.executable).with_name("forge-server")
@@ -325,15 +374,18 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="nginx's; 0 takes a free one")
     parser.add_argument("--servers", type=int, default=2, help="of the registry (default: 2)")
     parser.add_argument("--database", help="a PostgreSQL that runs already")
+    parser.add_argument("--ceph", action="store_true", help="files and blobs in an object store")
     options = parser.parse_args()
     machine = Machine(
         options.folder.absolute(), port=options.port, servers=options.servers,
-        database=options.database,
+        database=options.database, own_ceph=options.ceph,
     )  # fmt: skip
     # From before the first program starts, so that none of them outlives us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with machine:
+            if machine.ceph is not None:
+                print(f"store      {machine.ceph.endpoint}/ ({machine.ceph.credentials})")
             print(f"registry   {machine.url}/")
             print(f"root       {(machine.data / 'root.fingerprint').read_text().strip()}")
             print(f"data       {machine.data}")
@@ -343,7 +395,7 @@ def main() -> int:
             signal.pause()
     except KeyboardInterrupt:
         return 0
-    except NotStartedError as error:
+    except (NotStartedError, CephError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

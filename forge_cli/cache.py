@@ -7,16 +7,21 @@
 A whole file carries a fixed modification time, set after its digest was checked. Installed files
 may be hard links to it, so somebody editing one edits the cache: the time then differs, the file
 is hashed again, and thrown away when it is not what its name says.
+
+Nothing is written through to the disk for that. Until it is (`settle`) the time names the boot too,
+in its microseconds: after a power cut a file may have its name, size and time, and holes in it. A
+file of an earlier boot is hashed once more before it is used.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +31,12 @@ from signing.chunks import MAX_LIST_BYTES
 from signing.digests import hash_stream, sha256_hex
 from storage.local import LocalBlobStore
 
-from .files import write_private
+from .boot import boot_number
+from .files import sync_all, write_private
 
 # 2000-01-01T00:00:00Z. Representable everywhere, also in zip files and on FAT.
 VERIFIED_MTIME_NS: Final = 946_684_800 * 10**9
+_MICROSECONDS: Final = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +104,24 @@ class Cache:
             return False
         if not stat.S_ISREG(info.st_mode):
             return False
-        if info.st_size == size and info.st_mtime_ns == VERIFIED_MTIME_NS:
+        if info.st_size == size and info.st_mtime_ns in (VERIFIED_MTIME_NS, _fresh_mtime_ns()):
             return True
-        return info.st_size == size and self._verify_again(path, digest)
+        return info.st_size == size and self._verify_again(path, digest, info)
 
     def verify(self, digest: str, size: int) -> bool:
         """Whether the blob is here with the right content, read to its last byte; one that is
         not stays as it is (see `set_aside` and `drop`)."""
+        path = self.path(digest)
         try:
-            with self.path(digest).open("rb", buffering=0) as file:
-                return hash_stream(file) == (size, digest)
+            info = path.stat()
+            with path.open("rb", buffering=0) as file:
+                right = hash_stream(file) == (size, digest)
         except OSError:
             return False
+        if right and looks_verified(info) and info.st_mtime_ns != _fresh_mtime_ns():
+            with suppress(OSError):
+                mark_verified(path)
+        return right
 
     def set_aside(self, digest: str) -> Path | None:
         """Take a spoilt blob out of the cache; where it lies now, None when it was not here."""
@@ -119,13 +132,15 @@ class Cache:
             return None
         return aside
 
-    def _verify_again(self, path: Path, digest: str) -> bool:
-        """The tripwire fired: somebody touched the file. Keep it only if its content is right."""
+    def _verify_again(self, path: Path, digest: str, info: os.stat_result) -> bool:
+        """The tripwire fired: somebody touched the file, or it is of an earlier boot. Keep it only
+        if its content is right."""
         with path.open("rb", buffering=0) as file:
             _, found = hash_stream(file)
         if found == digest:
             with suppress(OSError):
-                mark_verified(path)
+                # What an earlier boot wrote came from the disk just now.
+                (mark_verified if looks_verified(info) else mark_fresh)(path)
             return True
         with suppress(OSError):
             path.unlink()
@@ -163,12 +178,12 @@ class Cache:
         digest = sha256_hex(data)
         with suppress(StorageError, OSError):
             self._store.put(digest, BytesIO(data), len(data))
-            mark_verified(self.path(digest))
+            mark_fresh(self.path(digest))
         return None
 
     def adopt(self, partial: Path, digest: str) -> None:
         """Move a finished download, whose digest the caller has checked, among the blobs."""
-        mark_verified(partial)
+        mark_fresh(partial)
         target = (self._spare or self)._store.path(digest)
         with suppress(OSError):
             if os.stat(target).st_size != os.stat(partial).st_size:
@@ -185,6 +200,17 @@ class Cache:
             return self._spare.partial(digest)
         self.partial_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.partial_dir / f"{digest}.part"
+
+    def begun_bytes(self, digest: str, size: int) -> int:
+        """How much of the disk the unfinished download of a file of ``size`` bytes takes, of what
+        the whole will take."""
+        if self._spare is not None:
+            return self._spare.begun_bytes(digest, size)
+        try:
+            # Not its length: ranges come in any order, and leave holes.
+            return min(size, os.stat(self.partial_dir / f"{digest}.part").st_blocks * 512)
+        except OSError:
+            return 0
 
     def evidence(self, manifest_digest: str) -> bytes | None:
         """What `keep_evidence` was given for the release, or None."""
@@ -240,7 +266,8 @@ class Cache:
         """Remove unfinished downloads and blobs that no installed file shares; returns what went.
 
         A blob with a second hard link costs nothing to keep: its bytes stay on disk anyway.
-        ``everything`` removes those names too.
+        ``everything`` removes those names too. What another process is fetching at this moment
+        stays.
         """
         gone = [0, 0, 0, 0]
         for digest in list(self._store.iter_digests()):
@@ -252,10 +279,13 @@ class Cache:
                 gone[1] += info.st_size
         for path in self.partial_dir.glob("*.part") if self.partial_dir.is_dir() else ():
             size = _size(path)
-            path.unlink()
-            path.with_suffix(".journal").unlink(missing_ok=True)
-            gone[2] += 1
-            gone[3] += size
+            if _remove_unless_locked(path):
+                gone[2] += 1
+                gone[3] += size
+        for suffix in ("*.spoilt", "*.journal"):  # set aside for a repair, or left alone by a crash
+            for path in self.partial_dir.glob(suffix) if self.partial_dir.is_dir() else ():
+                if not path.with_suffix(".part").exists():
+                    path.unlink(missing_ok=True)
         return Usage(*gone)
 
 
@@ -266,9 +296,51 @@ def remove_blobs(folder: Path) -> None:
 
 
 def mark_verified(path: Path) -> None:
-    """Read-only, with the time that says: hashed, and untouched since."""
+    """Read-only, with the time that says: hashed, on the disk, and untouched since."""
+    _mark(path, VERIFIED_MTIME_NS)
+
+
+def mark_fresh(path: Path) -> None:
+    """Read-only, with the time that says: hashed in this boot, and untouched since."""
+    _mark(path, _fresh_mtime_ns())
+
+
+def looks_verified(info: os.stat_result) -> bool:
+    """Whether nobody has touched the file since it was hashed, in this boot or another."""
+    return 0 <= info.st_mtime_ns - VERIFIED_MTIME_NS < 10**9
+
+
+def settle(paths: Sequence[Path]) -> None:
+    """Those of ``paths`` that are fresh are on the disk afterwards, and say so."""
+    fresh = [path for path in paths if path.stat().st_mtime_ns != VERIFIED_MTIME_NS]
+    sync_all(fresh)
+    for path in fresh:
+        with suppress(OSError):  # somebody else's, in a cache that is only read
+            mark_verified(path)
+
+
+def _fresh_mtime_ns() -> int:
+    # A file system that keeps whole seconds only makes every file look settled.
+    return VERIFIED_MTIME_NS + boot_number(_MICROSECONDS) * 1000
+
+
+def _mark(path: Path, mtime_ns: int) -> None:
     os.chmod(path, 0o444)
-    os.utime(path, ns=(VERIFIED_MTIME_NS, VERIFIED_MTIME_NS))
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+
+
+def _remove_unless_locked(part: Path) -> bool:
+    """Removes an unfinished download and its journal; False when a process is at it."""
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # no locks on this file system
+        part.unlink(missing_ok=True)
+        part.with_suffix(".journal").unlink(missing_ok=True)
+    return True
 
 
 def _size(path: Path) -> int:

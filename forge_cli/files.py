@@ -6,11 +6,14 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from .errors import ForgeError
+
+_MANY_FILES: Final = 64
 
 
 def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -69,5 +72,33 @@ def locked(path: Path) -> Iterator[None]:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    """The bytes of ``paths``, all on one file system, are on the disk afterwards.
+
+    One by one as long as they are few; of many small files each would cost a write of its own.
+    """
+    if len(paths) > _MANY_FILES and _sync_file_system(paths[0]):
+        return
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_file_system(path: Path) -> bool:
+    """syncfs(2); False where there is none."""
+    import ctypes
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return bool(ctypes.CDLL(None).syncfs(descriptor) == 0)
+    except (AttributeError, OSError):
+        return False
     finally:
         os.close(descriptor)

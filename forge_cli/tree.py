@@ -7,7 +7,8 @@
 A reader sees the old tree or the new one, never a mixture. A crash leaves something in staging,
 which the next run removes. Files come from the cache by reflink where the filesystem can (own
 bytes, no space), else as hard links, else as copies; all carry the cache's fixed time, so that
-a later change shows in a stat.
+a later change shows in a stat. They are on the disk before the tree gets its place: the record,
+which is written last, must not outlive a power cut that its files do not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from signing.digests import hash_stream
 from signing.errors import VerificationError
 from signing.manifest import FileEntry
 
-from .cache import VERIFIED_MTIME_NS, mark_verified
+from .cache import looks_verified, mark_fresh, settle
 from .errors import ForgeError
 
 _FICLONE: Final = 0x40049409
@@ -80,6 +81,7 @@ class Builder:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)
             self._place(source, target, size)
+        settle([stage / path for path in files])
         return stage
 
     def _place(self, source: Path, target: Path, size: int) -> None:
@@ -90,7 +92,7 @@ class Builder:
             self.how["hard link"] += 1
         else:
             shutil.copyfile(source, target)
-            mark_verified(target)
+            mark_fresh(target)
             self.how["copy"] += 1
 
     def _reflink(self, source: Path, target: Path) -> bool:
@@ -104,7 +106,7 @@ class Builder:
         if not self._can_reflink:
             target.unlink()
             return False
-        mark_verified(target)
+        mark_fresh(target)
         return True
 
     def _hard_link(self, source: Path, target: Path) -> bool:
@@ -123,6 +125,7 @@ class Builder:
         self._staging.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self._staging, prefix="file-"))
         self._place(source, folder / "file", size)
+        settle([folder / "file"])
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(folder / "file", target)
         folder.rmdir()
@@ -198,7 +201,7 @@ def looks_untouched(root: Path, expected: Mapping[str, int]) -> bool:
         if (
             not stat.S_ISREG(info.st_mode)
             or expected.get(path) != info.st_size
-            or info.st_mtime_ns != VERIFIED_MTIME_NS
+            or not looks_verified(info)
         ):
             return False
         found += 1

@@ -32,7 +32,8 @@ class Settings:
     ``metrics_allow`` are the addresses that may read ``/metrics``. Where ``database``, ``public``
     or ``blobs`` is empty, it is in the data folder; the last two may be ``s3://bucket/prefix``.
     The ``s3_`` settings say how to reach that store, and ``s3_public_endpoint`` how clients do,
-    where ``redirect_blobs`` sends them there. ``embedded_worker`` says whether `forge-server run`
+    where ``redirect_blobs`` sends them there; with ``direct_uploads`` too they also send the parts
+    of large files there. ``embedded_worker`` says whether `forge-server run`
     signs again what grows old, or leaves that to `forge-server worker`. ``accel_redirect`` is an
     internal location of the nginx in front, over the folder of blobs; it must not be set without
     one, nor where blobs are in an object store.
@@ -68,6 +69,7 @@ class Settings:
     s3_region: str = ""
     s3_credentials: str = ""
     redirect_blobs: bool = True
+    direct_uploads: bool = True
     embedded_worker: bool = True
     accel_redirect: str = ""
 
@@ -209,6 +211,7 @@ TEMPLATE = """\
 # s3_region = ""
 # s3_credentials = ""            # full path of a file like ~/.aws/credentials, mode 0600
 # redirect_blobs = true          # false: blobs of an object store pass through this server
+# direct_uploads = true          # false: what clients send to an object store does so
 # embedded_worker = true         # false: a `forge-server worker` signs again what grows old
 # accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each

@@ -43,6 +43,7 @@ from .services.slow_work import SlowWork
 from .services.switch import Switch
 from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
+from .services.together import Together
 from .services.uploads import Uploads
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
@@ -139,7 +140,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     quotas = Quotas(
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
-    releases = Releases(database, audit, publication, blobs, chunk_checks, leases, quotas, clock)
+    together = Together(database, publication.announce)
+    releases = Releases(
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
+    )
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -162,6 +166,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
             chunk_checks,
             work,
             clock,
+            may_go_direct=settings.redirect_blobs and settings.direct_uploads,
         ),
         health=Health(database, publication, clock),
         quotas=quotas,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .assembly import BlobAssembly, Limits, Segment
+from .assembly import BlobAssembly, Limits, Part, PartAddress, Segment
 from .base import BlobStat, BlobStore
 from .errors import (
     BackendError,
@@ -41,6 +41,8 @@ __all__ = [
     "MemoryBlobStore",
     "MemoryPublishedTree",
     "NotFoundError",
+    "Part",
+    "PartAddress",
     "PartsMissingError",
     "PathNotFoundError",
     "PublishedConflictError",

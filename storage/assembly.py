@@ -3,7 +3,7 @@
 An *upload* is one attempt at one blob, under a name that the caller chooses: 64 lower-case
 hexadecimal digits. Its *recipe* is the list of segments that make up the blob from the first byte
 to the last. A segment is either *sent* (a part with the segment's number comes in by `put_part`,
-or straight to the store by `part_url`) or *copied* from a blob that is in the store already.
+or straight to the store: `part_addresses`) or *copied* from a blob that is in the store already.
 For every implementation:
 
 * **Nothing shows before it is right.** Until `assemble` has read or otherwise established the
@@ -22,7 +22,7 @@ For every implementation:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -48,13 +48,31 @@ class Limits:
     """What a recipe must keep to. Every segment but the last has at least ``min_bytes`` (S3 takes
     no smaller parts), none more than ``max_bytes``, and there are at most ``max_segments``.
 
-    ``direct`` says that `part_url` gives addresses.
+    ``direct`` says that `part_addresses` gives some.
     """
 
     min_bytes: int
     max_bytes: int
     max_segments: int
     direct: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part that somebody is about to send: segment ``number``, and what its bytes will be."""
+
+    number: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartAddress:
+    """Where part ``number`` may be PUT without any other right, with exactly these ``headers``."""
+
+    number: int
+    url: str
+    headers: Mapping[str, str]
 
 
 @runtime_checkable
@@ -81,11 +99,16 @@ class BlobAssembly(Protocol):
         """
         ...
 
-    def part_url(
-        self, upload: str, number: int, size: int, sha256: str, ttl_seconds: int
-    ) -> str | None:
-        """An address that takes a PUT of exactly this part (bound to its size and checksum) for
-        `ttl_seconds`, or None where parts go through `put_part` only."""
+    def part_addresses(
+        self, upload: str, parts: Sequence[Part], ttl_seconds: int
+    ) -> list[PartAddress]:
+        """For each of `parts` an address that takes a PUT of exactly this part (bound to its size
+        and checksum) for `ttl_seconds`. None at all where parts go through `put_part` only.
+
+        Raises:
+            InvalidArgumentError: no such segment, one that is copied, or another length.
+            UploadNotFoundError: no such upload.
+        """
         ...
 
     def parts(self, upload: str) -> set[int]:

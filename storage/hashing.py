@@ -78,13 +78,25 @@ def _chunks(stream: Readable, size: int) -> Iterator[memoryview]:
     buffers = [memoryview(bytearray(capacity)) for _ in range(2)]
     while left > 0:
         buffers.reverse()
-        # None is the answer of a non-blocking stream without data; it ends the copy as a
-        # stream that is too short, because spinning on it would be worse.
-        count = readinto(buffers[0][: min(left, capacity)]) or 0
+        count = _fill(readinto, buffers[0][: min(left, capacity)])
         if count == 0:
             return
         left -= count
         yield buffers[0][:count]
+
+
+def _fill(readinto: Callable[[memoryview], int | None], buffer: memoryview) -> int:
+    """How many bytes came; fewer than the buffer holds at the end alone. A socket gives a few
+    dozen KiB at a time, and handing each of them to another thread costs more than hashing it."""
+    count = 0
+    while count < len(buffer):
+        # None is the answer of a non-blocking stream without data; it ends the copy as a
+        # stream that is too short, because spinning on it would be worse.
+        more = readinto(buffer[count:]) or 0
+        if more == 0:
+            break
+        count += more
+    return count
 
 
 class _Hasher:

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from . import durable as disk
-from .assembly import Limits, Segment, Watch, check_recipe
+from .assembly import Limits, Part, PartAddress, Segment, Watch, check_recipe
 from .checks import check_digest, check_size
 from .errors import (
     BlobMismatchError,
@@ -96,10 +96,10 @@ class LocalAssembly:
                 disk.close(disk.create_file(marker))
             disk.fsync_dir(folder)
 
-    def part_url(
-        self, upload: str, number: int, size: int, sha256: str, ttl_seconds: int
-    ) -> str | None:
-        return None
+    def part_addresses(
+        self, upload: str, parts: Sequence[Part], ttl_seconds: int
+    ) -> list[PartAddress]:
+        return []
 
     def parts(self, upload: str) -> set[int]:
         folder, (_, _, segments) = self._open(upload)

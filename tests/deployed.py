@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import one_machine
 import pytest
+from ceph_node import CephNode
 from live_registry import LiveRegistry
 from postgres import PostgresServer
 from server_fixtures import Live, World
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-
-
-def _load() -> Any:
-    """The script as a module: it is not part of what is installed."""
-    spec = importlib.util.spec_from_file_location("one_machine", DEPLOY / "one_machine.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["one_machine"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-one_machine = _load()
 
 
 def require_nginx() -> None:
@@ -67,11 +53,21 @@ class Deployed(LiveRegistry):
 @pytest.fixture(scope="module")
 def machine(postgres_server: PostgresServer) -> Iterator[Any]:
     """Two servers, a worker and nginx, on a database of the tests' PostgreSQL."""
+    yield from _machine(postgres_server, None)
+
+
+@pytest.fixture(scope="module")
+def stored_machine(postgres_server: PostgresServer, ceph: CephNode) -> Iterator[Any]:
+    """The same with all files and blobs in the tests' object store."""
+    yield from _machine(postgres_server, ceph)
+
+
+def _machine(postgres_server: PostgresServer, ceph: CephNode | None) -> Iterator[Any]:
     require_nginx()
     folder = Path(tempfile.mkdtemp(prefix="forge-machine-"))
     database = postgres_server.create()
     try:
-        with one_machine.Machine(folder, database=database) as running:
+        with one_machine.Machine(folder, database=database, ceph=ceph) as running:
             yield running
     finally:
         postgres_server.drop(database)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from server_fixtures import ORG, Built, Client, World, entry, forge_toml
 from sqlalchemy import select
 
 from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint
+from forge_server.db.models import LogCheckpoint, LogEntry
 from forge_server.operate.check import check_registry
 from forge_server.services.log import hash_reader
 from signing.component import parse_forge_toml
@@ -25,6 +25,7 @@ from signing.oms import sign_bundle
 from signing.role_edits import add_release
 from signing.roles import parse_signed
 from signing.tlog.checkpoint import open_checkpoint
+from signing.tlog.entries import parse_entry
 from signing.tlog.merkle import root_of
 
 PUBLISHERS = 22
@@ -181,20 +182,37 @@ def assert_one_history(world: World, seen: Seen, seed: str) -> None:
             assert {stored[size].partition(b"\n\n")[0].decode()} == texts, seed
 
 
+def published_in_log(world: World) -> set[str]:
+    """What the public log says was published: ``{"organisation/name==version"}``."""
+    with world.registry.database.read() as session:
+        entries = [parse_entry(data) for data in session.scalars(select(LogEntry.entry))]
+    return {entry.subject for entry in entries if entry.act == "release.publish"}
+
+
 def publish_while_killed(
-    world: World, servers: Served, token: str, dice: random.Random, *, kills: int, seed: int
+    world: World,
+    servers: Served,
+    token: str,
+    dice: random.Random,
+    *,
+    kills: int,
+    seed: int,
+    publishers: int = PUBLISHERS,
+    between: range = range(1, 8),
+    tell: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Publishers at all servers, of which one after the other is killed at a moment that the
-    progress of publishing decides; then the proof.
+    progress of publishing decides; then the proof. From one kill to the next pass as many releases
+    as the dice take from ``between``; ``tell`` hears of each kill.
 
     The caller closes ``servers`` afterwards; ``world`` is not open on the database meanwhile.
     """
     client = Client(create_app(world.registry).test_client(), token)
-    names = [f"model-{number}" for number in range(PUBLISHERS)]
+    names = [f"model-{number}" for number in range(publishers)]
     for name in names:
         client.publish(world.release(name, "1.0.0"))
     seen, ended, one_more = Seen(), threading.Event(), threading.Semaphore(0)
-    publishers = [
+    people = [
         Publisher(
             world, servers, token, name, world.registry.roles.current(f"{ORG}.{name}"),
             random.Random(dice.random()),
@@ -202,25 +220,29 @@ def publish_while_killed(
         for name in names
     ]  # fmt: skip
     world.close()  # from here on only the servers have it open
-    with ThreadPoolExecutor(PUBLISHERS + 2) as pool:
-        working = [pool.submit(watch, servers, at, seen, ended) for at in range(2)]
-        working += [pool.submit(each.work, ended, one_more) for each in publishers]
+    count = len(servers.running)
+    with ThreadPoolExecutor(publishers + count) as pool:
+        working = [pool.submit(watch, servers, at, seen, ended) for at in range(count)]
+        working += [pool.submit(each.work, ended, one_more) for each in people]
         try:
-            for _ in range(kills):
-                for _ in range(dice.randrange(1, 8)):  # releases from one kill to the next
+            for number in range(kills):
+                for _ in range(dice.choice(between)):
                     while not one_more.acquire(timeout=1):
-                        assert not any(each.refused for each in publishers)
-                servers.kill(dice.randrange(2))
+                        assert not any(each.refused for each in people)
+                servers.kill(dice.randrange(count))
+                tell(number + 1)
         finally:
             ended.set()
         for each in working:
             each.result()
-    promised = {each.name: each.promised for each in publishers}
-    assert [each.refused for each in publishers if each.refused] == [], f"seed {seed}"
+    promised = {each.name: each.promised for each in people}
+    assert [each.refused for each in people if each.refused] == [], f"seed {seed}"
     assert_one_history(world, seen, f"seed {seed}")
+    logged = published_in_log(world)
     client = Client(create_app(world.registry).test_client(), token)
     for name, versions in promised.items():
         found = client.get(f"/api/v1/components/{ORG}/{name}")["versions"]
-        assert {"1.0.0", *versions} <= {row["version"] for row in found}
+        assert {"1.0.0", *versions} <= {row["version"] for row in found}, f"seed {seed}"
+        assert {f"{ORG}/{name}=={each}" for each in ("1.0.0", *versions)} <= logged, f"seed {seed}"
     releases = sum(map(len, promised.values()))
     print(f"{kills} kills, {releases} releases, {seen.looks} looks, {len(seen.notes)} checkpoints")

@@ -364,7 +364,10 @@ def _room(context: Context, site: Site, plan: Plan) -> list[tuple[int, Path]]:
     """``(bytes, place)`` of what an installation will take, at most."""
     if not plan.build:
         return []
-    room = [(plan.fetch_bytes, context.cache.work_dir)]
+    # What an interrupted run left takes its room already.
+    begun = sum(context.cache.begun_bytes(entry.sha256, entry.size)
+                for _, entry in plan.fetch.values())  # fmt: skip
+    room = [(plan.fetch_bytes - begun, context.cache.work_dir)]
     site.components.mkdir(parents=True, exist_ok=True)
     if os.stat(site.components).st_dev != os.stat(context.cache.work_dir).st_dev:
         total = sum(entry.size for build in plan.build for entry in build.files)

@@ -270,6 +270,10 @@ def _upload(session: _Session, view: View, missing: list[Any]) -> None:
             pace=pace,
         )
         uploader.send(outgoing)
+    if uploader.direct.closed is not None:
+        context.out.say(
+            f"parts went through the registry, not straight to its store: {uploader.direct.closed}"
+        )
     session.uploaded += len(outgoing)
     session.uploaded_bytes += uploader.sent_bytes
     session.reused_bytes += uploader.reused_bytes

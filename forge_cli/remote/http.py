@@ -1,7 +1,8 @@
 """One HTTP client for everything: counted requests, patient retries, careful redirects.
 
 * An access token goes to the origin it was given for and to no other: redirects are followed
-  here, not in the library, and lose the ``Authorization`` header when the origin changes.
+  here, not in the library, and lose the ``Authorization`` header when the origin changes. So does
+  ``If-Range``: another host has other validators, and would send a file from its beginning.
 * 429 and 503 are waited out as ``Retry-After`` says (RFC 9110 §10.2.3), lost connections with a
   growing pause. Every request of ours may be repeated: reads by nature, writes because the
   registry answers the same write again with the same answer.
@@ -18,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
@@ -47,6 +48,17 @@ class Sent:
 
     method: str
     url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What is asked for; ``token`` is for the origin of ``url`` alone."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    token: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +92,8 @@ class Http:
         Raises:
             NetworkError: no answer, or still 429/503 when patience ended.
         """
-        response = self._from_anywhere(method, url, dict(headers or {}), body, token)
+        asked = _Request(method=method, url=url, headers=headers or {}, body=body, token=token)
+        response = self._from_anywhere(asked)
         try:
             yield response
         except (HTTPError, OSError) as error:
@@ -92,28 +105,22 @@ class Http:
         finally:
             _leave(response)
 
-    def _from_anywhere(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
-        others = self._elsewhere(url) if (method, token) == ("GET", None) else []
+    def _from_anywhere(self, asked: _Request) -> BaseHTTPResponse:
+        plain = (asked.method, asked.token) == ("GET", None)
+        others = [replace(asked, url=url) for url in self._elsewhere(asked.url)] if plain else []
         if not others:
-            return self._patiently(method, url, headers, body, token)
+            return self._patiently(asked)
         try:
-            response = self._patiently(method, url, headers, body, token)
+            response = self._patiently(asked)
         except NetworkError as error:
             for other in others:
                 with suppress(NetworkError):
-                    return self._patiently(method, other, headers, body, token)
+                    return self._patiently(other)
             raise error from None
         for other in others if response.status in _RETRY_STATUS else ():
             with suppress(NetworkError):
                 _leave(response)
-                response = self._patiently(method, other, headers, body, token)
+                response = self._patiently(other)
                 if response.status not in _RETRY_STATUS:
                     break
         return response
@@ -128,18 +135,12 @@ class Http:
             if mirror != base
         ]
 
-    def _patiently(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
+    def _patiently(self, asked: _Request) -> BaseHTTPResponse:
+        url = asked.url
         for attempt in range(1, self.attempts + 1):
             last = attempt == self.attempts
             try:
-                response = self._follow(method, url, headers, body, token)
+                response = self._follow(asked)
             except (HTTPError, OSError) as error:
                 if last or not _may_pass(error):
                     raise lost(url, error) from error
@@ -154,50 +155,40 @@ class Http:
             _leave(response)
             if too_long:
                 raise NetworkError(
-                    f"{_host(url)} asks to wait {wait:.0f} seconds",
+                    f"{host_of(url)} asks to wait {wait:.0f} seconds",
                     hint="run the same command again later; it continues where it stopped",
                     code="too-many-requests",
                 )
             self.sleep(pause_seconds(attempt) if wait is None else wait)
         raise AssertionError("unreachable")
 
-    def _follow(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        token: str | None,
-    ) -> BaseHTTPResponse:
-        origin = _origin(url)
+    def _follow(self, asked: _Request) -> BaseHTTPResponse:
+        url, origin = asked.url, _origin(asked.url)
         for _ in range(_MAX_REDIRECTS + 1):
-            own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"} | headers
+            own = {"User-Agent": f"forge/{__version__}", "Accept-Encoding": "identity"}
+            own |= asked.headers
+            if _origin(url) != origin:
+                own.pop("If-Range", None)
             # Only the origin that the token was given for ever sees it.
-            if token is not None and _origin(url) == origin:
-                own["Authorization"] = f"Bearer {token}"
-            response = self._send(method, url, own, body)
+            elif asked.token is not None:
+                own["Authorization"] = f"Bearer {asked.token}"
+            response = self._send(asked, url, own)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
             response.close()
             target = urljoin(url, location)
-            _check_redirect(url, target, method)
+            check_redirect(url, target, asked.method)
             url = target
-        raise NetworkError(f"{_host(url)}: more than {_MAX_REDIRECTS} redirects in a row")
+        raise NetworkError(f"{host_of(url)}: more than {_MAX_REDIRECTS} redirects in a row")
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-    ) -> BaseHTTPResponse:
-        self.sent.append(Sent(method, url))
+    def _send(self, asked: _Request, url: str, headers: dict[str, str]) -> BaseHTTPResponse:
+        self.sent.append(Sent(asked.method, url))
         return self._pool(url).request(
-            method,
+            asked.method,
             url,
             headers=headers,
-            body=body,
+            body=asked.body,
             preload_content=False,
             decode_content=False,
             redirect=False,
@@ -335,7 +326,7 @@ def retry_after(text: str | None, now: datetime) -> float | None:
 def lost(url: str, error: BaseException) -> NetworkError:
     """What to say when no (whole) answer came from ``url``."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    host = _host(url)
+    host = host_of(url)
     if "WRONG_VERSION_NUMBER" in str(cause) or "RECORD_LAYER" in str(cause):
         return NetworkError(
             f"{host}: expected a TLS connection, found something else",
@@ -375,15 +366,16 @@ def _may_pass(error: Exception) -> bool:
     return not any(word in text for word in ("refused", "certificate", "resolve", "not known"))
 
 
-def _check_redirect(url: str, target: str, method: str) -> None:
+def check_redirect(url: str, target: str, method: str) -> None:
+    """Raises NetworkError where nobody may be sent from ``url`` to ``target``."""
     old, new = urlsplit(url), urlsplit(target)
     if new.scheme not in ("http", "https") or not new.hostname:
-        raise NetworkError(f"{_host(url)} redirects to something that is not a web address")
+        raise NetworkError(f"{host_of(url)} redirects to something that is not a web address")
     if old.scheme == "https" and new.scheme == "http":
-        raise NetworkError(f"{_host(url)} redirects from https to http, which is refused")
+        raise NetworkError(f"{host_of(url)} redirects from https to http, which is refused")
     if method not in ("GET", "HEAD", "PUT"):
         raise NetworkError(
-            f"{_host(url)} redirects a {method} to {_host(target)}, which is refused",
+            f"{host_of(url)} redirects a {method} to {host_of(target)}, which is refused",
             hint="use the registry's own URL",
         )
 
@@ -394,7 +386,8 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or default
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Scheme, host and port, without what else an address may hold."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 

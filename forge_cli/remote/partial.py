@@ -26,12 +26,13 @@ from typing import Final
 
 from signing.chunks import Chunk, ChunkList
 
+from ..boot import this_boot
+
 _FREE: Final = 0
 _TAKEN: Final = 1
 _HERE: Final = 2
 _FREE_RUN: Final = re.compile(b"\x00+")
 _BLOCK_BYTES: Final = 1 << 20
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Busy(Exception):  # not an error: somebody else fetches this very file
@@ -255,7 +256,7 @@ class Partial:
     # --- the journal ----------------------------------------------------------------------
 
     def _open_journal(self) -> None:
-        head = f"forge-partial-1 {self.chunks.digest} {_this_boot()}\n".encode()
+        head = f"forge-partial-1 {self.chunks.digest} {this_boot()}\n".encode()
         try:
             data = self.journal_path.read_bytes()
         except FileNotFoundError:
@@ -284,7 +285,7 @@ class Partial:
 
     def _write_journal(self) -> None:
         """The journal anew, from what is known now."""
-        head = f"forge-partial-1 {self.chunks.digest} {_this_boot()}\n".encode()
+        head = f"forge-partial-1 {self.chunks.digest} {this_boot()}\n".encode()
         numbers = (n for n, state in enumerate(self._state) if state == _HERE)
         os.ftruncate(self._journal, 0)
         data = head + b"".join(number.to_bytes(4, "big") for number in numbers)
@@ -299,11 +300,3 @@ def _lock(descriptor: int) -> None:
         raise Busy from None
     except OSError:
         return  # no locks on this file system
-
-
-def _this_boot() -> str:
-    """A word that changes with each boot; where there is none, nothing is taken on trust."""
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return os.urandom(16).hex()

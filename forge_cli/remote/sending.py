@@ -1,6 +1,6 @@
-"""Bodies on their way to the registry: from a file, or a part of one, to the socket.
+"""Bodies on their way to the registry or its store: from a file, or a part of one, to the socket.
 
-Where the connection is plain HTTP and goes to the registry itself, the kernel copies the file
+Where the connection is plain HTTP and goes there without a proxy, the kernel copies the file
 (sendfile); over TLS or a proxy it goes through 1 MiB blocks. A request is repeated when the
 connection broke or the registry was busy: all of them mean the same however often they come.
 """
@@ -26,12 +26,14 @@ from ..errors import NetworkError
 from ..output import Progress
 from .api import Api
 from .crew import Crew, Stopped
-from .http import BLOCK_BYTES, Sent, lost, pause_seconds, proxy_for, retry_after
+from .http import BLOCK_BYTES, Sent, host_of, lost, pause_seconds, proxy_for, retry_after
 from .pace import Pace
 
 _ATTEMPTS: Final = 5
 _RETRY_STATUS: Final = frozenset({429, 502, 503, 504})
 _MAX_WAIT_SECONDS: Final = 120.0
+_CONNECT_SECONDS: Final = 10.0
+_SILENT_SECONDS: Final = 300.0
 _SENDFILE_BYTES: Final = 8 * BLOCK_BYTES
 
 
@@ -46,7 +48,7 @@ class Body:
 
 @dataclass(slots=True, kw_only=True)
 class Sender:
-    """Sends bodies with the rights of ``api``'s token; one connection for each thread."""
+    """Sends bodies with the rights of ``api``'s token; one connection for each thread and host."""
 
     api: Api
     crew: Crew
@@ -69,51 +71,69 @@ class Sender:
             RemoteError: refused, for instance ``digest-mismatch`` or a missing right.
             NetworkError: the registry could not be reached often enough.
         """
+        own = {
+            "Authorization": f"Bearer {self.api.token}",
+            "Content-Type": "application/octet-stream",
+        }
+        url = f"{self.api.url}/api/v1/{path}?{query}"
+        self.api.require_success(self._patiently(url, own | dict(headers or {}), body, attempts))
+
+    def put_elsewhere(
+        self, url: str, headers: Mapping[str, str], body: Body, *, attempts: int = _ATTEMPTS
+    ) -> None:
+        """PUT ``body`` to an address that needs no other right. The token does not go there.
+
+        Raises:
+            NetworkError: not reached often enough, or refused.
+        """
+        response = self._patiently(url, headers, body, attempts)
+        if not 200 <= response.status < 300:
+            raise NetworkError(f"{host_of(url)} answered {response.status} to a part of a file")
+
+    def _patiently(
+        self, url: str, headers: Mapping[str, str], body: Body, attempts: int
+    ) -> HTTPResponse:
         for attempt in range(1, attempts + 1):
             if self.crew.stop.is_set():
                 raise Stopped
             last = attempt == attempts
             counted = _Counted(self.progress)
             try:
-                response = self._put(path, query, body, headers or {}, counted)
+                response = self._put(url, headers, body, counted)
             except (OSError, http.client.HTTPException) as error:
-                self._drop_connection()
+                self._drop_connection(url)
                 counted.take_back()
                 if isinstance(error, OSError) and error.filename is not None:
                     raise  # the file, not the network
                 if last:
-                    raise lost(self.api.url, error) from error
+                    raise lost(url, error) from error
                 self.crew.sleep(pause_seconds(attempt))
                 continue
+            if response.status >= 300:
+                counted.take_back()
             if response.status not in _RETRY_STATUS or last:
-                self.api.require_success(response)
-                return
-            counted.take_back()
-            self._wait(response, attempt)
-
-    def _wait(self, response: HTTPResponse, attempt: int) -> None:
-        seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        if seconds is not None and seconds > _MAX_WAIT_SECONDS:
-            if response.status == 503:
-                self.api.require_success(response)  # read-only: the reason is what people need
-            raise NetworkError(
-                f"{self.api.url} asks to wait {seconds:.0f} seconds",
-                hint="run the same command again later; what is there is not sent again",
-                code="too-many-requests",
-            )
-        self.crew.sleep(pause_seconds(attempt) if seconds is None else seconds)
+                return response
+            seconds = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            if seconds is not None and seconds > _MAX_WAIT_SECONDS:
+                if response.status == 503:
+                    return response  # read-only: the reason is what people need
+                raise NetworkError(
+                    f"{host_of(url)} asks to wait {seconds:.0f} seconds",
+                    hint="run the same command again later; what is there is not sent again",
+                    code="too-many-requests",
+                )
+            self.crew.sleep(pause_seconds(attempt) if seconds is None else seconds)
+        raise AssertionError("unreachable")
 
     def _put(
-        self, path: str, query: str, body: Body, headers: Mapping[str, str], counted: _Counted
+        self, url: str, headers: Mapping[str, str], body: Body, counted: _Counted
     ) -> HTTPResponse:
         """One attempt. The whole answer is read, so that the connection can be used again."""
-        connection = self._connection()
-        target = f"{urlsplit(self.api.url).path}/api/v1/{path}?{query}"
-        self.api.http.sent.append(Sent("PUT", f"{self.api.url}/api/v1/{path}"))
-        connection.putrequest("PUT", target, skip_accept_encoding=True)
+        connection = self._connection(url)
+        parts = urlsplit(url)
+        self.api.http.sent.append(Sent("PUT", url.partition("?")[0]))
+        connection.putrequest("PUT", f"{parts.path}?{parts.query}", skip_accept_encoding=True)
         connection.putheader("User-Agent", f"forge/{__version__}")
-        connection.putheader("Authorization", f"Bearer {self.api.token}")
-        connection.putheader("Content-Type", "application/octet-stream")
         connection.putheader("Content-Length", str(body.size))
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -121,15 +141,15 @@ class Sender:
         # A server that refuses early answers and closes: its answer is worth more than
         # our broken pipe.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self._stream(connection, body, counted)
+            self._stream(url, connection, body, counted)
         answer = connection.getresponse()
         data = answer.read(1 << 20)
         if answer.will_close:
-            self._drop_connection()
+            self._drop_connection(url)
         return HTTPResponse(body=data, headers=dict(answer.getheaders()), status=answer.status)
 
     def _stream(
-        self, connection: http.client.HTTPConnection, body: Body, counted: _Counted
+        self, url: str, connection: http.client.HTTPConnection, body: Body, counted: _Counted
     ) -> None:
         sock = connection.sock
         if isinstance(body.source, bytes):
@@ -146,7 +166,7 @@ class Sender:
         with body.source.open("rb", buffering=0) as file:
             while sent < body.size:
                 if self.crew.stop.is_set():
-                    self._drop_connection()
+                    self._drop_connection(url)
                     raise Stopped
                 at, left = body.start + sent, body.size - sent
                 if plain:
@@ -158,24 +178,29 @@ class Sender:
                     sock.sendall(buffer[:count])
                 if not count:
                     # The file became shorter: the registry must not wait for the rest.
-                    self._drop_connection()
+                    self._drop_connection(url)
                     raise NetworkError("a file became shorter while it was sent")
                 sent += count
                 counted.advance(count)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        """This thread's connection to the registry, kept alive between files."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.api.url)
-            self._local.connection = connection
-        return connection
+    def _connections(self) -> dict[str, http.client.HTTPConnection]:
+        """This thread's connections, by host, kept alive between files."""
+        found: dict[str, http.client.HTTPConnection] | None
+        found = getattr(self._local, "connections", None)
+        if found is None:
+            found = self._local.connections = {}
+        return found
 
-    def _drop_connection(self) -> None:
-        connection = getattr(self._local, "connection", None)
+    def _connection(self, url: str) -> http.client.HTTPConnection:
+        connections, host = self._connections(), host_of(url)
+        if host not in connections:
+            connections[host] = _connect(url)
+        return connections[host]
+
+    def _drop_connection(self, url: str) -> None:
+        connection = self._connections().pop(host_of(url), None)
         if connection is not None:
             connection.close()
-            self._local.connection = None
 
 
 class _Counted:
@@ -195,13 +220,17 @@ class _Counted:
 
 
 def _connect(url: str) -> http.client.HTTPConnection:
+    """A connection that is there within seconds, and then may be silent for minutes."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxy = proxy_for(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    if proxy is None:
-        return kind(host, parts.port, timeout=300, blocksize=BLOCK_BYTES)
-    gate = urlsplit(proxy)
-    connection = kind(gate.hostname or "", gate.port, timeout=300, blocksize=BLOCK_BYTES)
-    connection.set_tunnel(host, parts.port or (443 if parts.scheme == "https" else 80))
+    gate = parts if proxy is None else urlsplit(proxy)
+    connection = kind(
+        gate.hostname or "", gate.port, timeout=_CONNECT_SECONDS, blocksize=BLOCK_BYTES
+    )
+    if proxy is not None:
+        connection.set_tunnel(host, parts.port or (443 if parts.scheme == "https" else 80))
+    connection.connect()
+    connection.sock.settimeout(_SILENT_SECONDS)
     return connection

@@ -2,7 +2,8 @@
 
 A small file goes in one request. A large one, and one that a broken line has cut, goes in parts:
 what has arrived is not sent again, by whichever process comes next. Of a new version of a file
-that is public already, only what changed is sent, and the registry takes the rest from there.
+that is public already, only what changed is sent, and the registry takes the rest from there. Where
+the registry keeps files in an object store, parts go straight there (`direct`).
 
 The registry hashes what arrives, so nothing is believed of this side: a file that changed since it
 was hashed is refused.
@@ -28,11 +29,13 @@ from ..output import Progress
 from ..recipes import Limits, Segment, places, plan_recipe, sent_bytes
 from .api import Api, member
 from .crew import Crew
+from .direct import DirectParts, DirectWay
 from .http import BLOCK_BYTES, pause_seconds
 from .pace import Pace
 from .sending import Body, Sender
 
 _PARTS_FROM_BYTES: Final = 64 << 20
+_DIRECT_FROM_BYTES: Final = 16 << 20
 _ONE_REQUEST_SECONDS: Final = 20.0  # what takes longer in one request goes in parts
 _WORTH_RESUMING: Final = 4 << 20
 _BEGIN_AGAIN: Final = 5
@@ -66,6 +69,7 @@ class Uploader:
     pace: Pace = field(default_factory=Pace)
     sent_bytes: int = 0
     reused_bytes: int = 0
+    direct: DirectWay = field(default_factory=DirectWay)
     _crew: Crew = field(init=False)
     _sender: Sender = field(init=False)
     _limits: Limits | None = None
@@ -88,9 +92,12 @@ class Uploader:
         # With its list at hand the registry compares a file while it comes in.
         self._crew.run(self._send_whole, [file for file in files if file.digest in names])
         rest = [file for file in files if file.digest not in names]
-        large = [file for file in rest if file.olds or file.size >= _PARTS_FROM_BYTES]
-        if large:
+        least = min(_DIRECT_FROM_BYTES, _PARTS_FROM_BYTES)
+        if any(file.olds or file.size >= least for file in rest):
             self._limits = self._fetch_limits()
+        if not self.direct.open:
+            least = _PARTS_FROM_BYTES
+        large = [file for file in rest if file.olds or file.size >= least]
         in_parts = set() if self._limits is None else {file.digest for file in large}
         small = [file for file in rest if file.digest not in in_parts]
         self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
@@ -107,7 +114,9 @@ class Uploader:
                 return None
             raise
         names = ("min_bytes", "max_bytes", "max_segments")
-        return Limits(**{name: member(answer, name, int) for name in names})
+        limits = Limits(**{name: member(answer, name, int) for name in names})
+        self.direct.open = self.direct.closed is None and answer.get("direct") is True
+        return limits
 
     # --- in one request ---------------------------------------------------------------------
 
@@ -169,12 +178,16 @@ class Uploader:
                 for number, segment in enumerate(segments)
                 if segment.source is None and number not in here
             ]
+            parts = self._direct_parts(file, upload, todo)
             try:
-                self._send_each(file, upload, todo, alone=alone)
+                self._send_each(file, parts, alone=alone)
                 self._finish(file, upload)
             except RemoteError as error:
+                if error.code == "digest-mismatch" and parts.sent:
+                    # The store holds something else than what went there.
+                    self.direct.close("it did not keep what was sent to it")
                 # Swept meanwhile, or another process has finished or aborted it: look again.
-                if error.code not in ("upload-not-found", "parts-missing"):
+                elif error.code not in ("upload-not-found", "parts-missing"):
                     raise
                 self.progress.advance(-file.size)
                 continue
@@ -188,20 +201,34 @@ class Uploader:
             hint="tell its operator; nothing was published",
         )
 
-    def _send_each(
-        self, file: Outgoing, upload: str, todo: list[tuple[int, Segment]], *, alone: bool
-    ) -> None:
+    def _direct_parts(
+        self, file: Outgoing, upload: str, todo: Sequence[tuple[int, Segment]]
+    ) -> DirectParts:
+        return DirectParts(
+            api=self.api,
+            component=self.component,
+            upload=upload,
+            todo=todo,
+            sha256=lambda segment: _sha256(file.source, segment),
+            sender=self._sender,
+            way=self.direct,
+        )
+
+    def _send_each(self, file: Outgoing, parts: DirectParts, *, alone: bool) -> None:
         def send(item: tuple[int, Segment]) -> None:
             number, segment = item
             body = Body(source=file.source, size=segment.length, start=segment.at)
-            digest = base64.b64encode(_sha256(file.source, segment)).decode()
+            if parts.send(number, body):
+                return
+            digest = base64.b64encode(parts.digest(number, segment)).decode()
             headers = {"Content-Digest": f"sha-256=:{digest}:"}
-            self._sender.put(f"uploads/{upload}/parts/{number}", self._query, body, headers)
+            path = f"uploads/{parts.upload}/parts/{number}"
+            self._sender.put(path, self._query, body, headers)
 
         if not alone:
-            self._crew.run(send, todo)
+            self._crew.run(send, parts.todo)
             return
-        for item in todo:
+        for item in parts.todo:
             send(item)
 
     def _recipe(self, file: Outgoing) -> list[Segment]:

@@ -12,32 +12,35 @@ from signing.digests import parse_digest
 from signing.encoding import Fields
 from signing.errors import MalformedError
 from signing.names import ComponentName
-from storage import BlobMismatchError, Segment
+from storage import BlobMismatchError, Part, Segment
 
 from ..errors import RegistryError
-from ..services.uploads import Blob
+from ..services.uploads import ADDRESS_SECONDS, Blob
 from .bodies import content_length, interrupted, read_json, upload_stream
 from .requests import answer, audited, authenticated, registry
 
 _MAX_RECIPE_BYTES = 8 << 20
+_MAX_ADDRESSES = 100
 
 
 def add_routes(api: Blueprint) -> None:
     api.get("/uploads")(show_limits)
     api.post("/uploads")(begin)
     api.put("/uploads/<upload>/parts/<number>")(put_part)
+    api.post("/uploads/<upload>/addresses")(make_addresses)
     api.post("/uploads/<upload>/finish")(finish)
     api.delete("/uploads/<upload>")(abort)
 
 
 @audited("upload.show")
 def show_limits() -> Response:
-    limits = registry().uploads.limits
+    uploads = registry().uploads
     return answer(
         {
-            "min_bytes": limits.min_bytes,
-            "max_bytes": limits.max_bytes,
-            "max_segments": limits.max_segments,
+            "min_bytes": uploads.limits.min_bytes,
+            "max_bytes": uploads.limits.max_bytes,
+            "max_segments": uploads.limits.max_segments,
+            "direct": uploads.direct,
         }
     )
 
@@ -77,6 +80,18 @@ def put_part(upload: str, number: str) -> Response:
     return answer({"number": int(number), "size": size}, 201)
 
 
+@audited("upload.addresses")
+def make_addresses(upload: str) -> Response:
+    who = authenticated()
+    body = read_json(registry().settings.max_json_bytes).only(("component", "parts"))
+    component = ComponentName.parse(body.text("component"), "request: component")
+    uploads = registry().uploads
+    name = uploads.require_open(who, component, parse_digest(upload, "address: upload"))
+    made = uploads.addresses(name, _parts(body))
+    rows = [{"number": one.number, "url": one.url, "headers": dict(one.headers)} for one in made]
+    return answer({"addresses": rows, "seconds": ADDRESS_SECONDS})
+
+
 @audited("upload.finish")
 def finish(upload: str) -> Response:
     who = authenticated()
@@ -112,6 +127,21 @@ def _blob(body: Fields) -> Blob:
         size=size,
         chunks=None if chunks is None else parse_digest(chunks, "request: chunks"),
     )
+
+
+def _parts(body: Fields) -> list[Part]:
+    """``[number, size, sha256]`` each."""
+    items = body.items("parts")
+    if len(items) > _MAX_ADDRESSES:
+        raise MalformedError("request: parts", f"at most {_MAX_ADDRESSES}", len(items))
+    return [_part(item, f"request: parts[{at}]") for at, item in enumerate(items)]
+
+
+def _part(item: Any, where: str) -> Part:
+    shape = [type(each) for each in item] if isinstance(item, list) else []
+    if shape != [int, int, str]:
+        raise MalformedError(where, "[number, size, sha256]", item)
+    return Part(number=item[0], size=item[1], sha256=parse_digest(item[2], where))
 
 
 def _segments(body: Fields) -> list[Segment]:

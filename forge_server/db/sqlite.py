@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from ..errors import RegistryError
+from ..errors import TABLE, RegistryError
+from ..logs import LOGGER
 
 BUSY_TIMEOUT_MS = 30_000
+# SQLite's own words, which it says of a file and never names (sqlite3_errstr).
+_OUT_OF_ORDER: Final = ("disk I/O error", "unable to open database", "readonly database")
 
 
 def sessions(path: Path) -> tuple[sessionmaker[Session], sessionmaker[Session]]:
@@ -29,11 +32,23 @@ def sessions(path: Path) -> tuple[sessionmaker[Session], sessionmaker[Session]]:
 
 
 def refusal_of(error: SQLAlchemyError) -> RegistryError | None:
-    """``busy`` when another process held the lock for too long."""
-    if isinstance(error, OperationalError):
-        words = str(error.orig)
-        if "locked" in words or "busy" in words:
-            return RegistryError("busy", "the database is in use; try again")
+    """``busy`` when another process held the lock for too long, ``disk-full``, or
+    ``database-unavailable`` when the file cannot be read or written."""
+    if not isinstance(error, OperationalError):
+        return None
+    words = str(error.orig)
+    if "locked" in words or "busy" in words:
+        return RegistryError("busy", "the database is in use; try again")
+    if "is full" in words:
+        LOGGER.error("database: %s", words)
+        return RegistryError("disk-full", TABLE["disk-full"].help)
+    if any(each in words for each in _OUT_OF_ORDER):
+        LOGGER.error("database: %s", words)
+        return RegistryError(
+            "database-unavailable",
+            f"the database cannot be read or written: {words}",
+            "look at its disk and at the rights to its folder; then the same command again",
+        )
     return None
 
 

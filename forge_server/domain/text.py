@@ -12,7 +12,7 @@ import unicodedata
 _INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u2028\u2029\u2060\ufeff") | frozenset(
     chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xFFF9, 0xFFFC))
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{''.join(sorted(_INVISIBLE))}]")
 
 
 def harmless(text: str) -> str:
@@ -26,5 +26,6 @@ def harmless(text: str) -> str:
 
 
 def one_log_line(text: str) -> str:
-    """``text`` on one line, with control characters spelled out as escapes."""
+    """``text`` on one line, with control characters and bidirectional overrides spelled out as
+    escapes."""
     return _CONTROL.sub(lambda match: ascii(match.group())[1:-1], text)

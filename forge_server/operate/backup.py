@@ -31,7 +31,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from signing.digests import hash_stream, sha256_hex
-from storage import BlobMismatchError, BlobNotFoundError, LocalBlobStore, PathNotFoundError
+from storage import (
+    BackendError,
+    BlobMismatchError,
+    BlobNotFoundError,
+    LocalBlobStore,
+    PathNotFoundError,
+)
 from storage.durable import exclusively, fsync_dir, replace_durably, write_file_durably
 
 from ..db.migrate import newest_revision
@@ -104,16 +110,37 @@ class _Copy:
     def _one(self, digest: str) -> None:
         if digest in self.absent:
             return
+        problem, size = self._try(digest)
+        if problem is not None:  # perhaps they were altered on the way
+            problem, size = self._try(digest)
+        if problem is not None:
+            self.absent[digest] = problem
+            self.tell(f"not in the backup: {problem}")
+            return
+        self.copied += 1
+        self.copied_bytes += size
+
+    def _try(self, digest: str) -> tuple[str | None, int]:
+        """(what is wrong with the registry's own blob, how many bytes it has). One blob that cannot
+        be had must not be the end of every backup.
+
+        Raises:
+            BackendError: the registry's store or the target failed.
+        """
+        size = 0
         try:
             size = self.registry.blobs.stat(digest).size
             with self.registry.blobs.open(digest) as file:
                 self.store.put(digest, file, size)
         except (BlobNotFoundError, BlobMismatchError) as error:
-            self.absent[digest] = error.message
-            self.tell(f"not in the backup: {error.message}")
-            return
-        self.copied += 1
-        self.copied_bytes += size
+            return error.message, size
+        except BackendError as error:
+            if error.code != "blob-damaged":
+                raise
+            return f"blob {digest}: {error.message}", size
+        except OSError as error:  # of the reading: what the target's disk says is a BackendError
+            return f"blob {digest}: cannot be read: {error.strerror}", size
+        return None, size
 
 
 def back_up(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -25,11 +26,14 @@ from storage import BackendError, BlobNotFoundError, PathNotFoundError
 from ..db.models import BlobDamage, Component, MetadataVersion, Quota, Release, ReleaseFile, Role
 from ..errors import RegistryError
 from ..services.chunk_checks import compare, read_list
+from ..services.leases import batches, referred
 from ..services.publication import target_files
 from ..services.rolebook import current_row, head_versions
 from ..services.status import named_status
 from ..wiring import Registry
 from .check_log import check_log
+
+_SOON: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,24 +238,21 @@ def _wanted(session: Session) -> Iterator[tuple[str, int | None]]:
 
 
 def _notes(registry: Registry, session: Session) -> Iterator[str]:
-    wanted = {digest for digest, _ in _wanted(session)}
-    unused = sum(digest not in wanted for digest in registry.blobs.iter_digests())
+    stored = batches(registry.blobs.iter_digests())
+    unused = sum(len(batch) - len(referred(session, batch)) for batch in stored)
     if unused:
         yield f"{unused} blobs belong to no release (uploaded for one that never came)"
     damaged = session.scalar(select(func.count()).select_from(BlobDamage))
     if damaged:
         yield f"damaged blobs: {damaged} (forge-server scrub DIR --from URL_OR_FOLDER)"
     now = registry.clock()
-    for name in session.scalars(select(Role.name).order_by(Role.name)):
-        row = current_row(session, name)
-        assert row is not None
-        kind = name if name in ("root", "snapshot", "timestamp") else "targets"
-        expires = parse_signed(row.data, name, kind).signed.expires
-        if name in ("snapshot", "timestamp", STATUS):
-            continue  # these last hours, and are renewed every few
-        if (expires - now).days < 30:
-            verb = "expired" if expires <= now else "expires"
-            yield f"role {name} {verb} {expires:%F}: its holders must sign it again"
+    # Snapshot, timestamp and the status role last hours, and are renewed every few.
+    ends = select(Role.name, Role.expires_at).where(
+        Role.expires_at < now + _SOON, Role.name.not_in(("snapshot", "timestamp", STATUS))
+    )
+    for name, expires in session.execute(ends.order_by(Role.name)):
+        verb = "expired" if expires <= now else "expires"
+        yield f"role {name} {verb} {expires:%F}: its holders must sign it again"
     yield from _status_note(session, now)
     if registry.publication.read_only is not None:
         yield f"read-only: {registry.publication.read_only}"

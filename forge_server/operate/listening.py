@@ -18,6 +18,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from ..errors import RegistryError
+from .patient import PatientWorker
 
 _GRACE_SECONDS = 30
 _HEADER_SECONDS = 20
@@ -115,7 +116,7 @@ def serve_with(
         "bind": f"fd://{listener.detach()}",  # gunicorn's from here on
         "workers": workers,
         "threads": threads,
-        "worker_class": "gthread",
+        "worker_class": PatientWorker,
         "worker_connections": max(1000, threads * 4),
         "timeout": 120,
         "graceful_timeout": _GRACE_SECONDS,

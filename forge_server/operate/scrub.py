@@ -2,9 +2,10 @@
 
 Disks forget. A walk hashes each blob in ascending order of digests at a limited rate; where it has
 come to is kept in the database, so that the next run goes on there and after the last digest begins
-again. What is damaged is written down, and stays written down until it is right again. A source
-(another registry, a mirror, a folder of blobs) is believed nothing: what it gives is hashed before
-anything is replaced.
+again. What is damaged is read a second time, because bytes from an object store may have been
+altered on their way; then it is written down, and stays written down until it is right again. A
+source (another registry, a mirror, a folder of blobs) is believed nothing: what it gives is hashed
+before anything is replaced.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Scrub:
         cursor = state.cursor
         for digest in dropwhile(lambda each: each <= cursor, self.blobs.iter_digests()):
             problem, size = self._look(digest)
+            if problem is not None:
+                problem, size = self._look(digest)
             if self.stop.is_set() and problem is _STOPPED:
                 self._remember(state)
                 return state
@@ -133,22 +136,32 @@ class Scrub:
             mark_damaged(session, digest, problem, self.clock())
 
     def _look(self, digest: str) -> tuple[str | None, int]:
-        """(what is wrong with the blob, how many bytes were read)."""
-        found, size = hashlib.sha256(), 0
+        """(what is wrong with the blob, how many bytes were read).
+
+        Raises:
+            BackendError: the store does not even say how large the blob is, which is no word on
+                the blob.
+        """
         try:
-            with self.blobs.open(digest) as file:
-                while data := file.read(_BLOCK):
-                    if self.stop.is_set():
-                        return _STOPPED, size
-                    self.pace.spend(len(data))
-                    found.update(data)
-                    size += len(data)
+            return self._read(digest)
         except BlobNotFoundError:
-            return None, size  # deleted meanwhile, and if a release needs it `_absent` says so
+            return None, 0  # deleted meanwhile, and if a release needs it `_absent` says so
         except BackendError as error:
-            return error.message, size
+            if error.code != "blob-damaged":
+                self.blobs.stat(digest)
+            return error.message, 0
         except OSError as error:  # a sector that cannot be read
-            return f"cannot be read: {error.strerror}", size
+            return f"cannot be read: {error.strerror}", 0
+
+    def _read(self, digest: str) -> tuple[str | None, int]:
+        found, size = hashlib.sha256(), 0
+        with self.blobs.open(digest) as file:
+            while data := file.read(_BLOCK):
+                if self.stop.is_set():
+                    return _STOPPED, size
+                self.pace.spend(len(data))
+                found.update(data)
+                size += len(data)
         if found.hexdigest() != digest:
             return f"damaged, its bytes hash to {found.hexdigest()}", size
         return None, size

@@ -39,9 +39,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, union_all, update
+from sqlalchemy import bindparam, delete, func, insert, select, union_all, update
 from sqlalchemy.orm import Session
 
 from storage import BlobStore
@@ -53,6 +53,12 @@ from .clock import Clock
 from .locks import Lock, StillHeld
 
 AT_ONCE: Final = 500  # parameters in one query
+
+# Made once, and of columns: every publish asks it several times.
+_LEASES: Final = BlobLease.__table__.c
+_SEVERAL: Final = select(_LEASES.sha256, _LEASES.token, _LEASES.held_at, _LEASES.doomed_at).where(
+    _LEASES.sha256.in_(bindparam("digests", expanding=True))
+)
 
 Held = Mapping[str, str]
 """``{digest: token}`` of the leases that were there when somebody looked."""
@@ -122,18 +128,23 @@ class Leases:
                 organisation,
                 now,
             )
-            for digest in rows.keys() - doomed:
-                rows[digest].held_at = now
-            held = {digest: rows[digest].token for digest in rows.keys() - doomed}
+            held = {digest: row.token for digest, row in rows.items() if digest not in doomed}
+            for batch in batches(held):
+                again = update(BlobLease).where(BlobLease.sha256.in_(batch)).values(held_at=now)
+                session.execute(again)
         return held | new, doomed
 
     def make_way(self, digest: str) -> None:
         """Ends a deletion of the blob that a collector has left half done, before somebody sends it
         again: what came first would be deleted with it."""
         with self.database.read() as session:
-            row = session.get(BlobLease, digest)
-        if row is not None and row.doomed_at is not None:
+            is_going = self.is_going(session, digest)
+        if is_going:
             self.finish()
+
+    def is_going(self, session: Session, digest: str) -> bool:
+        """Whether a deletion of the blob was begun that may not have ended: see `make_way`."""
+        return any(row.doomed_at is not None for row in _rows(session, [digest]))
 
     def arrived(self, session: Session, digest: str, size: int, organisation: str) -> None:
         """Takes the lease of a blob that was just put into the store.
@@ -141,13 +152,18 @@ class Leases:
         Raises:
             BlobsGoneError: it is being deleted already.
         """
-        row = session.get(BlobLease, digest)
+        row = next(_rows(session, [digest]), None)
         if row is None:
             add_leases(session, {digest: size}, organisation, self.clock())
         elif row.doomed_at is not None:
             raise BlobsGoneError
         else:
-            row.held_at, row.organisation = self.clock(), row.organisation or organisation
+            owner = func.coalesce(BlobLease.organisation, organisation)
+            session.execute(
+                update(BlobLease)
+                .where(BlobLease.sha256 == digest)
+                .values(held_at=self.clock(), organisation=owner)
+            )
 
     def settle(self, session: Session, digests: Iterable[str], held: Held) -> None:
         """Establishes, in the transaction that will refer to ``digests``, that all of them are in
@@ -255,6 +271,7 @@ def mark_damaged(session: Session, digest: str, problem: str, now: datetime) -> 
     session.merge(BlobDamage(sha256=digest, problem=problem, found_at=now))
 
 
-def _rows(session: Session, digests: Iterable[str]) -> Iterator[BlobLease]:
+def _rows(session: Session, digests: Iterable[str]) -> Iterator[Any]:
+    """What is there for ``digests``: (sha256, token, held_at, doomed_at)."""
     for batch in batches(digests):
-        yield from session.scalars(select(BlobLease).where(BlobLease.sha256.in_(batch)))
+        yield from session.connection().execute(_SEVERAL, {"digests": batch})

@@ -13,7 +13,8 @@ the next hash of the level above.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -89,6 +90,10 @@ class _Appended:
             self.hashes.append({"level": level, "number": number >> HEIGHT * level, "hash": value})
         return number
 
+    def copy(self) -> _Appended:
+        tree = Frontier(self.tree.size, list(self.tree.edge))
+        return _Appended(tree, list(self.entries), list(self.hashes))
+
 
 @dataclass(frozen=True, slots=True)
 class TransparencyLog:
@@ -105,6 +110,8 @@ class TransparencyLog:
         event.listen(writing, "before_commit", self._seal)
 
     def _seal(self, session: Session) -> None:
+        if session.in_nested_transaction():
+            return  # the end of a `part`: the transaction goes on
         appended = session.info.pop(_APPENDED, None)
         if appended is None:
             return
@@ -116,6 +123,22 @@ class TransparencyLog:
         note = self.keys.sign(checkpoint).to_bytes()
         session.add(LogCheckpoint(size=size, note=note, created_at=self.clock()))
         session.flush()
+
+
+@contextmanager
+def part(session: Session) -> Iterator[None]:
+    """A part of a transaction: when it fails, neither rows nor leaves of it are left in that."""
+    appended: _Appended | None = session.info.get(_APPENDED)
+    before = None if appended is None else appended.copy()
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        if before is None:
+            session.info.pop(_APPENDED, None)
+        else:
+            session.info[_APPENDED] = before
+        raise
 
 
 def append(session: Session, entry: Entry) -> int:

@@ -14,6 +14,7 @@ transaction that holds the write lock, and its bytes are kept before anybody see
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -82,6 +83,8 @@ class Publication:
     # The keys that a root and a targets role of such row ids let the server sign with. Only of rows
     # that are committed: these are never deleted, so their ids mean the same for ever.
     _sound: dict[tuple[int, ...], OnlineKeys] = field(default_factory=dict)
+    # The newest snapshot that this process has published, with all that it announces.
+    _published: deque[int] = field(default_factory=lambda: deque(maxlen=1))
 
     @property
     def read_only(self) -> str | None:
@@ -99,19 +102,23 @@ class Publication:
     def require_writable(self) -> None:
         """Raises RegistryError (``read-only``) when the server cannot sign, or shall not."""
         with self.database.read() as session:
-            heads = _heads(session)
-            keys = self._keys(session)
-            if heads not in self._sound:
-                self._sound.clear()
-                self._sound[heads] = keys
-            _require_switched_on(session)
+            self.check_writable(session)
+
+    def check_writable(self, session: Session) -> None:
+        """`require_writable`, as of a transaction that only reads."""
+        heads = _heads(session)
+        keys = self._keys(session, heads)
+        if heads not in self._sound:
+            self._sound.clear()
+            self._sound[heads] = keys
+        _require_switched_on(session)
 
     def can_sign(self, session: Session) -> bool:
         """Whether the server holds the keys that the roles in this transaction list."""
         return self._why_unable(session) is None
 
-    def _keys(self, session: Session) -> OnlineKeys:
-        known = self._sound.get(_heads(session))
+    def _keys(self, session: Session, heads: tuple[int, ...] | None = None) -> OnlineKeys:
+        known = self._sound.get(heads or _heads(session))
         if known is None:
             reason = self._why_unable(session)
         else:
@@ -151,38 +158,44 @@ class Publication:
         """
         if not always:
             _require_switched_on(session)
-        key = self._keys(session).snapshot  # under the root of this very transaction
+        keys = self._keys(session)  # under the root of this very transaction
         now = self.clock()
-        version = head_version(session, "snapshot") + 1
-        data = sign_snapshot(head_versions(session), version, key, now)
+        version = self.next_snapshot(session)
+        data = sign_snapshot(head_versions(session), version, keys.snapshot, now)
         row = add_role(session, "snapshot", version, data, now, expiry(now, "snapshot"))
-        self._stamp(session, row)
+        self._stamp(session, row, keys)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
         return version
 
-    def _stamp(self, session: Session, snapshot: MetadataVersion) -> None:
+    def next_snapshot(self, session: Session) -> int:
+        """The version of the snapshot that `announce` will make in this transaction."""
+        return head_version(session, "snapshot") + 1
+
+    def _stamp(self, session: Session, snapshot: MetadataVersion, keys: OnlineKeys) -> None:
         now = self.clock()
         version = head_version(session, "timestamp") + 1
-        key = self._keys(session).timestamp
         data = sign_timestamp(
-            snapshot.data, version, key, now, snapshot.log_index, snapshot_version=snapshot.version
-        )
+            snapshot.data, version, keys.timestamp, now, snapshot.log_index,
+            snapshot_version=snapshot.version,
+        )  # fmt: skip
         add_role(session, "timestamp", version, data, now, expiry(now, "timestamp"))
         _forget(session, "timestamp", version - 1)
 
-    def materialise(self) -> int:
+    def materialise(self, snapshot: int | None = None) -> int:
         """Writes what is committed but not yet in the published tree; returns how many roles.
+        ``snapshot`` is the one that the caller waits for: it is not looked for any more once this
+        process has published it.
 
         Raises:
             BackendError: the tree or a blob could not be written or read. What is missing is
                 written by the next call.
         """
-        if not self.is_behind():
+        if not self.is_behind(snapshot):
             return 0
         with self.lock.held() as still_held:
             # Whoever held it before us has most likely done it all: of many that publish at once,
             # one writes, syncs and asks the witnesses for all who had committed by then.
-            if not self.is_behind():
+            if not self.is_behind(snapshot):
                 return 0
             todo = self._todo()
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
@@ -193,6 +206,7 @@ class Publication:
                 _, _, version, data = stamps[-1]
                 publish_forward(self.tree, TIMESTAMP, data, lambda seen: self._later(seen, version))
             self._mark(todo)
+            self._published.extend(row[2] for row in todo.roles if row[1] == "snapshot")
         return len(todo.roles)
 
     def _files(self, todo: _Todo) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -218,8 +232,11 @@ class Publication:
         with self.database.read() as session:
             return version < found <= head_version(session, "timestamp")
 
-    def is_behind(self) -> bool:
-        """Whether something is committed that is not in the published tree yet."""
+    def is_behind(self, snapshot: int | None = None) -> bool:
+        """Whether something is committed that is not in the published tree yet; of what
+        ``snapshot`` announces, if given."""
+        if snapshot is not None and self._published and self._published[-1] >= snapshot:
+            return False
         with self.database.read() as session:
             waiting = select(MetadataVersion.id).where(MetadataVersion.published_at.is_(None))
             if session.scalar(waiting.limit(1)) is not None:
@@ -246,7 +263,7 @@ class Publication:
             elif timestamp_old:
                 row = current_row(session, "snapshot")
                 assert row is not None
-                self._stamp(session, row)
+                self._stamp(session, row, self._keys(session))
             due = {"snapshot": snapshot_old, "timestamp": snapshot_old or timestamp_old}
             return {role: head_version(session, role) for role, signed in due.items() if signed}
 

@@ -99,16 +99,27 @@ class Quotas:
         """Raises RegistryError (``quota-exceeded``) when ``size`` more bytes could not be
         published, counting what the organisation has sent already and not published."""
         with self.database.read() as session:
-            state = self.state(session, organisation)
-            if state.max_bytes:
-                query = select(func.sum(BlobLease.size))
-                query = query.where(BlobLease.organisation == organisation)
-                _require_bytes(state, size, int(session.scalar(query) or 0))
+            refusal = self.why_no_room_for_upload(session, organisation, size)
+        if refusal is not None:
+            raise refusal
 
-    def require_room_for_release(self, organisation: str, size: int) -> None:
+    def why_no_room_for_upload(
+        self, session: Session, organisation: str, size: int
+    ) -> RegistryError | None:
+        """What `require_room_for_upload` raises; None when there is room."""
+        state = self.state(session, organisation)
+        if not state.max_bytes:
+            return None
+        query = select(func.sum(BlobLease.size)).where(BlobLease.organisation == organisation)
+        try:
+            _require_bytes(state, size, int(session.scalar(query) or 0))
+        except RegistryError as error:
+            return error
+        return None
+
+    def require_room_for_release(self, session: Session, organisation: str, size: int) -> None:
         """Raises RegistryError (``quota-exceeded``) when ``size`` bytes more are too many."""
-        with self.database.read() as session:
-            _require_release(self.state(session, organisation), size)
+        _require_release(self.state(session, organisation), size)
 
     def count(self, session: Session, organisation: str, size: int) -> None:
         """Adds a release of ``size`` bytes, in the transaction that publishes it and before its

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BytesIO
+from typing import Final
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import bindparam, insert, or_, select
 from sqlalchemy.orm import Session
 
 from signing.component import FILE_NAME, MAX_TOML_BYTES, parse_forge_toml
@@ -40,8 +42,22 @@ from .quotas import Quotas
 from .rights import require_member
 from .rolebook import add_role, current_roles
 from .roles import require_no_look_alike
+from .together import Together
 
 _ROUNDS = 3  # in which blobs may vanish under an offer
+# Made once: every publish asks them.
+_COMPONENT: Final = select(Component).where(
+    Component.organisation == bindparam("org"), Component.name == bindparam("name")
+)
+_RELEASE: Final = (
+    select(Release)
+    .join(Component, Release.component_id == Component.id)
+    .where(
+        Component.organisation == bindparam("org"),
+        Component.name == bindparam("name"),
+        Release.version == bindparam("version"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +116,7 @@ class Releases:
     leases: Leases
     quotas: Quotas
     clock: Clock
+    together: Together
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -108,19 +125,20 @@ class Releases:
             RegistryError, SigningError: no right to publish, or something does not hold.
             BackendError: the store failed; the same offer again finishes the work.
         """
-        self.publication.require_writable()
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
-        identity.require(
-            "publish", organisation=manifest.component.org, component=str(manifest.component)
-        )
-        receipt = self._published(identity, manifest)
+        component = manifest.component
+        with self.database.read() as session:
+            self._require_publisher(session, identity, component)
+            receipt = _same_release(session, manifest)
+            current = current_roles(session, ("registrar", component.org, component.role))
+            if receipt is None:
+                # Before anything is sent in vain; what counts is asked again by the transaction.
+                self.quotas.require_room_for_release(session, component.org, manifest.total_size)
         if receipt is not None:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
-        checked = self._check(manifest, text)
-        # Before anything is sent in vain; what counts is asked again when it is published.
-        self.quotas.require_room_for_release(manifest.component.org, manifest.total_size)
+        checked = self._check(manifest, text, current)
         for _ in range(_ROUNDS):
             held, missing = self._find(manifest)
             if missing:
@@ -130,11 +148,12 @@ class Releases:
                 if not self.chunk_checks.settle(manifest):
                     return Answer(missing={})
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
-                held |= self.store_small(manifest.component.org, (text.manifest, text.bundle))
-                receipt, created = self._commit(caller, identity, checked, held)
+                held |= self.store_small(component.org, (text.manifest, text.bundle))
+                publish = partial(self._publish, caller, identity, checked, held)
+                receipt, created = self.together.make(publish)
             except (BlobsGoneError, BlobNotFoundError):
                 continue  # deleted since we looked
-            self.publication.materialise()
+            self.publication.materialise(receipt.snapshot_version)
             return Answer(receipt=receipt, created=created, missing={})
         raise RegistryError("busy", f"{manifest}: its files are being deleted; try again")
 
@@ -191,11 +210,16 @@ class Releases:
             BlobMismatchError: the bytes are not those of ``digest``.
             VerificationError: the bytes are not those that ``chunks`` lists.
         """
-        self.require_publisher(caller, component)
+        with self.database.read() as session:
+            self._require_publisher(session, _identity(caller), component)
+            refusal = self.quotas.why_no_room_for_upload(session, component.org, size)
+            is_going = self.leases.is_going(session, digest)
         if not self.blobs.missing([digest]) and self.keep(component, digest, size):
             return False
-        self.quotas.require_room_for_upload(component.org, size)
-        self.leases.make_way(digest)
+        if refusal is not None:
+            raise refusal
+        if is_going:
+            self.leases.finish()
         if chunks is not None:
             stream = self.chunk_checks.watched(stream, chunks, digest, size)
         self.blobs.put(digest, stream, size)
@@ -234,11 +258,15 @@ class Releases:
 
     def require_publisher(self, caller: Caller, component: ComponentName) -> None:
         """Raises RegistryError unless the caller may publish ``component``."""
-        self.publication.require_writable()
-        identity = _identity(caller)
-        identity.require("publish", organisation=component.org, component=str(component))
         with self.database.read() as session:
-            require_member(session, identity, component.org, "publisher")
+            self._require_publisher(session, _identity(caller), component)
+
+    def _require_publisher(
+        self, session: Session, identity: Identity, component: ComponentName
+    ) -> None:
+        self.publication.check_writable(session)
+        identity.require("publish", organisation=component.org, component=str(component))
+        require_member(session, identity, component.org, "publisher")
 
     def is_public(self, digest: str) -> bool:
         """Whether the blob belongs to a published release."""
@@ -253,12 +281,7 @@ class Releases:
                 session.scalar(query.limit(1)) is not None for query in (in_files, in_releases)
             )
 
-    def _published(self, identity: Identity, manifest: Manifest) -> Receipt | None:
-        with self.database.read() as session:
-            require_member(session, identity, manifest.component.org, "publisher")
-            return _same_release(session, manifest)
-
-    def _check(self, manifest: Manifest, text: OfferText) -> _Checked:
+    def _check(self, manifest: Manifest, text: OfferText, current: Mapping[str, bytes]) -> _Checked:
         """Every check that needs neither lock nor blob."""
         component, now = manifest.component, self.clock()
         unexpected = set(text.roles) - {component.org, component.role}
@@ -270,8 +293,6 @@ class Releases:
                 f"changes, found {found}",
             )
         _check_paths(manifest, text.bundle)
-        with self.database.read() as session:
-            current = current_roles(session, ("registrar", component.org, component.role))
         org_role = text.roles.get(component.org)
         if org_role is not None:
             check_role_update(
@@ -316,41 +337,41 @@ class Releases:
                 "build the manifest from the forge.toml that is in the folder",
             )
 
-    def _commit(
-        self, caller: Caller, identity: Identity, checked: _Checked, held: Held
-    ) -> tuple[Receipt, bool]:
-        """The transaction: roles, release, files, event, snapshot and timestamp; or nothing.
+    def _publish(
+        self, caller: Caller, identity: Identity, checked: _Checked, held: Held, session: Session
+    ) -> tuple[tuple[Receipt, bool], bool]:
+        """What the transaction changes: roles, release, files and event. `Together` adds the
+        snapshot and timestamp that announce it.
 
         Raises:
             BlobsGoneError: a blob was deleted since it was looked for.
         """
         manifest, component, now = checked.offer.manifest, checked.component, self.clock()
-        with self.database.write() as session:
-            require_member(session, identity, component.org, "publisher")
-            # Looked at again now that nobody else can write: of many, one wins.
-            receipt = _same_release(session, manifest)
-            if receipt is not None:
-                return receipt, False
-            self.quotas.count(session, component.org, manifest.total_size)
-            own = (manifest.digest, sha256_hex(checked.text.bundle))
-            self.leases.settle(session, (*_blobs_of(manifest), *own), held)
-            if checked.org_role is not None:
-                version = role_version(checked.org_role)
-                add_role(session, component.org, version, checked.org_role, now)
-                self.audit.record(session, caller, "role.accept", component.org, version=version)
-            add_role(session, component.role, role_version(checked.role), checked.role, now)
-            snapshot = self.publication.announce(session)
-            release = _add_release(session, identity, checked, snapshot, now)
-            self.audit.record(
-                session,
-                caller,
-                "release.publish",
-                str(manifest),
-                manifest_sha256=manifest.digest,
-                files=len(manifest.files),
-                bytes=manifest.total_size,
-            )
-            return _receipt(component, release), True
+        require_member(session, identity, component.org, "publisher")
+        # Looked at again now that nobody else can write: of many, one wins.
+        receipt = _same_release(session, manifest)
+        if receipt is not None:
+            return (receipt, False), False
+        self.quotas.count(session, component.org, manifest.total_size)
+        own = (manifest.digest, sha256_hex(checked.text.bundle))
+        self.leases.settle(session, (*_blobs_of(manifest), *own), held)
+        if checked.org_role is not None:
+            version = role_version(checked.org_role)
+            add_role(session, component.org, version, checked.org_role, now)
+            self.audit.record(session, caller, "role.accept", component.org, version=version)
+        add_role(session, component.role, role_version(checked.role), checked.role, now)
+        snapshot = self.publication.next_snapshot(session)
+        release = _add_release(session, identity, checked, snapshot, now)
+        self.audit.record(
+            session,
+            caller,
+            "release.publish",
+            str(manifest),
+            manifest_sha256=manifest.digest,
+            files=len(manifest.files),
+            bytes=manifest.total_size,
+        )
+        return (_receipt(component, release), True), True
 
 
 def _identity(caller: Caller) -> Identity:
@@ -384,11 +405,7 @@ def _check_paths(manifest: Manifest, bundle: bytes) -> None:
 
 
 def _component_row(session: Session, component: ComponentName) -> Component | None:
-    return session.scalar(
-        select(Component).where(
-            Component.organisation == component.org, Component.name == component.name
-        )
-    )
+    return session.scalar(_COMPONENT, {"org": component.org, "name": component.name})
 
 
 def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
@@ -397,12 +414,8 @@ def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
     Raises:
         RegistryError: the version holds something else (``version-taken``).
     """
-    row = _component_row(session, manifest.component)
-    release = None if row is None else session.scalar(
-        select(Release).where(
-            Release.component_id == row.id, Release.version == str(manifest.version)
-        )
-    )  # fmt: skip
+    org, name = manifest.component.org, manifest.component.name
+    release = session.scalar(_RELEASE, {"org": org, "name": name, "version": str(manifest.version)})
     if release is None:
         return None
     if release.manifest_sha256 != manifest.digest:

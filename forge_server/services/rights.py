@@ -5,13 +5,28 @@ Nothing is cached, so a member who was removed keeps nothing.
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Final
+
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from ..db.models import Member, Organisation, User
 from ..domain.members import require_member_role
 from ..errors import RegistryError
 from .callers import Identity
+
+# Made once: every request asks it. (state of the organisation, role of the user there or None)
+_OF_USER: Final = (
+    select(Member.organisation, Member.role)
+    .join(User, User.id == Member.user_id)
+    .where(Member.user_id == bindparam("user"), User.disabled_at.is_(None))
+    .subquery()
+)
+_STANDING: Final = (
+    select(Organisation.state, _OF_USER.c.role)
+    .outerjoin(_OF_USER, _OF_USER.c.organisation == Organisation.name)
+    .where(Organisation.name == bindparam("org"))
+)
 
 
 def require_organisation(session: Session, name: str) -> Organisation:
@@ -58,5 +73,9 @@ def member_role(session: Session, organisation: str, user_id: int) -> str | None
 
 def require_member(session: Session, identity: Identity, organisation: str, least: str) -> None:
     """Raises RegistryError unless the user is a member with the role ``least`` or more."""
-    require_organisation(session, organisation)
-    require_member_role(member_role(session, organisation, identity.user_id), least, organisation)
+    found = session.execute(
+        _STANDING, {"org": organisation, "user": identity.user_id}
+    ).one_or_none()
+    if found is None or found[0] != "approved":
+        require_organisation(session, organisation)
+    require_member_role(None if found is None else found[1], least, organisation)

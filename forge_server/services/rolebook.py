@@ -30,6 +30,13 @@ _CURRENT: Final = (
 )
 
 
+_SEVERAL: Final = (
+    select(Role.__table__.c.name, MetadataVersion.__table__.c.data)
+    .join(MetadataVersion.__table__, Role.__table__.c.metadata_id == MetadataVersion.__table__.c.id)
+    .where(Role.__table__.c.name.in_(bindparam("names", expanding=True)))
+)
+
+
 # Every publish reads thousands of these: columns, and no objects around them.
 _ROLES: Final = Role.__table__.c
 _HEADS: Final = select(_ROLES.name, _ROLES.version).where(_ROLES.name.not_in(NOT_IN_SNAPSHOT))
@@ -55,8 +62,8 @@ def require_role(session: Session, name: str) -> bytes:
 
 def current_roles(session: Session, names: Iterable[str]) -> dict[str, bytes]:
     """``{name: bytes}`` of those of ``names`` that exist."""
-    found = ((name, current_role(session, name)) for name in names)
-    return {name: data for name, data in found if data is not None}
+    found = session.connection().execute(_SEVERAL, {"names": list(names)})
+    return {row[0]: row[1] for row in found}
 
 
 def head_version(session: Session, name: str) -> int:

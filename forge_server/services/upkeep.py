@@ -19,11 +19,19 @@ READ_ONLY: Final = "read-only"
 RESTORED: Final = "restored"
 COLLECTED: Final = "collected"
 SCRUBBED: Final = "scrubbed"
+_KNOWN: Final = "upkeep"  # in the info of a session, which lives as long as a transaction
+_ALL: Final = select(Upkeep.name, Upkeep.value)
 
 
 def recall(session: Session, name: str) -> Mapping[str, Any] | None:
     """What was remembered under ``name``; None when nothing is."""
-    return session.scalar(select(Upkeep.value).where(Upkeep.name == name))
+    known = session.info.get(_KNOWN)
+    if known is None:
+        # All at once: whoever asks for one asks for another in the same transaction.
+        known = {row.name: row.value for row in session.execute(_ALL)}
+        session.info[_KNOWN] = known
+    found: Mapping[str, Any] | None = known.get(name)
+    return found
 
 
 def remember(session: Session, name: str, value: Mapping[str, Any], now: datetime) -> None:
@@ -34,8 +42,10 @@ def remember(session: Session, name: str, value: Mapping[str, Any], now: datetim
     else:
         row.value, row.changed_at = dict(value), now
     session.flush()
+    session.info.pop(_KNOWN, None)
 
 
 def forget(session: Session, name: str) -> None:
     """Success when nothing was remembered."""
     session.execute(delete(Upkeep).where(Upkeep.name == name))
+    session.info.pop(_KNOWN, None)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from signing.chunks import ChunkCheck
 from signing.names import ComponentName
-from storage import BlobAssembly, BlobStore, Limits, Segment
+from storage import BlobAssembly, BlobStore, Limits, Part, PartAddress, Segment
 from storage.checks import check_digest
 from storage.hashing import Readable
 
@@ -31,6 +31,7 @@ from .releases import Releases
 from .slow_work import SlowWork
 
 ABANDONED_SECONDS = 24 * 3600
+ADDRESS_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,16 @@ class Uploads:
     chunk_checks: ChunkChecks
     work: SlowWork
     clock: Clock
+    may_go_direct: bool = False
 
     @property
     def limits(self) -> Limits:
         return self.assembly.limits
+
+    @property
+    def direct(self) -> bool:
+        """Whether parts may go straight to the store: it has addresses, and clients reach it."""
+        return self.may_go_direct and self.limits.direct
 
     def begin(self, caller: Caller, blob: Blob, segments: Sequence[Segment]) -> Begun:
         """Opens an upload, or finds the one that was opened by the same offer.
@@ -99,11 +106,12 @@ class Uploads:
         """Stores a part of the upload that `require_open` named. Raises as the contract says."""
         self.assembly.put_part(name, number, stream, size, sha256)
 
-    def part_url(
-        self, name: str, number: int, size: int, sha256: str, ttl_seconds: int
-    ) -> str | None:
-        """Where the part may be sent straight to the store; None where it may not."""
-        return self.assembly.part_url(name, number, size, sha256, ttl_seconds)
+    def addresses(self, name: str, parts: Sequence[Part]) -> list[PartAddress]:
+        """Where parts of the upload that `require_open` named may be sent straight to the store,
+        for `ADDRESS_SECONDS`; none where they may not. Whoever has such an address can store this
+        part and nothing else. What came that way is believed no more than what comes through here:
+        `finish` hashes the whole."""
+        return self.assembly.part_addresses(name, parts, ADDRESS_SECONDS) if self.direct else []
 
     def finish(self, caller: Caller, blob: Blob, upload: str) -> bool:
         """Whether the blob is stored; False means that it is still being read: ask again.

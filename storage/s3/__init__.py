@@ -12,7 +12,6 @@ from .assembly import S3Assembly
 from .blobs import S3BlobStore
 from .bucket import Bucket
 from .client import S3Connection, S3Options, connect, parse_s3_url
-from .presign import part_headers
 from .tree import S3PublishedTree
 
 __all__ = [
@@ -24,5 +23,4 @@ __all__ = [
     "S3PublishedTree",
     "connect",
     "parse_s3_url",
-    "part_headers",
 ]

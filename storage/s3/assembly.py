@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 
-from ..assembly import Limits, Segment, Watch, check_recipe
+from ..assembly import Limits, Part, PartAddress, Segment, Watch, check_recipe
 from ..checks import check_digest, check_size, is_digest
 from ..errors import (
     BackendError,
@@ -129,17 +129,21 @@ class S3Assembly:
             except UploadMissingError:
                 raise UploadNotFoundError(upload) from None
 
-    def part_url(
-        self, upload: str, number: int, size: int, sha256: str, ttl_seconds: int
-    ) -> str | None:
-        """The PUT must have the headers that `part_headers` names, and needs no others."""
-        check_digest(sha256)
-        recipe = self._open("make an address for a part", upload)
-        _require_sent(recipe, number, check_size(size))
-        headers = part_headers(size, sha256)
-        return self._bucket.presigned_part(
-            recipe.draft, recipe.upload_id, number + 1, ttl_seconds, headers
+    def part_addresses(
+        self, upload: str, parts: Sequence[Part], ttl_seconds: int
+    ) -> list[PartAddress]:
+        recipe = self._open("make addresses for parts", upload)
+        for part in parts:
+            check_digest(part.sha256)
+            _require_sent(recipe, part.number, check_size(part.size))
+        return [self._address(recipe, part, ttl_seconds) for part in parts]
+
+    def _address(self, recipe: _Recipe, part: Part, ttl_seconds: int) -> PartAddress:
+        headers = part_headers(part.size, part.sha256)
+        url = self._bucket.presigned_part(
+            recipe.draft, recipe.upload_id, part.number + 1, ttl_seconds, headers
         )
+        return PartAddress(number=part.number, url=url, headers=headers)
 
     def parts(self, upload: str) -> set[int]:
         action = "look for parts"

@@ -30,13 +30,12 @@ def presign_put(
     from botocore.auth import S3SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
 
-    class Auth(S3SigV4QueryAuth):  # type: ignore[misc]
-        def payload(self, request: Any) -> str:
-            return str(request.headers["x-amz-content-sha256"])
-
     endpoint = client.meta.endpoint_url.rstrip("/")
     url = f"{endpoint}/{quote(path, safe='/~')}?{urlencode(query)}"
     request = AWSRequest("PUT", url, headers=dict(headers))
     credentials = client._request_signer._credentials.get_frozen_credentials()
-    Auth(credentials, "s3", client.meta.region_name, expires=ttl_seconds).add_auth(request)
+    # With x-amz-content-sha256 among the headers the signature is over that, not over no body.
+    S3SigV4QueryAuth(credentials, "s3", client.meta.region_name, expires=ttl_seconds).add_auth(
+        request
+    )
     return str(request.url)

@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from storage import (
     InvalidArgumentError,
     LocalAssembly,
     LocalBlobStore,
+    Part,
     PartsMissingError,
     Segment,
     UploadNotFoundError,
@@ -390,3 +391,24 @@ def test_a_clock_that_jumps_back_sweeps_nothing(place: Place) -> None:
     begin(place, data_of(place))
     assert place.assembly.sweep(3600, datetime.now(UTC) - timedelta(days=400)) == 0
     assert not gone(place)
+
+
+def test_addresses_are_for_parts_that_are_sent_and_only_where_there_are_any(place: Place) -> None:
+    data = data_of(place, 2)
+    first, second = cuts(place, data)
+    source = stored(place, first)
+    recipe = [Segment(length=len(first), source=source), Segment(length=len(second))]
+    place.assembly.begin(UPLOAD, sha(data), len(data), recipe)
+    good = Part(number=1, size=len(second), sha256=sha(second))
+    made = place.assembly.part_addresses(UPLOAD, [good], 60)
+    assert [one.number for one in made] == ([1] if place.assembly.limits.direct else [])
+    if not place.assembly.limits.direct:
+        return
+    for bad in (
+        replace(good, number=0), replace(good, number=2), replace(good, number=-1),
+        replace(good, size=len(second) - 1), replace(good, sha256="x"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgumentError):
+            place.assembly.part_addresses(UPLOAD, [good, bad], 60)
+    with pytest.raises(UploadNotFoundError):
+        place.assembly.part_addresses("f" * 64, [good], 60)

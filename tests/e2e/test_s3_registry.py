@@ -18,6 +18,7 @@ from s3_proxy import S3Proxy
 
 STOCK_CLIENT = Path(__file__).parents[1] / "interop" / "stock_tuf_client.py"
 WEIGHTS = os.urandom(9 << 20)  # two parts
+LARGE = os.urandom(20 << 20)  # three, and large enough to go straight to the store
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +152,110 @@ def test_killed_while_it_publishes(live: LiveRegistry, proxy: S3Proxy) -> None:
         live.forge("publish", str(folder))  # also when the first one got through after all
         assert "nothing wrong" in check(live)
     print(f"killed at {len(points)} of {requests} requests")
+
+
+def publish_large(live: LiveRegistry, name: str) -> tuple[str, bytes]:
+    """What `forge publish` of a fresh large file prints beside its answer, and the file."""
+    data = LARGE[:-32] + hashlib.sha256(name.encode()).digest()
+    folder = live.new_component("minds-lab", name)
+    (folder / "weights.bin").write_bytes(data)
+    done = live.forge_with(live.environment, "publish", str(folder))
+    assert done.returncode == 0, done.stderr
+    return done.stderr, data
+
+
+def installed(live: LiveRegistry, name: str) -> bytes:
+    live.forge("install", f"minds-lab/{name}", "--into", f"out-{name}")
+    path = live.place / f"out-{name}" / "forge_components/minds-lab" / name / "weights.bin"
+    return path.read_bytes()
+
+
+def is_direct(method: str, path: str) -> bool:
+    """A part that comes from a client: the registry's own requests sign in a header."""
+    return method == "PUT" and "partNumber" in path and "X-Amz-Signature" in path
+
+
+def test_large_files_go_straight_to_the_store_and_no_token_with_them(
+    live: LiveRegistry, proxy: S3Proxy
+) -> None:
+    proxy.reset()
+    said, data = publish_large(live, "large")
+    assert "through the registry" not in said
+    parts = [(method, path) for method, path in proxy.seen if "partNumber" in path]
+    assert len(parts) == 3
+    assert all(is_direct(*part) for part in parts)
+    assert "Bearer" not in " ".join(proxy.authorized)
+    assert installed(live, "large") == data
+
+
+@pytest.mark.parametrize(
+    "fault", ["reset", "error-500", "slow-down", "done-reset", "done-500", "alter-request"]
+)
+@pytest.mark.parametrize("often", ["once", "always"])
+def test_where_the_direct_way_fails_parts_go_through_the_registry(
+    live: LiveRegistry, proxy: S3Proxy, fault: str, often: str
+) -> None:
+    name = f"{fault}-{often}"
+    failed: list[str] = []
+
+    def break_direct(number: int, method: str, path: str) -> str | None:
+        if not is_direct(method, path) or (often == "once" and failed):
+            return None
+        failed.append(path)
+        return fault
+
+    proxy.reset(break_direct)
+    said, data = publish_large(live, name)
+    proxy.reset()
+    assert failed
+    assert ("through the registry" in said) is (often == "always")
+    assert installed(live, name) == data
+    assert "Bearer" not in " ".join(proxy.authorized)
+    assert "nothing wrong" in check(live)
+
+
+def test_a_store_that_keeps_other_bytes_than_it_was_sent_is_found_out(
+    live: LiveRegistry, proxy: S3Proxy, ceph: CephNode, bucket: str
+) -> None:
+    """As one would that checks nothing: the registry's hash refuses, and all goes through it."""
+    place = ceph.open(f"{bucket}/blobs")
+
+    def spoil(number: int, method: str, path: str) -> None:
+        # Once all parts are there: as the registry looks at them, to make one object of them.
+        here = [each for each in proxy.seen if is_direct(*each)]
+        if len(here) < 3 or spoilt or method != "GET" or "uploadId" not in path:
+            return
+        for pending in place.pending_uploads("look", under="uploads/"):
+            spoilt.append(pending.key)
+            first = place.parts("look", pending.key, pending.upload_id)[1]
+            ceph.client().upload_part(
+                Bucket=bucket, Key=f"blobs/{pending.key}", UploadId=pending.upload_id,
+                PartNumber=1, Body=bytes(first.size),
+            )  # fmt: skip
+
+    spoilt: list[str] = []
+    proxy.reset(spoil)
+    said, data = publish_large(live, "spoilt")
+    proxy.reset()
+    assert spoilt
+    assert "it did not keep what was sent to it" in said
+    assert installed(live, "spoilt") == data
+
+
+def test_a_store_that_clients_do_not_reach_costs_seconds_and_no_upload(
+    live: LiveRegistry, proxy: S3Proxy, ceph: CephNode, bucket: str
+) -> None:
+    """Its public address is one at which nobody listens."""
+    live.stop()
+    settings = live.data / "server.toml"
+    before = settings.read_text()
+    settings.write_text(f'{before}s3_public_endpoint = "http://127.0.0.1:9"\n')
+    try:
+        live.start(live.port)
+        said, _ = publish_large(live, "unreached")
+        assert "http://127.0.0.1:9: connection refused" in said
+    finally:
+        settings.write_text(before)
+        live.stop()
+        live.start(live.port)
+    assert "nothing wrong" in check(live)

@@ -5,17 +5,27 @@ How many rounds are tried is bounded here; `make soak` tries hundreds and prints
 
 from __future__ import annotations
 
+import os
 import random
 import resource
+import socket
+import ssl
 import subprocess
 import sys
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from builders import NAME, sha256, tree
 from cli_fixtures import Forge, new_world
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from ranged_server import Blob, Fault, altered, cut, doubled, ignoring, refusing, shifted, swapped
 from static_server import StaticServer
 from tensors import chunks_of, safetensors, tensors
@@ -117,6 +127,55 @@ def test_a_full_disk_is_told_and_the_next_run_continues(forge: Forge, limit: int
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != limit  # of the child alone
 
 
+def test_a_power_cut_after_the_rename_is_noticed_by_the_next_run(
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has its name, its size and its time; its bytes never reached the disk."""
+    blob = Blob(DATA)
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            # The last moment at which nothing is written through yet.
+            patch.setattr("forge_cli.tree.settle", lambda paths: (_ for _ in ()).throw(OSError))
+            assert forge("install", str(NAME), "--into", "out").code == 1
+        (cached,) = [path for path in forge.cached() if path.name == sha256(DATA)]
+        info = cached.stat()
+        cached.chmod(0o644)
+        with cached.open("r+b") as file:
+            file.seek(1 << 20)
+            file.write(bytes(1 << 20))
+        cached.chmod(0o444)
+        os.utime(cached, ns=(info.st_atime_ns, info.st_mtime_ns))
+        (tmp_path / "boot").write_text("another")
+        monkeypatch.setattr("forge_cli.boot._BOOT", tmp_path / "boot")
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+
+
+def test_what_is_recorded_as_installed_is_on_the_disk(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is written through; what it records must be so before it."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    server, world = served(Blob(DATA))
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        forge.ok("install", str(NAME), "--into", "out")
+    files = [at for at, path in enumerate(synced) if path.endswith(PATH)]
+    records = [at for at, path in enumerate(synced) if "/forge_components/.forge/minds" in path]
+    assert files
+    assert records
+    assert max(files) < min(records)
+
+
 @pytest.mark.parametrize("days", [-4000, 4000])
 def test_a_clock_that_jumps_between_two_runs_costs_nothing(
     forge: Forge, days: int, monkeypatch: pytest.MonkeyPatch
@@ -130,9 +189,6 @@ def test_a_clock_that_jumps_between_two_runs_costs_nothing(
         forge.ok("config", "set", "parallel", "1")
         assert forge("install", str(NAME), "--into", "out").code == 8
         for path in (forge.home / "cache" / "partial").iterdir():
-            import os
-            import time
-
             then = time.time() + days * 86400
             os.utime(path, (then, then))
         blob.always, blob.sent = None, 0
@@ -183,6 +239,228 @@ def test_no_token_goes_to_another_host(forge: Forge, monkeypatch: pytest.MonkeyP
     assert installed(forge) == DATA
     assert elsewhere.requests
     assert not [h for _, _, h in elsewhere.requests if "Authorization" in h]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["in chunks", "in one piece"])
+def test_a_resumed_download_that_is_sent_to_another_host_is_not_sent_from_its_beginning(
+    forge: Forge, listed: bool
+) -> None:
+    """An object store has ETags of its own: with ours in `If-Range` it would send the whole."""
+    blob = Blob(DATA, [cut(3 << 20)], always=refusing(404))
+    validators: list[str | None] = []
+
+    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
+        validators.append(handler.headers.get("If-Range"))
+        start, _, end = (handler.headers.get("Range") or "bytes=0-")[6:].partition("-")
+        stop = int(end) + 1 if end else len(DATA)
+        if validators[-1] is not None:  # another ETag than this one's
+            start, stop = "0", len(DATA)
+        blob.head(handler, int(start), stop)
+        blob.body(handler, DATA[int(start) : stop])
+
+    world = new_world()
+    world.publish({**tree(), PATH: DATA}, {PATH: LIST.raw} if listed else {})
+    with (
+        StaticServer({blob.path: elsewhere}) as store,
+        StaticServer({**world.files(), blob.path: blob}) as server,
+    ):
+        forge.trust(server, world)
+        forge.ok("config", "set", "parallel", "1")
+        assert forge("install", str(NAME), "--into", "out").code == 8
+
+        def redirect(blob: Blob, handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", store.url + blob.path)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+        blob.always, blob.sent = redirect, 0
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert set(validators) == {None}
+    assert blob.sent < len(DATA) - (1 << 20)
+
+
+class Small:
+    """A file system of so many bytes at ``place``, for as long as it is entered."""
+
+    def __init__(self, place: Path, size: int) -> None:
+        self.place = place
+        self.size = size
+
+    def __enter__(self) -> None:
+        self.place.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={self.size}", "forge-test", str(self.place)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = f"no small file system can be made here: {done.stderr.strip()}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+    def __exit__(self, *args: object) -> None:
+        subprocess.run(["umount", str(self.place)], check=True)
+
+
+@pytest.mark.parametrize("what", ["the cache", "the folder"])
+def test_a_disk_that_is_really_full_is_told_and_changes_nothing(forge: Forge, what: str) -> None:
+    """Too small for the file: said before anything is fetched. The next run, with room, is as if
+    nothing had been."""
+    place = forge.home / "cache" if what == "the cache" else forge.place / "out"
+    blob = Blob(DATA)
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        with Small(place, 2 << 20):
+            ran = forge("install", str(NAME), "--into", "out")
+            assert ran.code == 1, ran.err
+            assert "room" in ran.err
+            assert "Traceback" not in ran.err
+            assert forge.nothing_installed()
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+
+
+def test_a_disk_that_fills_up_meanwhile_keeps_what_was_verified(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was room when it began: somebody else took it."""
+    blob = Blob(DATA)
+    server, world = served(blob)
+    cache = forge.home / "cache"
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        forge.ok("config", "set", "parallel", "1")
+        with Small(cache, len(DATA) + (2 << 20)):
+            filler = cache / "somebody"
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    "forge_cli.flows.install.require_room",
+                    lambda *_: filler.write_bytes(bytes(len(DATA) // 2)),
+                )
+                ran = forge("install", str(NAME), "--into", "out")
+            assert ran.code == 1, ran.err
+            assert "no room left" in ran.err
+            assert forge.nothing_installed()
+            filler.unlink()
+            blob.sent = 0
+            # Only what is still to come needs room.
+            forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert blob.sent < len(DATA)
+
+
+def test_a_slow_line_that_loses_connections_brings_every_byte_about_once(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 64 kB/s with loss look: a little at a time, and no connection lives for long."""
+    pauses: list[float] = []
+    monkeypatch.setattr(
+        "forge_cli.remote.crew.Crew.sleep", lambda self, seconds: pauses.append(seconds)
+    )
+    chance, lost = random.Random(7), [0]
+
+    def trickle(blob: Blob, handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+        blob.head(handler, start, end)
+        stop = min(end, start + chance.randrange(100_000, 400_000))
+        for at in range(start, stop, 4096):
+            blob.body(handler, blob.data[at : min(stop, at + 4096)])
+            handler.wfile.flush()
+        lost[0] += stop < end
+        handler.close_connection = True
+
+    blob = Blob(DATA, always=trickle)
+    server, world = served(blob)
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        forge.ok("config", "set", "parallel", "1")
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+    assert lost[0] > 10
+    # A broken connection costs at most what its socket held: what came of a chunk is kept.
+    assert blob.sent <= len(DATA) + lost[0] * (64 << 10)
+    assert pauses
+
+
+def refused_name(*args: object, **options: object) -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def test_a_name_that_nobody_knows_is_told_at_once(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, world = served(Blob(DATA))
+    with server:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.getaddrinfo", refused_name)
+            patch.setattr("time.sleep", lambda seconds: pytest.fail("it waited"))
+            ran = forge("install", str(NAME), "--into", "out")
+        assert ran.code == 8
+        assert "no such host" in ran.err
+        assert forge.nothing_installed()
+        forge.ok("install", str(NAME), "--into", "out")
+    assert installed(forge) == DATA
+
+
+@pytest.mark.parametrize("what", ["a stranger's certificate", "no TLS"])
+def test_a_mirror_whose_tls_is_wrong_is_passed_over_and_never_believed(
+    forge: Forge, tmp_path: Path, what: str
+) -> None:
+    blob = Blob(DATA)
+    server, world = served(blob)
+    mirror = StaticServer({**world.files(), blob.path: Blob(DATA)})  # type: ignore[attr-defined]
+    if what != "no TLS":
+        mirror._server.socket = self_signed(tmp_path).wrap_socket(
+            mirror._server.socket, server_side=True
+        )
+    url = mirror.url.replace("http:", "https:")
+    with server, mirror:
+        forge.trust(server, world)  # type: ignore[arg-type]
+        forge.ok("install", str(NAME), "--into", "out", "--mirror", url)
+        assert installed(forge) == DATA
+        assert blob.sent == len(DATA)
+        assert mirror.requests == []
+        # And where there is no other source, that is what is said.
+        ran = forge("trust", "add", url, "--fingerprint", world.fingerprint)  # type: ignore[attr-defined]
+        assert ran.code == 8
+        assert "TLS" in ran.err
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's context with a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
 
 
 FAULTS: list[Fault] = [

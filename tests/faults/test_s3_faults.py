@@ -26,6 +26,7 @@ from storage import (
     BackendError,
     BlobMismatchError,
     BlobNotFoundError,
+    Part,
     PathNotFoundError,
     Segment,
 )
@@ -36,7 +37,6 @@ from storage.s3 import (
     S3Options,
     S3PublishedTree,
     connect,
-    part_headers,
 )
 
 MIB = 1 << 20
@@ -618,9 +618,9 @@ def begun(ceph: CephNode, bucket: str) -> S3Assembly:
 def send(assembly: S3Assembly, body: bytes, **changed: str) -> int:
     """The status of a PUT of ``body`` to the address for `PARTS[0]`."""
     size, sha256 = len(PARTS[0]), digest_of(PARTS[0])
-    url = assembly.part_url(UPLOAD, 0, size, sha256, 60)
-    headers = part_headers(size, sha256) | {"Content-Length": str(len(body))} | changed
-    return urllib3.request("PUT", url, body=body, headers=headers, retries=False).status
+    (address,) = assembly.part_addresses(UPLOAD, [Part(number=0, size=size, sha256=sha256)], 60)
+    headers = {**address.headers, "Content-Length": str(len(body)), **changed}
+    return urllib3.request("PUT", address.url, body=body, headers=headers, retries=False).status
 
 
 def test_a_part_may_go_straight_to_the_store(begun: S3Assembly) -> None:

@@ -24,8 +24,7 @@ from server_fixtures import (
     database_url,
     drop_database,
 )
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm.session import SessionTransaction
+from sqlalchemy.engine.default import DefaultDialect
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
@@ -60,8 +59,7 @@ class Failing:
         for name in self.names:
             error = OSError(errno.EIO, "Input/output error", "/srv/secret")
             self._wrap(patch, durable, name, error)
-        failure = OperationalError("COMMIT", {}, self.broken)
-        self._wrap(patch, SessionTransaction, "commit", failure)
+        self._wrap(patch, DefaultDialect, "do_commit", self.broken)
 
     def _wrap(self, patch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception) -> None:
         original: Callable[..., Any] = getattr(owner, name)

@@ -35,7 +35,6 @@ from forge_server.services.leases import BlobsGoneError, doom
 from forge_server.services.locks import DatabaseLock, FolderLock
 from forge_server.wiring import Registry
 from signing.oms import sign_bundle
-from storage import LocalBlobStore
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 NONE = timedelta(0)
@@ -150,10 +149,11 @@ class TestWhatGoes:
 
 class Between:
     """Runs ``act`` in a thread of its own just before step ``at`` of a walk, and lets the walk go
-    on when that is done or waits for the collector's lock."""
+    on when that is done or waits for the collector's lock. ``store`` is the class of the blob
+    store, whose calls are steps."""
 
-    def __init__(self, at: int, act: Callable[[], None]) -> None:
-        self.at, self.count = at, 0
+    def __init__(self, at: int, act: Callable[[], None], store: type) -> None:
+        self.at, self.count, self.store = at, 0, store
         self.can_go_on = threading.Event()
         self.errors: list[BaseException] = []
         self.walker = threading.current_thread()
@@ -183,27 +183,27 @@ class Between:
         self._wrap(patch, Database, "write", self.step)
         for kind in (FolderLock, DatabaseLock):
             self._wrap(patch, kind, "held", self.waits)
-        delete_blob = LocalBlobStore.delete
+        delete_blob = self.store.delete  # type: ignore[attr-defined]
 
-        def deleting(store: LocalBlobStore, digest: str) -> None:
+        def deleting(store: object, digest: str) -> None:
             self.step()
             delete_blob(store, digest)
             self.step()
 
-        patch.setattr(LocalBlobStore, "delete", deleting)
+        patch.setattr(self.store, "delete", deleting)
 
     def arm_publishing(self, patch: pytest.MonkeyPatch) -> None:
         """The steps are those of an offer; the other thread needs no lock of ours."""
         self._wrap(patch, Database, "write", self.step)
         for name in ("missing", "put"):
-            original = getattr(LocalBlobStore, name)
+            original = getattr(self.store, name)
 
             def stepping(*arguments: Any, original: Any = original) -> Any:
                 value = original(*arguments)
                 self.step()
                 return value
 
-            patch.setattr(LocalBlobStore, name, stepping)
+            patch.setattr(self.store, name, stepping)
 
     def _wrap(
         self, patch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], None]
@@ -221,6 +221,10 @@ class Between:
 
 @pytest.mark.parametrize("sent_before", [True, False], ids=["offer", "upload and offer"])
 def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool) -> None:
+    publish_at_every_step(world, sara, sent_before=sent_before)
+
+
+def publish_at_every_step(world: World, sara: Client, *, sent_before: bool) -> None:
     """The walk takes everything that is not published, at once. Whoever publishes meanwhile
     publishes, or hears what is missing; never is something published whose bytes are not here."""
     sara.publish(world.release(version="0.1"))
@@ -241,7 +245,7 @@ def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool)
                 other.put_blobs(built)
             answers.append(other.post("/api/v1/releases", built.body()))
 
-        between = Between(at, act)
+        between = Between(at, act, type(world.registry.blobs))
         with pytest.MonkeyPatch.context() as patch:
             between.arm(patch)
             world.registry.collection.collect(OPERATOR, NONE)
@@ -264,6 +268,10 @@ def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool)
 
 
 def test_a_walk_at_every_step_of_publishing(world: World, sara: Client) -> None:
+    walk_at_every_step(world, sara)
+
+
+def walk_at_every_step(world: World, sara: Client) -> None:
     """The other way round: between any two steps of an offer a walk takes everything that is not
     published, from beginning to end. The offer hears it in time."""
     sara.publish(world.release(version="0.1"))
@@ -278,7 +286,7 @@ def test_a_walk_at_every_step_of_publishing(world: World, sara: Client) -> None:
             world.clock.ahead += timedelta(seconds=10)
             other.registry.collection.collect(OPERATOR, NONE)
 
-        between = Between(at, walk)
+        between = Between(at, walk, type(world.registry.blobs))
         with pytest.MonkeyPatch.context() as patch:
             between.arm_publishing(patch)
             answer = sara.post("/api/v1/releases", built.body())

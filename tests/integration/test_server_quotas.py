@@ -94,8 +94,8 @@ class TestEdge:
             quotas = app.extensions["forge"].quotas
             ask = type(quotas).require_room_for_release
 
-            def asked(organisation: str, size: int) -> None:
-                ask(quotas, organisation, size)
+            def asked(session: Any, organisation: str, size: int) -> None:
+                ask(quotas, session, organisation, size)
                 everybody_asked.wait(60)
 
             releases = app.extensions["forge"].releases

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 from ceph_node import CephNode
 from gunicorn.http.wsgi import FileWrapper
-from server_fixtures import Client, World
+from server_fixtures import ORG, Client, World
 
 from forge_server.app import create_app
 from forge_server.errors import RegistryError
@@ -236,6 +236,7 @@ class TestOperating:
             ("s3_endpoint", "nonsense", "s3_endpoint: object store: expected an http(s) URL"),
             ("s3_credentials", "keys", "s3_credentials: expected a full path"),
             ("redirect_blobs", "yes", "redirect_blobs = bool"),
+            ("direct_uploads", 1, "direct_uploads = bool"),
         ],
     )
     def test_settings_that_make_no_sense_are_named(
@@ -263,3 +264,55 @@ class TestOperating:
         with pytest.raises(BackendError, match="aws_access_key_id") as caught:
             initialise(tmp_path / "reg", dev=True, settings=settings)
         assert ceph.secret_key not in str(caught.value)
+
+
+class TestPartsStraightToTheStore:
+    DATA = BIG + b"more"
+    NAME = f"{ORG}/direct"
+
+    def begin(self, client: Client) -> str:
+        made = client.post("/api/v1/uploads", self.whole | {"segments": [[len(self.DATA)]]})
+        return str(made["upload"])
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        digest = hashlib.sha256(self.DATA).hexdigest()
+        return {"component": self.NAME, "sha256": digest, "size": len(self.DATA)}
+
+    def ask(self, client: Client, upload: str) -> Any:
+        part = [0, len(self.DATA), self.whole["sha256"]]
+        body = {"component": self.NAME, "parts": [part]}
+        return client.post(f"/api/v1/uploads/{upload}/addresses", body, expect=200)["addresses"]
+
+    def test_they_count_like_others(self, world: World, sara: Client) -> None:
+        assert sara.get("/api/v1/uploads")["direct"] is True
+        upload = self.begin(sara)
+        (address,) = self.ask(sara, upload)
+        sent = urllib3.request("PUT", address["url"], body=self.DATA, headers=address["headers"])
+        assert sent.status == 200, sent.data
+        sara.post(f"/api/v1/uploads/{upload}/finish", self.whole, expect=200)
+        with world.registry.blobs.open(self.whole["sha256"]) as file:
+            assert file.read() == self.DATA
+
+    def test_the_registry_hashes_what_the_store_took(
+        self, world: World, sara: Client, ceph: CephNode, bucket: str
+    ) -> None:
+        """Whoever got other bytes of the same size into the store, by whatever way."""
+        upload = self.begin(sara)
+        (pending,) = ceph.open(f"{bucket}/blobs").pending_uploads("look")
+        ceph.client().upload_part(
+            Bucket=bucket, Key=f"blobs/{pending.key}", UploadId=pending.upload_id, PartNumber=1,
+            Body=self.DATA[:-1] + b"!",
+        )  # fmt: skip
+        address = f"/api/v1/uploads/{upload}/finish"
+        sara.post(address, self.whole, expect=422, code="digest-mismatch")
+        assert world.registry.blobs.missing([self.whole["sha256"]])
+        assert list(ceph.open(f"{bucket}/blobs").pending_uploads("look")) == []
+
+    @pytest.mark.parametrize("off", ["direct_uploads", "redirect_blobs"])
+    def test_a_store_that_clients_do_not_reach(self, world: World, sara: Client, off: str) -> None:
+        settings = world.root / "server.toml"
+        settings.write_text(f"{settings.read_text()}{off} = false\n")
+        again = Client(create_app(world.reopen()).test_client(), sara.token)
+        assert again.get("/api/v1/uploads")["direct"] is False
+        assert self.ask(again, self.begin(again)) == []

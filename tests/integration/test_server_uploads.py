@@ -46,6 +46,11 @@ def put(
     return client.call("PUT", address, data=part, headers=headers, **options)
 
 
+def addresses(client: Client, upload: str, *parts: Any, **options: Any) -> Any:
+    body = {"component": NAME, "parts": list(parts)}
+    return client.post(f"/api/v1/uploads/{upload}/addresses", body, **options)
+
+
 def begun(client: Client, **changed: Any) -> str:
     answer = client.post("/api/v1/uploads", offer(**changed), expect=201)
     return str(answer["upload"])
@@ -89,6 +94,7 @@ def test_only_publishers_of_the_component(
         other, status = Client(client.flask, token), 403
     other.post("/api/v1/uploads", offer(), expect=status)
     put(other, upload, 1, PARTS[1], expect=status)
+    addresses(other, upload, [1, len(PARTS[1]), sha(PARTS[1])], expect=status)
     other.post(f"/api/v1/uploads/{upload}/finish", finishing(), expect=status)
     other.call("DELETE", f"/api/v1/uploads/{upload}?component={NAME}", expect=status)
     assert sara.post("/api/v1/uploads", offer())["parts"] == [0]
@@ -213,3 +219,23 @@ def test_parts_survive_a_restart(world: World, sara: Client) -> None:
     assert again.post("/api/v1/uploads", offer())["parts"] == [0]
     put(again, upload, 1, PARTS[1], expect=201)
     again.post(f"/api/v1/uploads/{upload}/finish", finishing(), expect=200)
+
+
+def test_a_folder_has_no_addresses_of_its_own(sara: Client, client: Client) -> None:
+    assert client.get("/api/v1/uploads")["direct"] is False
+    upload = begun(sara)
+    part = [0, len(PARTS[0]), sha(PARTS[0])]
+    assert addresses(sara, upload, part, expect=200)["addresses"] == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        "x", ["x"], [[0]], [[0, 1]], [[0, 1, 2]], [[True, 1, "0" * 64]], [["0", 1, "0" * 64]],
+        [[0, 1, "x"]], [[0, 1, "0" * 64]] * 101,
+    ],
+)  # fmt: skip
+def test_parts_that_cannot_be(sara: Client, parts: Any) -> None:
+    body = {"component": NAME, "parts": parts}
+    address = f"/api/v1/uploads/{begun(sara)}/addresses"
+    sara.post(address, body, expect=400, code="malformed")

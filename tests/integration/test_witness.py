@@ -601,7 +601,10 @@ class TestFolder:
         with pytest.raises(UnusableError, match="found none"):
             WitnessFolder(tmp_path)
 
-    @pytest.mark.parametrize("vkey", ["", "x", "x+y+z", NamedKey("a").as_witness.vkey])
+    @pytest.mark.parametrize(
+        "vkey",
+        [pytest.param(NamedKey("a").as_witness.vkey, id="a witness's"), "", "x", "x+y+z"],
+    )
     def test_only_a_logs_key_can_be_added(self, witness: Witness, vkey: str) -> None:
         with pytest.raises(SigningError):
             witness.folder.add_log(vkey)

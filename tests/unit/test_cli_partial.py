@@ -39,7 +39,7 @@ def test_the_journal_is_believed_after_a_kill_and_only_the_bytes_after_a_reboot(
         file.write(bytes(LIST[4].length))
     assert here(path) == list(range(10))
     (tmp_path / "boot").write_text("another")
-    monkeypatch.setattr("forge_cli.remote.partial._BOOT", tmp_path / "boot")
+    monkeypatch.setattr("forge_cli.boot._BOOT", tmp_path / "boot")
     assert here(path) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     assert here(path) == [0, 1, 2, 3, 5, 6, 7, 8, 9]  # and so it stands in the journal now
 

@@ -44,6 +44,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not fragment or fragment in anchors(linked), f"{target}: no such heading"
 
 
+def test_every_test_that_a_page_names_exists() -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in tests, f"{page.name} names {name}, which is no test"
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").rglob("*.md"):

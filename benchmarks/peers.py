@@ -1,0 +1,131 @@
+"""Promise: faster than other programs at moving 2 GiB in 20 files there and back, on one machine.
+
+Each round lets every program in turn send and fetch the same files, and then a second version in
+which a tenth of the bytes of every file is new; so all suffer alike from whatever else the machine
+does. A server runs only for its own turn. Whole commands are timed; what arrived is compared with
+what was sent. Ratios are of medians within this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .programs import PROGRAMS, Forge, Program
+from .transfer import fill, freshen
+
+ACTS = ("up", "down", "second up", "second down")
+# How many times as long as ours another program must take, at least, in each of `ACTS`.
+PROMISED: dict[str, tuple[float | None, ...]] = {
+    "mlflow": (1, 1, 5, 5),
+    "docker-registry + skopeo": (2, 2, 5, 5),
+    "dvc, a local folder": (None, 1, None, 5),
+}
+
+
+def lacking() -> list[str]:
+    """What has to be installed before all programs can be compared."""
+    return sorted({need for program in PROGRAMS if (need := program.lacking()) is not None})
+
+
+def change_a_tenth(folder: Path, target: Path, chance: random.Random) -> None:
+    """Copies of the files of ``folder`` with new bytes in a tenth of each, in one place."""
+    target.mkdir()
+    for path in sorted(folder.iterdir()):
+        data = bytearray(path.read_bytes())
+        count = len(data) // 10
+        at = chance.randrange(len(data) - count)
+        data[at : at + count] = os.urandom(count)
+        (target / path.name).write_bytes(data)
+
+
+def digests(folder: Path) -> set[str]:
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                found.add(hashlib.file_digest(file, "sha256").hexdigest())
+    return found
+
+
+def one_turn(kind: type[Program], place: Path, versions: Iterable[Path]) -> list[float]:
+    """Seconds of each of `ACTS`."""
+    seconds: list[float] = []
+
+    def timed(act: Callable[[], object]) -> None:
+        began = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - began)
+
+    with kind(place) as program:
+        for version, folder in enumerate(versions, 1):
+            program.prepare(folder, version)
+            timed(lambda f=folder, v=version: program.up(f, v))  # type: ignore[misc]
+            timed(lambda v=version: program.down(v))  # type: ignore[misc]
+            if not digests(folder) <= digests(program.files(version)):
+                raise RuntimeError(f"{program.name}: other files came than were sent")
+    return seconds
+
+
+def report(taken: dict[str, list[list[float]]]) -> None:
+    """A table of medians with the ratios to ours, and the promises that were not kept."""
+    medians = {
+        name: [statistics.median(each) for each in zip(*rounds, strict=True)]
+        for name, rounds in taken.items()
+    }
+    ours = medians[Forge.name]
+    print(f"{'':26}" + "".join(f"{act:>18}" for act in ACTS))
+    for name, values in medians.items():
+        cells = (f"{v:.1f} s ({v / o:.2f} ×)" for v, o in zip(values, ours, strict=True))
+        print(f"{name:26}" + "".join(f"{cell:>18}" for cell in cells))
+    for name, least in PROMISED.items():
+        if name not in medians:
+            continue
+        for act, wanted, value, our in zip(ACTS, least, medians[name], ours, strict=True):
+            if wanted is not None:
+                verdict = "kept" if value / our >= wanted else "NOT KEPT"
+                print(f"{verdict}: {act}, {name}: {value / our:.2f} × ours (promised {wanted} ×)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=2048)
+    parser.add_argument("--files", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if needs := lacking():
+        print(f"not compared with other programs; to do so: {'; '.join(needs)}")
+    chosen = [program for program in PROGRAMS if program.lacking() is None]
+    if chosen == [Forge]:
+        return
+    chance = random.Random(1)
+    taken: dict[str, list[list[float]]] = {program.name: [] for program in chosen}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        first, second = place / "first", place / "second"
+        fill(first, options.files, options.mib * (1 << 20) // options.files)
+        for number in range(options.rounds):
+            freshen(first, number)
+            change_a_tenth(first, second, chance)
+            for turn in range(len(chosen)):  # another one begins in each round
+                program = chosen[(turn + number) % len(chosen)]
+                seconds = one_turn(program, place / "turn", (first, second))
+                taken[program.name].append(seconds)
+                shown = ", ".join(f"{a} {s:.1f}" for a, s in zip(ACTS, seconds, strict=True))
+                print(f"round {number + 1}, {program.name}: {shown}", flush=True)
+            for path in second.iterdir():
+                path.unlink()
+            second.rmdir()
+    print(f"\n{options.mib} MiB in {options.files} files, medians of {options.rounds} rounds")
+    report(taken)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""gc, scrub, backup and restore of a registry whose files lie in an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from ceph_node import CephNode
+from server_fixtures import Built, Client, World, client, sara
+from test_server_backup import rows, run
+from test_server_collection import publish_at_every_step, walk_at_every_step
+
+from forge_server.app import create_app
+from forge_server.operate.check import check_registry
+from forge_server.operate.initialise import initialise
+from forge_server.services.callers import OPERATOR
+
+__all__ = ["client", "sara"]
+BIG = bytes(range(256)) * 4096 * 9  # 9 MiB: two parts
+DIGEST = hashlib.sha256(BIG).hexdigest()
+KEY = f"blobs/{DIGEST[:2]}/{DIGEST}"
+
+
+@pytest.fixture
+def world(ceph: CephNode, bucket: str, tmp_path: Path) -> Iterator[World]:
+    initialise(tmp_path / "reg", dev=True, settings=ceph.settings(tmp_path, bucket))
+    made = World(tmp_path / "reg")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def built(world: World, sara: Client) -> Built:
+    """A published release with a file of two parts."""
+    built = world.release(files={"big.bin": BIG})
+    sara.publish(built)
+    return built
+
+
+class TestCollection:
+    def test_what_nobody_refers_to_goes(
+        self, ceph: CephNode, bucket: str, world: World, sara: Client, built: Built
+    ) -> None:
+        sent = world.release(version="2.0", files={"other.bin": BIG[:-1]})
+        sara.put_blobs(sent)
+        stray = hashlib.sha256(b"stray").hexdigest()
+        world.registry.blobs.put(stray, io.BytesIO(b"stray"), 5)
+        first = world.registry.collection.collect(OPERATOR)
+        assert (first.looked, first.unreferenced, first.deleted) == (7, 3, 0)
+        world.clock.ahead = timedelta(hours=49)
+        done = world.registry.collection.collect(OPERATOR)
+        assert (done.looked, done.deleted, done.waiting) == (7, 3, 0)
+        listed = ceph.client().list_objects_v2(Bucket=bucket, Prefix="blobs/")["Contents"]
+        assert len(listed) == 4
+        assert KEY in {item["Key"] for item in listed}
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_publishing_at_every_step(self, world: World, sara: Client) -> None:
+        publish_at_every_step(world, sara, sent_before=True)
+
+    def test_a_walk_at_every_step_of_publishing(self, world: World, sara: Client) -> None:
+        walk_at_every_step(world, sara)
+
+
+class TestScrub:
+    @pytest.mark.parametrize("data", [BIG[:-1] + b"!", b"", BIG[:99]])
+    def test_damage_is_found_and_repaired(
+        self, ceph: CephNode, bucket: str, world: World, built: Built, tmp_path: Path, data: bytes
+    ) -> None:
+        ceph.client().put_object(Bucket=bucket, Key=KEY, Body=data)
+        assert f"blob {DIGEST}: " in run("scrub", world.root, code=1).stdout
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / DIGEST).write_bytes(BIG)
+        done = run("scrub", world.root, "--from", tmp_path / "copy")
+        assert f"blob {DIGEST}: repaired" in done.stdout
+        run("check", world.root, "--deep")
+        assert "4 blobs read" in run("scrub", world.root).stderr
+
+    def test_what_is_gone_altogether(
+        self, ceph: CephNode, bucket: str, world: World, built: Built
+    ) -> None:
+        ceph.client().delete_object(Bucket=bucket, Key=KEY)
+        done = run("scrub", world.root, code=1)
+        assert f"blob {DIGEST}: part of a release, but not in the store" in done.stdout
+
+
+class TestBackup:
+    def test_into_a_folder_and_back_into_a_store(
+        self, ceph: CephNode, world: World, sara: Client, built: Built, tmp_path: Path
+    ) -> None:
+        target, place = tmp_path / "target", tmp_path / "place"
+        assert "4 blobs copied" in run("backup", world.root, target, "--with-keys").stderr
+        sara.publish(world.release(version="1.1.0"))
+        assert "4 blobs copied" in run("backup", world.root, target, "--with-keys").stderr
+        place.mkdir()
+        settings = ceph.settings(place, ceph.new_bucket())
+        back = World(place / "back", clock=world.clock, keys=world.keys)
+        done = run("restore", target, back.root, "--settings", settings, "--newest")
+        assert "READ-ONLY" not in done.stderr
+        run("check", back.root, "--deep")
+        assert rows(back) == rows(world)
+        assert list((back.root / "blobs").iterdir()) == []
+        for path in ("timestamp.json", "1.root.json", "log/checkpoint"):
+            assert back.registry.tree.read(path) == world.registry.tree.read(path)
+        again = Client(create_app(back.registry).test_client(), sara.token)
+        again.publish(back.release(version="2.0.0"))
+        assert check_registry(back.registry, deep=True).problems == ()
+        back.close()
+
+    def test_back_into_folders(self, world: World, built: Built, tmp_path: Path) -> None:
+        """Without settings a rehearsal touches nothing of the store."""
+        run("backup", world.root, tmp_path / "target", "--with-keys")
+        back = World(tmp_path / "back", clock=world.clock, keys=world.keys)
+        run("restore", tmp_path / "target", back.root, "--newest")
+        world.close()
+        (world.root / "server.toml").unlink()
+        run("check", back.root, "--deep")
+        assert (back.root / "blobs" / DIGEST[:2] / DIGEST).read_bytes() == BIG
+        back.close()
+
+    def test_a_blob_that_the_store_has_damaged_is_left_out_and_named(
+        self, ceph: CephNode, bucket: str, world: World, built: Built, tmp_path: Path
+    ) -> None:
+        ceph.client().put_object(Bucket=bucket, Key=KEY, Body=BIG[:-1] + b"!")
+        done = run("backup", world.root, tmp_path / "target", code=1)
+        assert f"not in the backup: blob {DIGEST}: " in done.stdout
+        assert "3 blobs copied" in done.stderr
+        ceph.client().put_object(Bucket=bucket, Key=KEY, Body=BIG)
+        run("backup", world.root, tmp_path / "target")
