@@ -5,11 +5,15 @@
 
 import sys
 
-from . import collect, log, memory, publish, snapshot, startup, transfer
+from . import catalogue, collect, log, memory, publish, snapshot, startup, transfer
 
-SMALLER = {log: ["--leaves", "100000"], collect: ["--blobs", "50000"]}
+SMALLER = {
+    log: ["--leaves", "100000"],
+    collect: ["--blobs", "50000"],
+    catalogue: ["--components", "5000"],
+}
 
-for module in (startup, snapshot, publish, log, collect, transfer, memory):
+for module in (startup, snapshot, publish, log, collect, catalogue, transfer, memory):
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)
     module.main()
