@@ -80,7 +80,10 @@ def render(text: str, places: Places) -> Markup:
         url_schemes={"https", "http", "mailto"},
         link_rel="nofollow noopener noreferrer ugc",
     )
-    return Markup(cleaned)  # noqa: S704
+    # On a narrow screen a table moves sideways by itself, by keyboard too. The cleaned tag has no
+    # attributes, and no text can look like it.
+    cleaned = cleaned.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+    return Markup(cleaned.replace("</table>", "</table></div>"))  # noqa: S704
 
 
 @cache  # it keeps nothing of what it reads

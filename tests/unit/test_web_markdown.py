@@ -5,7 +5,9 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from markdown_it import MarkdownIt
 
+from forge_server.web import markdown
 from forge_server.web.markdown import Places, image_type, paths_in, render
 
 FILES = {"images/a.png", "LICENSE", "docs/more.md"}
@@ -76,6 +78,26 @@ def test_nothing_runs_and_nothing_is_fetched(text: str) -> None:
         assert source is None or source.startswith("/image/"), html
 
 
+@pytest.mark.parametrize("text", EVIL.values(), ids=EVIL.keys())
+def test_each_fence_is_enough_by_itself(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the renderer ever let HTML through, or the cleaner anything."""
+    with monkeypatch.context() as patched:
+        loose = MarkdownIt("commonmark", {"html": True, "maxNesting": 20})
+        patched.setattr(markdown, "_parser", lambda: loose)
+        html = str(render(text, places()))
+        for tag, attributes in Parts(html).found:
+            assert tag not in ("script", "style", "iframe", "form", "svg", "button", "math"), html
+            assert not any(name.startswith("on") or name == "style" for name in attributes), html
+            href = attributes.get("href") or ""
+            assert not href.lower().lstrip().startswith(("javascript", "vbscript", "data")), html
+    with monkeypatch.context() as patched:
+        patched.setattr(markdown.nh3, "clean", lambda html, **_: html)
+        for tag, attributes in Parts(str(render(text, places()))).found:
+            assert tag not in ("script", "style", "iframe", "form", "svg"), text
+            assert set(attributes) <= {"href", "src", "alt", "title"}, text
+            assert not (attributes.get("src") or "").startswith(("http", "//", "data")), text
+
+
 @pytest.mark.parametrize("char", ["\u202e", "\u2066", "\u200b", "\x1b", "\x00", "\x9b", "\ufeff"])
 def test_the_direction_of_the_text_stays_ours(char: str) -> None:
     assert char not in render(f"abc{char}def\n\n```\n{char}\n```\n", places())
@@ -90,6 +112,7 @@ def test_markdown_is_shown() -> None:
     )
     for part in (
         "<h2>Name</h2>", "<em>em</em>", "<strong>strong</strong>", "<s>s</s>", "<code>code</code>",
+        '<div class="scroll" tabindex="0"><table>', "</table></div>",
         "<td>1</td>", "<ol>", '<img src="/image/images/a.png" alt="words">',
         '<a href="/file/LICENSE"', 'href="https://example.org/" rel="nofollow noopener noreferrer',
         "سلام", "ⴰⵣⵓⵍ",

@@ -85,7 +85,8 @@ def test_templates_hold_no_words_of_their_own(template: Path) -> None:
         return  # of the programs' world, and in English
     plain = re.sub(r"\{[%{#].*?[%}#]\}|<[^>]*>|&\w+;", " ", text, flags=re.DOTALL)
     plain = re.sub(
-        r"SHA-256|API|OpenSSF Model Signing|Hugging Face|skopeo|pip|sha256sum|FILE|certutil"
+        r"SHA-256|API|JSON-LD|JSON|Atom|OpenSSF Model Signing|Hugging Face|skopeo|pip"
+        r"|sha256sum|FILE|certutil"
         r"|-hashfile|SHA256|sha256|trust|forge|add|install|verify|fingerprint|into|uv|curl"
         r"|-fsSLO|blobs|no-index|find-links|components", " ", plain,
     )  # fmt: skip

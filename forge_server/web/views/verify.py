@@ -14,6 +14,7 @@ from flask import Response, request
 from signing.digests import sha256_hex
 
 from ...api.requests import registry
+from ...errors import RegistryError
 from ..rendering import page
 
 MAX_FORM_BYTES: Final = 4 * 2**20
@@ -43,10 +44,24 @@ def digest_of(text: str) -> str | None:
 
 
 def verify_bundle() -> Response:
-    """What is known of a signature that came with a release, by its digest."""
+    """What is known of a signature that came with a release, by its digest.
+
+    Raises:
+        RegistryError: the body is too large (``too-large``).
+    """
+    # Before anything of it is read: what is parsed halfway leaves a file behind.
+    if (request.content_length or 0) > MAX_FORM_BYTES:
+        raise RegistryError(
+            "too-large",
+            f"body: expected at most {MAX_FORM_BYTES} bytes, found {request.content_length}",
+            limit_bytes=MAX_FORM_BYTES,
+        )
     request.max_content_length = MAX_FORM_BYTES
-    file = request.files.get("bundle")
-    data = b"" if file is None else file.read(MAX_FORM_BYTES)
+    try:
+        file = request.files.get("bundle")
+        data = b"" if file is None else file.read()
+    finally:
+        request.close()  # the files of the form, which may lie on the disk
     if not data:
         return _page(problem="bundle")
     digest = sha256_hex(data)
