@@ -5,16 +5,29 @@
 
 import sys
 
-from . import collect, log, memory, peers, publish, snapshot, startup, stress, transfer
+from . import (
+    catalogue,
+    collect,
+    log,
+    memory,
+    peers,
+    publish,
+    snapshot,
+    startup,
+    stress,
+    transfer,
+)
 
 SMALLER = {
     log: ["--leaves", "100000"],
     collect: ["--blobs", "50000"],
+    catalogue: ["--components", "5000"],
     peers: ["--mib", "512", "--rounds", "2"],
     stress: ["--components", "500"],
 }
 
-for module in (startup, snapshot, publish, log, collect, stress, transfer, peers, memory):
+ALL = (startup, snapshot, publish, log, collect, catalogue, stress, transfer, peers, memory)
+for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)
     module.main()

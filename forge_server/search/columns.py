@@ -2,7 +2,7 @@
 
 Ten facets, each counted under the choices in the nine others, over a hundred thousand components:
 no database does that within the time that a page may take. As sets of bits it is some thousand
-operations of microseconds. Held are 100 bytes or so for each component, and the texts stay in the
+operations of microseconds. Held is about 1 kB for each component, and the texts stay in the
 database. What changed there since is read before each search; see `Columns.take`.
 """
 

@@ -26,7 +26,7 @@ from .engine import Engine, Pattern
 from .filling import Filling
 from .tables import DOCUMENTS, STATE
 
-_KEPT_SETS: Final = 1000
+_KEPT_SETS: Final = 2000
 _FEW: Final = 3  # hits with which somebody is offered other names as well
 _SUGGESTED: Final = 5
 _MOST_MISTYPED: Final = 3  # words of one question that are looked at again

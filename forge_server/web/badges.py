@@ -8,31 +8,36 @@ it is signed. Without a font of ours the width of letters is a guess, which ``te
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Final
 
 import segno
 
+from ..search.folding import ARABIC, script_of
 from .xml import element, leaf
 
 _COLOURS: Final = {
     "good": "#1b5e3f", "yanked": "#8a5a00", "expired": "#8a5a00", "quarantined": "#a11616",
     "revoked": "#a11616",
 }  # fmt: skip
+_BETWEEN: Final = " · "
 _HEIGHT: Final = 20
 _LETTER: Final = 6.6
 _PADDING: Final = 8
 _SVG: Final = "http://www.w3.org/2000/svg"
 
 
-def badge(*, left: str, right: str, state: str, evidence: str, direction: str = "ltr") -> bytes:
-    """``left`` names the component, ``right`` what is so since when; ``evidence`` is the address of
-    the page that shows it."""
-    first, second = (_width(each) for each in (left, right))
-    label = f"{left}: {right}"
+def badge(
+    *, left: str, right: Sequence[str], state: str, evidence: str, direction: str = "ltr"
+) -> bytes:
+    """``left`` names the component, the parts of ``right`` say what is so and since when;
+    ``evidence`` is the address of the page that shows it."""
+    first, second = _width(left), _width(_BETWEEN.join(right))
+    label = f"{left}: {_BETWEEN.join(right)}"
     boxes = element("rect", width=first, height=_HEIGHT, fill="#3b4248") + element(
         "rect", x=first, width=second, height=_HEIGHT, fill=_COLOURS[state]
     )
-    words = _words(left, 0, first) + _words(right, first, second)
+    words = _words([left], 0, first) + _words(right, first, second)
     inside = leaf("title", label) + element("a", boxes + words, href=evidence, target="_top")
     return element(
         "svg", inside, xmlns=_SVG, width=first + second, height=_HEIGHT, role="img",
@@ -44,9 +49,17 @@ def _width(words: str) -> int:
     return round(len(words) * _LETTER) + 2 * _PADDING
 
 
-def _words(words: str, start: int, width: int) -> str:
-    return leaf(
-        "text", words, x=start + width // 2, y=14, fill="#fff", text_anchor="middle",
+def _words(parts: Sequence[str], start: int, width: int) -> str:
+    # Each part by itself: beside Arabic a date would be read backwards.
+    shown = _BETWEEN.join(
+        leaf(
+            "tspan", part, unicode_bidi="isolate",
+            direction="rtl" if script_of(part) == ARABIC else "ltr",
+        )
+        for part in parts
+    )  # fmt: skip
+    return element(
+        "text", shown, x=start + width // 2, y=14, fill="#fff", text_anchor="middle",
         font_family="Verdana,DejaVu Sans,sans-serif", font_size=11,
         textLength=width - 2 * _PADDING,
     )  # fmt: skip

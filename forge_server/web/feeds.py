@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from textwrap import shorten
 from typing import Final
 
 from ..api.rendering import instant
@@ -81,8 +82,8 @@ def opensearch(*, name: str, description: str, pages: str, answers: str, languag
     return document(
         "OpenSearchDescription",
         [
-            leaf("ShortName", name[:16]),
-            leaf("LongName", name[:48]),
+            leaf("ShortName", shorten(name, 16, placeholder="")),  # at most 16 (OpenSearch 1.1)
+            leaf("LongName", shorten(name, 48, placeholder="")),
             leaf("Description", description),
             element("Url", type="text/html", method="get", template=pages),
             element("Url", type="application/json", method="get", template=answers),

@@ -335,10 +335,10 @@ def badge(organisation: str, name: str) -> Response:
     elif found.standing.expired_at is not None and state == "expired":
         since = found.standing.expired_at
     # Of a withdrawal nobody keeps the day beside the release: its history shows it.
-    when = "" if state == "yanked" else f" · {since:%F}"
+    when = () if state == "yanked" else (f"{since:%F}",)
     data = badges.badge(
         left=found.details.component,
-        right=f"{found.item.version} · {words.say('state', state)}{when}",
+        right=(found.item.version, words.say("state", state), *when),
         state=state,
         evidence=_address(f"{found.details.component}/{found.item.version}"),
         direction=languages.direction(),

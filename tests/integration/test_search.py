@@ -185,7 +185,7 @@ class TestFacets:
             {"per_page": 1000},
             {"chosen": {"task": frozenset(map(str, range(51)))}},
         ],
-        ids=str,
+        ids=["facet", "sort", "page", "last page", "per page", "values"],
     )
     def test_a_question_that_makes_no_sense_is_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(MalformedError, match="search"):
@@ -327,8 +327,9 @@ class TestKeepingUp:
         assert index.refresh() == 3
         assert ask(world).total == 3
 
+    @pytest.mark.parametrize("followed", [True, False], ids=["by another", "by nobody yet"])
     def test_what_changes_while_it_is_indexed_is_indexed_again(
-        self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch
+        self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch, followed: bool
     ) -> None:
         world, publisher = fresh
         publish(world, publisher, Item(name="one", summary="umbrella"))
@@ -337,8 +338,10 @@ class TestKeepingUp:
         again: list[int] = []
 
         def slow(facts: Any) -> Any:
-            if not again:  # it changes, and another process indexes the change, meanwhile
+            if not again:  # it changes meanwhile, and perhaps another process indexes that
                 again.append(1)
+                if not followed:
+                    monkeypatch.setattr(type(index), "follow", lambda _: None)
                 publish(world, publisher, Item(name="one", summary="parasol"), "2.0.0")
             return document_of(facts)
 

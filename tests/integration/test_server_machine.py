@@ -288,6 +288,14 @@ class TestPictures:
         assert b"Withdrawn" in web.get(f"/en/{ORG}/sante-codes/badge.svg").data
         assert b'direction="rtl"' in web.get(f"/ar/{ORG}/sante-codes/badge.svg").data
 
+    def test_a_date_is_not_read_backwards_beside_arabic(self, web: FlaskClient) -> None:
+        root = ElementTree.fromstring(web.get(f"/ar/{ORG}/darija-lid/badge.svg").data)
+        parts = list(root.iter("{http://www.w3.org/2000/svg}tspan"))
+        assert {part.get("unicode-bidi") for part in parts} == {"isolate"}
+        directions = {part.text or "": part.get("direction") for part in parts}
+        assert directions["1.0.0"] == "ltr"
+        assert [each for text, each in directions.items() if text.startswith("20")] == ["ltr"]
+
     def test_pictures_run_nothing(self, web: FlaskClient) -> None:
         for path in (f"/en/{ORG}/hostile/badge.svg", f"/en/{ORG}/hostile/1.0.0/qr.svg"):
             answer = web.get(path)
