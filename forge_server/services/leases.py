@@ -38,7 +38,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, union_all, update
@@ -53,6 +53,8 @@ from .clock import Clock
 from .locks import Lock, StillHeld
 
 AT_ONCE: Final = 500  # parameters in one query
+# For "is not null": SQLite would look at every lease for that, and not into the index.
+_EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 # Made once, and of columns: every publish asks it several times.
 _LEASES: Final = BlobLease.__table__.c
@@ -199,7 +201,7 @@ class Leases:
         while True:
             with self.database.read() as session:
                 query = select(BlobLease.sha256, BlobLease.token)
-                query = query.where(BlobLease.doomed_at.is_not(None)).limit(AT_ONCE)
+                query = query.where(BlobLease.doomed_at > _EVER).limit(AT_ONCE)
                 doomed = {row.sha256: row.token for row in session.execute(query)}
             if not doomed:
                 return lost
