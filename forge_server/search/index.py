@@ -84,6 +84,7 @@ class ComponentIndex:
     _columns: Columns = field(default_factory=Columns)
     _sets: OrderedDict[Pattern, _Kept] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _following: threading.Lock = field(default_factory=threading.Lock)
 
     def search(self, query: Query) -> Results:
         """See `Index.search`."""
@@ -95,6 +96,8 @@ class ComponentIndex:
             found = self._find_mistyped(session, found, generation)
             with self._lock:
                 columns = self._columns
+                # An index that was spoilt knows words of components of which it knows no more.
+                exact &= columns.everything
                 everything = columns.everything & found.all if words else columns.everything
                 if query.text.strip() and not words:
                     everything = 0  # nothing but signs was asked for
@@ -105,7 +108,8 @@ class ComponentIndex:
                 ids = columns.page([left & exact, *sets], query.sort, start, query.per_page)
                 total = left.bit_count()
                 other = columns.page(
-                    scored(found.any & ~left, _ranked(found)), "relevance", 0, _SUGGESTED
+                    scored(found.any & columns.everything & ~left, _ranked(found)),
+                    "relevance", 0, _SUGGESTED,
                 ) if words and total <= _FEW and not left & exact else []  # fmt: skip
             shown = self._shown(session, [*ids, *other], exact)
         return Results(
@@ -127,7 +131,9 @@ class ComponentIndex:
         """Indexes what was just changed. When that fails the change stands all the same, and the
         worker indexes it a little later."""
         try:
-            self.refresh()
+            # Of many who changed something at once, one indexes it all and the others find nothing.
+            with self._following:
+                self.refresh()
         except (RegistryError, StorageError, SQLAlchemyError) as error:
             LOGGER.warning("not indexed for search yet: %s", type(error).__name__)
 
