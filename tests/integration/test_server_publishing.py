@@ -362,7 +362,7 @@ class TestTheServersOwnTrouble:
         other.post("/api/v1/roles", {"roles": world.approval("a-b")}, expect=503, code="read-only")
         other.get("/tuf/timestamp.json", expect=200)
         other.get("/api/v1/components", expect=200)
-        assert b"Read-only" in other.get("/", expect=200)
+        assert b"Read-only" in other.get("/en/", expect=200)
 
     def test_disk_full(self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
@@ -437,7 +437,7 @@ class TestTheServersOwnTrouble:
         sara.put_blobs(built)
 
         def fail(*_: object, **__: object) -> None:
-            raise OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("something odd"))
 
         with monkeypatch.context() as patch:
             patch.setattr(Audit, "record", fail)
