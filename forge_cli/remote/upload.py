@@ -102,8 +102,24 @@ class Uploader:
         small = [file for file in rest if file.digest not in in_parts]
         self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
         if self._limits is not None:
-            for file in sorted(large, key=lambda file: -file.size):
-                self._send_parts(file)
+            self._send_large(sorted(large, key=lambda file: -file.size))
+
+    def _send_large(self, files: Sequence[Outgoing]) -> None:
+        """In parts, as long as nothing is known of the line, or it is slow. What it carries in a
+        few seconds goes in one request: bytes of a part are hashed once more on both sides."""
+        waiting = list(files)
+        while waiting:
+            quick = [file for file in waiting if self._is_quick(file)]
+            if quick:
+                self._crew.run(self._send, quick)
+                waiting = [file for file in waiting if file not in quick]
+            else:
+                self._send_parts(waiting.pop(0))
+
+    def _is_quick(self, file: Outgoing) -> bool:
+        if self.direct.open or file.olds is not None or self._rate is None:
+            return False
+        return file.size / self._rate <= _ONE_REQUEST_SECONDS
 
     def _fetch_limits(self) -> Limits | None:
         """None for a registry that takes whole files only."""
@@ -151,8 +167,12 @@ class Uploader:
         self._sender.put(f"blobs/{file.digest}", query, body, attempts=attempts)
         with self._lock:
             self.sent_bytes += file.size
-            if file.size >= _WORTH_RESUMING:
-                self._rate = file.size / max(1e-3, time.monotonic() - began)
+        self._note_rate(file.size, began)
+
+    def _note_rate(self, size: int, began: float) -> None:
+        if size >= _WORTH_RESUMING:
+            with self._lock:
+                self._rate = size / max(1e-3, time.monotonic() - began)
 
     @property
     def _query(self) -> str:
@@ -223,7 +243,9 @@ class Uploader:
             digest = base64.b64encode(parts.digest(number, segment)).decode()
             headers = {"Content-Digest": f"sha-256=:{digest}:"}
             path = f"uploads/{parts.upload}/parts/{number}"
+            began = time.monotonic()
             self._sender.put(path, self._query, body, headers)
+            self._note_rate(segment.length, began)
 
         if not alone:
             self._crew.run(send, parts.todo)
