@@ -226,7 +226,7 @@ def test_who_answers_and_how_to_get_it_stand_on_top(browser: FlaskClient) -> Non
     ):  # fmt: skip
         assert words in head, words
     arabic = text_of(browser.get(f"/ar/{NAME}"))
-    assert "وقّعه <bdi>وكالة التنمية الرقمية</bdi>" in arabic
+    assert "موقَّع من طرف <bdi>وكالة التنمية الرقمية</bdi>" in arabic
     assert "ثانية واحدة" in arabic
     nothing = text_of(browser.get("/en/atlas-health/drug-names"))
     assert nothing.partition('class="tabs"')[0].count("Not stated") == 2, "region and contact"
