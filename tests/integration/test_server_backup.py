@@ -189,7 +189,7 @@ class TestThere:
         sara.publish(world.release())
         built = world.release(version="1.1.0")
         sara.put_blobs(built)
-        monkeypatch.setattr(type(world.registry.publication), "materialise", lambda _: 0)
+        monkeypatch.setattr(type(world.registry.publication), "materialise", lambda *_: 0)
         sara.post("/api/v1/releases", built.body(), expect=201)
         backup(world, target, "--with-keys")
         monkeypatch.undo()
