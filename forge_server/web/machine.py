@@ -40,6 +40,7 @@ def blueprint() -> Blueprint:
     for path, view in (
         (f"{_LANG}/search.json", search),
         (f"{_LANG}/log.json", log),
+        (f"{_LANG}/reviews.json", reviews),
         (f"{_LANG}/tombstones.json", tombstones),
         (f"{_LANG}/statistics.json", statistics),
         (f"{_LANG}/regions.json", regions),
@@ -52,6 +53,7 @@ def blueprint() -> Blueprint:
         (f"{_COMPONENT}/tensors.json", tensors),
         (f"{_COMPONENT}/lineage.json", lineage),
         (f"{_COMPONENT}/security.json", security),
+        (f"{_COMPONENT}/use.json", use),
         (f"{_COMPONENT}/history.json", history),
         (f"{_COMPONENT}/<version>.json", security),
         (f"{_COMPONENT}.jsonld", json_ld),
@@ -114,6 +116,11 @@ def search() -> Response:
 def log() -> Response:
     """The checkpoint, its witnesses, and how the log grew."""
     return _json({"log": twins.plain(registry().registry_pages.log())})
+
+
+def reviews() -> Response:
+    """Reviews that are signed, wait or expire: none is kept yet, and so the lists are empty."""
+    return _json({"reviews": [], "queue": [], "expiring": []})
 
 
 def tombstones() -> Response:
@@ -241,6 +248,21 @@ def security(organisation: str, name: str, version: str | None = None) -> Respon
     found = sheets.sheet(organisation, name, version)
     checks = registry().release_pages.checks(found.name, found.item.version)
     return _json({**twins.component(found), "checks": twins.plain(checks)})
+
+
+def use(organisation: str, name: str) -> Response:
+    """The command that installs exactly the release that is shown, and where its signature is."""
+    found = sheets.sheet(organisation, name)
+    return _json(
+        {
+            "component": found.details.component,
+            "version": found.item.version,
+            "usable": found.standing.usable,
+            "install": f'forge install "{found.details.component}=={found.item.version}"',
+            "manifest_sha256": found.item.manifest_sha256,
+            "bundle": f"{request.host_url}blobs/{found.item.bundle_sha256}",
+        }
+    )
 
 
 def history(organisation: str, name: str) -> Response:

@@ -73,6 +73,7 @@ COMPONENT = f"/fr/{ORG}/darija-lid"
 ADDRESSES = [
     "/fr/search.json?q=darija",
     "/fr/log.json",
+    "/fr/reviews.json",
     "/fr/tombstones.json",
     "/fr/statistics.json",
     "/fr/regions.json",
@@ -85,6 +86,7 @@ ADDRESSES = [
     f"{COMPONENT}/tensors.json?path=weights.safetensors",
     f"{COMPONENT}/lineage.json",
     f"{COMPONENT}/security.json",
+    f"{COMPONENT}/use.json",
     f"{COMPONENT}/history.json",
     f"{COMPONENT}/1.0.0.json",
     f"{COMPONENT}.jsonld",
