@@ -32,11 +32,12 @@ from signing.digests import hash_stream, sha256_hex
 from storage.local import LocalBlobStore
 
 from .boot import boot_number
-from .files import sync_all, write_private
+from .files import begin_sync, sync_all, write_private
 
 # 2000-01-01T00:00:00Z. Representable everywhere, also in zip files and on FAT.
 VERIFIED_MTIME_NS: Final = 946_684_800 * 10**9
 _MICROSECONDS: Final = 10**6
+_WORTH_BEGINNING: Final = 1 << 20  # bytes of a file that the disk begins to take at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,8 @@ class Cache:
     def adopt(self, partial: Path, digest: str) -> None:
         """Move a finished download, whose digest the caller has checked, among the blobs."""
         mark_fresh(partial)
+        if os.stat(partial).st_size >= _WORTH_BEGINNING:
+            begin_sync(partial)  # while the next one comes
         target = (self._spare or self)._store.path(digest)
         with suppress(OSError):
             if os.stat(target).st_size != os.stat(partial).st_size:

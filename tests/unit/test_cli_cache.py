@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from forge_cli.cache import VERIFIED_MTIME_NS, Cache, looks_verified, settle
+from forge_cli.files import begin_sync
 
 DATA = b"weights" * 100
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -172,3 +173,26 @@ def test_pruning_leaves_alone_what_is_being_fetched(tmp_path: Path) -> None:
     assert left == [f"{'a' * 64}.journal", f"{'a' * 64}.part"]
     assert cache.prune(everything=False).partial == 1
     assert list(cache.partial_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize(("size", "begun"), [(1 << 20, 1), ((1 << 20) - 1, 0)])
+def test_the_disk_begins_with_a_large_file_while_the_next_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, begun: int
+) -> None:
+    """Else all of them are waited for at the end."""
+    asked: list[Path] = []
+    monkeypatch.setattr("forge_cli.cache.begin_sync", asked.append)
+    cache, digest = Cache(tmp_path), hashlib.sha256(bytes(size)).hexdigest()
+    partial = cache.partial(digest)
+    partial.write_bytes(bytes(size))
+    cache.adopt(partial, digest)
+    assert len(asked) == begun
+    assert cache.path(digest).stat().st_size == size
+
+
+def test_beginning_changes_nothing_and_needs_nothing(tmp_path: Path) -> None:
+    begin_sync(tmp_path / "missing")
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 5000)
+    begin_sync(path)
+    assert path.read_bytes() == b"x" * 5000
