@@ -158,6 +158,8 @@ SQLITE = (
     "content_rowid='id', detail='none', columnsize=0, tokenize='trigram case_sensitive 1')",
 )
 POSTGRESQL = (
-    "CREATE INDEX ix_search_lexemes_lexemes ON search_lexemes USING gin (lexemes)",
+    # What was just written must not wait in a list that every search then reads.
+    "CREATE INDEX ix_search_lexemes_lexemes ON search_lexemes USING gin (lexemes) "
+    "WITH (fastupdate = off)",
     "CREATE INDEX ix_search_words_trigrams ON search_words USING gin (word gin_trgm_ops)",
 )
