@@ -1,17 +1,44 @@
-"""What the catalogue says about a component, derived from its releases."""
+"""Components and their releases: finding a row, and what the catalogue derives from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 from secrets import randbits
+from typing import Final
 
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
+
+from signing.names import ComponentName
 
 from ..db.models import Component, Release, Requirement
 from ..domain.versions import latest_version
 from ..search.tables import WAITING
+
+# Made once: every publish asks them.
+_COMPONENT: Final = select(Component).where(
+    Component.organisation == bindparam("org"), Component.name == bindparam("name")
+)
+_RELEASE: Final = (
+    select(Release)
+    .join(Component, Release.component_id == Component.id)
+    .where(
+        Component.organisation == bindparam("org"),
+        Component.name == bindparam("name"),
+        Release.version == bindparam("version"),
+    )
+)
+
+
+def find_component(session: Session, name: ComponentName) -> Component | None:
+    """The row of a component; None when nothing of it was published."""
+    return session.scalar(_COMPONENT, {"org": name.org, "name": name.name})
+
+
+def find_release(session: Session, name: ComponentName, version: str) -> Release | None:
+    """The row of a release; None when the version is not published."""
+    return session.scalar(_RELEASE, {"org": name.org, "name": name.name, "version": version})
 
 
 def refresh_component(session: Session, row: Component, now: datetime) -> None:

@@ -30,6 +30,7 @@ from ..db.models import (
     Role,
 )
 from ..errors import RegistryError
+from .components import find_release
 from .rolebook import current_row
 
 MAX_FILES: Final = 500  # on one page
@@ -309,15 +310,7 @@ def owner_of(row: Organisation) -> Owner:
 
 def require_release(session: Session, name: ComponentName, version: str) -> Release:
     """Raises RegistryError (``not-found``)."""
-    release = session.scalar(
-        select(Release)
-        .join(Component, Release.component_id == Component.id)
-        .where(
-            Component.organisation == name.org,
-            Component.name == name.name,
-            Release.version == version,
-        )
-    )
+    release = find_release(session, name, version)
     if release is None:
         raise RegistryError("not-found", f"{name}: expected a published version, found {version!r}")
     return release

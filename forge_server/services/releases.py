@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from io import BytesIO
-from typing import Final
 
-from sqlalchemy import bindparam, insert, or_, select
+from sqlalchemy import insert, or_, select
 from sqlalchemy.orm import Session
 
 from signing.component import FILE_NAME, MAX_TOML_BYTES, parse_forge_toml
@@ -35,7 +34,7 @@ from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
-from .components import refresh_component
+from .components import find_component, find_release, refresh_component
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
 from .quotas import Quotas
@@ -45,19 +44,6 @@ from .roles import require_no_look_alike
 from .together import Together
 
 _ROUNDS = 3  # in which blobs may vanish under an offer
-# Made once: every publish asks them.
-_COMPONENT: Final = select(Component).where(
-    Component.organisation == bindparam("org"), Component.name == bindparam("name")
-)
-_RELEASE: Final = (
-    select(Release)
-    .join(Component, Release.component_id == Component.id)
-    .where(
-        Component.organisation == bindparam("org"),
-        Component.name == bindparam("name"),
-        Release.version == bindparam("version"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,18 +390,13 @@ def _check_paths(manifest: Manifest, bundle: bytes) -> None:
         check_published_path(target_path(org, name, str(manifest.version), file, digest))
 
 
-def _component_row(session: Session, component: ComponentName) -> Component | None:
-    return session.scalar(_COMPONENT, {"org": component.org, "name": component.name})
-
-
 def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
     """The receipt when this very release is published; None when the version is free.
 
     Raises:
         RegistryError: the version holds something else (``version-taken``).
     """
-    org, name = manifest.component.org, manifest.component.name
-    release = session.scalar(_RELEASE, {"org": org, "name": name, "version": str(manifest.version)})
+    release = find_release(session, manifest.component, str(manifest.version))
     if release is None:
         return None
     if release.manifest_sha256 != manifest.digest:
@@ -445,7 +426,7 @@ def _add_release(
     session: Session, identity: Identity, checked: _Checked, snapshot: int, now: datetime
 ) -> Release:
     manifest, component = checked.offer.manifest, checked.component
-    row = _component_row(session, component)
+    row = find_component(session, component)
     if row is None:
         row = Component(
             organisation=component.org, name=component.name, kind=manifest.kind, summary="",

@@ -37,7 +37,7 @@ from ..logs import LOGGER
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
-from .components import mark_changed, refresh_component
+from .components import find_component, mark_changed, refresh_component
 from .organisations import approve, describe
 from .publication import Publication
 from .rolebook import add_role, current_roles, head_version, require_role
@@ -195,11 +195,7 @@ class Roles:
 
     def _set_yanked(self, session: Session, caller: Caller, item: _Update) -> None:
         component = ComponentName.from_role(item.name)
-        row = session.scalar(
-            select(Component).where(
-                Component.organisation == component.org, Component.name == component.name
-            )
-        )
+        row = find_component(session, component)
         if row is None:
             return  # an empty first role: nothing to yank
         index = releases_of(item.data, component)

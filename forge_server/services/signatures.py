@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
@@ -21,11 +20,12 @@ from signing.roles import role_version
 from storage import BlobStore
 
 from ..db.engine import Database
-from ..db.models import Component, Release
+from ..db.models import Release
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
+from .components import find_release
 from .leases import BlobsGoneError
 from .publication import Publication
 from .releases import Releases
@@ -116,15 +116,7 @@ class Signatures:
 
 
 def _release(session: Session, component: ComponentName, version: str) -> Release:
-    row = session.scalar(
-        select(Release)
-        .join(Component, Release.component_id == Component.id)
-        .where(
-            Component.organisation == component.org,
-            Component.name == component.name,
-            Release.version == version,
-        )
-    )
+    row = find_release(session, component, version)
     if row is None:
         raise RegistryError(
             "component-not-found", f"{component}: expected a release {version:.60}, found none"
