@@ -2,7 +2,8 @@
 
     sides       where the bytes of a release come from: a folder, or ranges of the registry's blobs
     files       added, removed, changed, renamed; which of them are code or run code on loading
-    models      tensors of safetensors and GGUF, by name, over all shards; `values` measures them
+    models      tensors of safetensors and GGUF, by name, over all shards; `pairs` finds those that
+                changed, `values` measures how far
     tokens      vocabularies, merges, special tokens, chat templates
     structured  keys of JSON files
     python      imports and telling calls of source files; `wheels` and `requirements` around them

@@ -2,41 +2,31 @@
 
 A sharded model is named like the file that it would be without shards, so that one that was
 `model.safetensors` and is now in five pieces is compared with itself. Whether a tensor is the same
-is first asked of the signed chunk lists, which costs nothing; only what they leave open is read.
+is asked in `pairs`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from signing.chunks import ChunkList
 from signing.manifest import FileEntry
 from signing.tensors import Header, HeaderRefusedError, Tensor, read_gguf, read_safetensors
 
 from ..output import count_text
-from . import tokens, values
-from .document import ATTENTION, Found, RefusedError, Remark, figure, refused, short
-from .sides import Reader, Side, Stream
+from . import tokens
+from .document import ATTENTION, Found, RefusedError, Remark, refused, short
+from .pairs import Place, TensorPairs
+from .sides import Side, Stream
 from .structured import compare_values, parse_json
 
 _SHARD: Final = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}\.(?P<suffix>safetensors|gguf)")
 _INDEX: Final = ".safetensors.index.json"
-_ALIKE_BYTES: Final = 256 << 20  # read at once of what must be fetched
 _MAX_TENSORS: Final = 1_000_000  # of all shards together
 _MAX_FAULTS: Final = 20
 _VOCABULARY: Final = re.compile(r"tokenizer\.ggml\.(tokens|token_type|merges|scores)")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor, and the file that it is in."""
-
-    entry: FileEntry
-    tensor: Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,7 +95,7 @@ def _compare(
     measured: bool,
 ) -> Found:
     one, other = _read(old, name, before), _read(new, name, after)
-    pairs = _Pairs(old, new, one.tensors, other.tensors)
+    pairs = TensorPairs(old, new, one.tensors, other.tensors)
     changed = pairs.changed(measured)
     model = {
         "path": name,
@@ -143,7 +133,7 @@ def _remarks(
     before: Sequence[FileEntry] | None,
     after: Sequence[FileEntry] | None,
     changed: Sequence[Mapping[str, Any]],
-    pairs: _Pairs,
+    pairs: TensorPairs,
 ) -> Iterator[Remark]:
     if before is None or after is None:
         what = "a new model" if before is None else "the model is gone"
@@ -222,171 +212,6 @@ def _header(side: Side, entry: FileEntry) -> Header:
         if entry.path.lower().endswith(".gguf"):
             return read_gguf(Stream(reader), entry.size, values=True)
         return read_safetensors(Stream(reader), entry.size)
-
-
-class _Pairs:
-    """The tensors of two sides, and which of them differ."""
-
-    def __init__(
-        self, old: Side, new: Side, before: Mapping[str, Place], after: Mapping[str, Place]
-    ) -> None:
-        self._sides = (old, new)
-        self._before, self._after = before, after
-        self.both = before.keys() & after.keys()
-        self.added = after.keys() - before.keys()
-        self.removed = before.keys() - after.keys()
-
-    def changed(self, measured: bool) -> list[dict[str, Any]]:
-        """Every tensor that differs, by name."""
-        found = {}
-        open_: list[str] = []
-        for name in sorted(self.both):
-            one, other = self._before[name].tensor, self._after[name].tensor
-            alike = (one.kind, one.shape) == (other.kind, other.shape)
-            same = self._told_by_lists(name) if alike else False
-            if same:
-                continue
-            if same is False:
-                found[name] = _change(one, other)
-            if same is None or (measured and _measurable(one, other)):
-                open_.append(name)
-        for batch in self._batches(open_):
-            for name, more in self._look(batch, measured):
-                if more is not None:
-                    one, other = self._before[name].tensor, self._after[name].tensor
-                    found[name] = {**_change(one, other), **more}
-        return [found[name] for name in sorted(found)]
-
-    def _told_by_lists(self, name: str) -> bool | None:
-        """Whether the tensor is the same; None where only its bytes can tell."""
-        one, other = self._before[name], self._after[name]
-        if one.entry.sha256 == other.entry.sha256 and one.tensor.start == other.tensor.start:
-            return True
-        lists = [
-            side.bytes.chunks(place.entry)
-            for side, place in zip(self._sides, (one, other), strict=True)
-        ]
-        if lists[0] is None or lists[1] is None:
-            return None
-        return told_by_chunks(lists[0], one.tensor, lists[1], other.tensor)
-
-    def _batches(self, names: Sequence[str]) -> Iterator[list[str]]:
-        """``names`` in groups that are fetched together."""
-        batch: list[str] = []
-        size = 0
-        for name in sorted(names, key=lambda each: self._after[each].tensor.start):
-            batch.append(name)
-            size += self._after[name].tensor.stop - self._after[name].tensor.start
-            if size >= _ALIKE_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
-
-    def _look(
-        self, names: Sequence[str], measured: bool
-    ) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        """What the bytes say about each; None: they are the same."""
-        with ExitStack() as stack:
-            readers = [
-                _Readers(stack, side, places, names)
-                for side, places in zip(self._sides, (self._before, self._after), strict=True)
-            ]
-            for name in names:
-                one, other = self._before[name], self._after[name]
-                yield (
-                    name,
-                    _differ(
-                        one.tensor, readers[0].of(one), other.tensor, readers[1].of(other), measured
-                    ),
-                )
-
-
-class _Readers:
-    """A reader for each file of a side, with what is needed of it at hand."""
-
-    def __init__(
-        self, stack: ExitStack, side: Side, places: Mapping[str, Place], names: Sequence[str]
-    ) -> None:
-        self._open: dict[str, Reader] = {}
-        wanted: dict[str, list[tuple[int, int]]] = {}
-        for name in names:
-            place = places[name]
-            if place.entry.sha256 not in self._open:
-                self._open[place.entry.sha256] = stack.enter_context(side.bytes.open(place.entry))
-            ranges = wanted.setdefault(place.entry.sha256, [])
-            ranges.append((place.tensor.start, place.tensor.stop))
-        for digest, ranges in wanted.items():
-            self._open[digest].need(ranges)
-
-    def of(self, place: Place) -> Reader:
-        return self._open[place.entry.sha256]
-
-
-def told_by_chunks(old: ChunkList, one: Tensor, new: ChunkList, other: Tensor) -> bool | None:
-    """What two lists prove about two tensors: that the chunks which cover them are the same and
-    they begin at the same place of the first; or that one chunk within them is another. None where
-    they prove neither, as where a chunk reaches beyond a tensor."""
-    if one.stop - one.start != other.stop - other.start:
-        return False
-    if one.stop == one.start:
-        return True
-    before, after = _covering(old, one), _covering(new, other)
-    if before == after:
-        return True
-    size = one.stop - one.start
-    for place in before.keys() & after.keys():
-        (digest, length), (found, others) = before[place], after[place]
-        within = place >= 0 and place + length <= size
-        if within and length == others and digest != found:
-            return False
-    return None
-
-
-def _covering(chunks: ChunkList, tensor: Tensor) -> dict[int, tuple[bytes, int]]:
-    """``{where it begins, from the tensor's start: (digest, length)}`` of the chunks that a tensor
-    is in."""
-    numbers = range(chunks.at(tensor.start), chunks.at(tensor.stop - 1) + 1)
-    found = (chunks[number] for number in numbers)
-    return {chunk.start - tensor.start: (chunk.digest, chunk.length) for chunk in found}
-
-
-def _measurable(one: Tensor, other: Tensor) -> bool:
-    known = values.width(one.kind) is not None and values.width(other.kind) is not None
-    return known and one.elements == other.elements
-
-
-def _differ(
-    one: Tensor, old: Reader, other: Tensor, new: Reader, measured: bool
-) -> dict[str, Any] | None:
-    def before(at: int, size: int) -> bytes:
-        return old.read(one.start + at, size)
-
-    def after(at: int, size: int) -> bytes:
-        return new.read(other.start + at, size)
-
-    size = one.stop - one.start
-    alike = (one.kind, one.shape, size) == (other.kind, other.shape, other.stop - other.start)
-    if alike and values.same(before, after, size):
-        return None
-    if not measured or not _measurable(one, other):
-        return {}
-    moved = values.measure((one.kind, other.kind), before, after, one.elements)
-    more: dict[str, Any] = {
-        "relative_l2": figure(moved.relative_l2),
-        "max_abs": figure(moved.max_abs),
-    }
-    if any(moved.not_finite):
-        more["not_finite"] = {"old": moved.not_finite[0], "new": moved.not_finite[1]}
-    return more
-
-
-def _change(one: Tensor, other: Tensor) -> dict[str, Any]:
-    return {
-        "name": short(one.name),
-        "old": {"dtype": one.kind, "shape": list(one.shape)},
-        "new": {"dtype": other.kind, "shape": list(other.shape)},
-    }
 
 
 def _shown(place: Place) -> dict[str, Any]:

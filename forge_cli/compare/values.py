@@ -51,12 +51,13 @@ def width(kind: str) -> int | None:
     return _WIDTHS.get(kind)
 
 
-def same(old: Read, new: Read, size: int) -> bool:
-    """Whether two ranges of ``size`` bytes hold the same."""
+def same(old: Read, new: Read, size: int, start: int = 0) -> bool:
+    """Whether two ranges of ``size`` bytes from ``start`` on hold the same."""
     step = 1 << 20
     return all(
-        _exactly(old, at, min(step, size - at)) == _exactly(new, at, min(step, size - at))
-        for at in range(0, size, step)
+        _exactly(old, at, min(step, start + size - at))
+        == _exactly(new, at, min(step, start + size - at))
+        for at in range(start, start + size, step)
     )
 
 

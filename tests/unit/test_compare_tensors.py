@@ -13,8 +13,8 @@ import pytest
 from comparing import codes_of, compared, f32, only, remarks_of
 from tensors import chunks_of, replaced, safetensors, tensors, typed
 
-from forge_cli.compare import models
-from forge_cli.compare.models import told_by_chunks
+from forge_cli.compare import pairs
+from forge_cli.compare.pairs import Told, told_by_chunks
 from signing.tensors import Tensor
 
 FILE = "model.safetensors"
@@ -311,8 +311,12 @@ def test_what_chunk_lists_prove_is_true() -> None:
     told = 0
     for name in before:
         verdict = told_by_chunks(lists[0], maps[0][name], lists[1], maps[1][name])
-        told += verdict is not None
-        assert verdict in (None, before[name] == after[name]), name
+        told += verdict.same is not None
+        assert verdict.same in (None, before[name] == after[name]), name
+        differs = {at for at in range(96 << 10) if before[name][at] != after[name][at]}
+        if verdict.same is None:  # whatever differs is in what is left open
+            left = {at for start, stop in verdict.parts for at in range(start, stop)}
+            assert differs <= left, name
     assert told >= 23
 
 
@@ -322,16 +326,14 @@ def test_a_chunk_that_begins_elsewhere_in_the_tensor_proves_nothing() -> None:
     chunks = chunks_of(data)
     one = Tensor(name="a", kind="U8", shape=(10,), start=100, stop=110)
     other = Tensor(name="a", kind="U8", shape=(10,), start=101, stop=111)
-    assert told_by_chunks(chunks, one, chunks, other) is None
-    assert told_by_chunks(chunks, one, chunks, one) is True
-    longer = Tensor(name="a", kind="U8", shape=(11,), start=100, stop=111)
-    assert told_by_chunks(chunks, one, chunks, longer) is False
+    assert told_by_chunks(chunks, one, chunks, other) == Told(None, [(0, 10)])
+    assert told_by_chunks(chunks, one, chunks, one) == Told(True)
 
 
 def test_batches_keep_the_order_and_miss_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_ALIKE_BYTES", 8)
+    monkeypatch.setattr(pairs, "_BATCH_BYTES", 8)
     old = {f"t{n}": ("F32", [1], f32(n)) for n in range(30)}
     new = {f"t{n}": ("F32", [1], f32(n + 1)) for n in range(30)}
     value = model(compared(tmp_path, {FILE: typed(old)}, {FILE: typed(new)}))
