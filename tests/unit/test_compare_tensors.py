@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import struct
@@ -15,6 +16,7 @@ from tensors import chunks_of, replaced, safetensors, tensors, typed
 
 from forge_cli.compare import pairs
 from forge_cli.compare.pairs import Told, told_by_chunks
+from signing.chunks import build_chunk_list
 from signing.tensors import Tensor
 
 FILE = "model.safetensors"
@@ -328,6 +330,22 @@ def test_a_chunk_that_begins_elsewhere_in_the_tensor_proves_nothing() -> None:
     other = Tensor(name="a", kind="U8", shape=(10,), start=101, stop=111)
     assert told_by_chunks(chunks, one, chunks, other) == Told(None, [(0, 10)])
     assert told_by_chunks(chunks, one, chunks, one) == Told(True)
+
+
+def test_a_chunk_that_reaches_beyond_the_tensor_proves_no_change() -> None:
+    """What is another may be the neighbour's."""
+    old, new = (
+        build_chunk_list([(hashlib.sha256(data).digest(), 100)])
+        for data in (bytes(100), bytes(99) + b"x")
+    )
+    tensor = Tensor(name="a", kind="U8", shape=(50,), start=10, stop=60)
+    assert told_by_chunks(old, tensor, new, tensor) == Told(None, [(0, 50)])
+
+
+def test_the_last_byte_of_a_tensor_counts(tmp_path: Path) -> None:
+    old, new = (typed({"w": ("U8", [200_000], bytes(199_999) + end)}) for end in (b"a", b"c"))
+    value = model(compared(tmp_path, {FILE: old}, {FILE: new}))
+    assert only(value["changed"])["max_abs"] == "2.000e+00"
 
 
 def test_batches_keep_the_order_and_miss_nothing(
