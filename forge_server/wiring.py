@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -83,6 +84,7 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    assurances: Assurances
 
 
 def utc_now() -> datetime:
@@ -185,6 +187,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        assurances=Assurances(database, clock),
     )
 
 
