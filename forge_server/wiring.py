@@ -38,6 +38,7 @@ from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.review_roles import ReviewRoles
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
@@ -159,7 +160,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
-        roles=Roles(database, audit, publication, clock),
+        roles=Roles(database, audit, publication, clock, ReviewRoles(audit, blobs)),
         releases=releases,
         uploads=Uploads(
             releases,
