@@ -38,6 +38,7 @@ from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
 from .services.roles import Roles
 from .services.signatures import Signatures
@@ -86,6 +87,7 @@ class Registry:
     throttle: Throttle
     clock: Clock
     assurances: Assurances
+    review_desk: ReviewDesk
 
 
 def utc_now() -> datetime:
@@ -189,6 +191,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
         assurances=Assurances(database, clock),
+        review_desk=ReviewDesk(database, audit, clock),
     )
 
 
