@@ -37,6 +37,9 @@ class Places:
     trust: Path
     cache: Path
     receipts: Path
+    policies: Path  # what this person pinned for this machine
+    kept_policies: Path
+    system_policies: Path = Path("/etc/forge/policies.toml")  # what its administrator pinned
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Places:
@@ -55,6 +58,8 @@ class Places:
             trust=data / "trust",
             cache=cache,
             receipts=data / "receipts",
+            policies=config / "policies.toml",
+            kept_policies=data / "policies",
         )
 
 

@@ -20,7 +20,10 @@ from .transfer import Transfer
 from .truststore import Pin, TrustStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .cache import Cache
+    from .flows.permission import Gate
     from .keystore import KeyStore
     from .remote.api import Api
     from .remote.http import Http
@@ -39,6 +42,7 @@ class Context:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     # False for the commands that mend an authority whose status host stands still.
     requires_status: bool = True
+    gates: dict[Path | None, Gate] = field(default_factory=dict)
 
     @classmethod
     def create(
