@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 OTHER: Final = "other"
@@ -50,6 +51,7 @@ _TEXTS: Final = frozenset(_TEXT_NAMES.split())
 _ENDING: Final = re.compile(r"\.([a-z0-9]+)$")
 
 
+@lru_cache(maxsize=4096)  # the same names stand in many releases
 def format_of(path: str) -> str:
     """One of `FORMATS`, by the name of the file."""
     name = path.rpartition("/")[2].casefold()

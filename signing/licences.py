@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -86,7 +87,8 @@ def parse_licences(texts: Collection[str], where: str) -> Licences:
     return Licences(frozenset(texts))
 
 
-def _terms(expression: str, where: str = "licence") -> list[str]:
+@lru_cache(maxsize=1024)  # most releases of a country are under a handful of licences
+def _terms(expression: str, where: str = "licence") -> tuple[str, ...]:
     """Parentheses, operators, and licences with their exceptions."""
     terms: list[str] = []
     parts = iter(_PART.findall(_canonical(expression, where)))
@@ -95,7 +97,7 @@ def _terms(expression: str, where: str = "licence") -> list[str]:
             terms[-1] += f" WITH {next(parts)}"
         else:
             terms.append(part)
-    return terms
+    return tuple(terms)
 
 
 def _canonical(expression: str, where: str) -> str:

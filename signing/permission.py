@@ -8,9 +8,10 @@ the same `evaluate`. What is not known never satisfies a rule. Levels of review 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from .assessment import Assessment
 from .facts import CLEAN, FINDINGS, NOT_SCANNED, Facts
@@ -21,8 +22,7 @@ from .policy import QUALIFIERS, RULES, SEVERITIES, Policy
 _SCANNED: Final = (CLEAN, FINDINGS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleResult:
+class RuleResult(NamedTuple):
     """How one rule came out. ``wanted`` is what it asks, ``found`` what is known, ``satisfy`` what
     would satisfy it. ``unsigned``: what was found is the registry's word and signed by nobody.
     ``overridden`` is the reason for which somebody takes the release all the same."""
@@ -78,7 +78,7 @@ class Verdict:
         """The verdict for somebody who overrides these rules, ``{rule: reason}``."""
         return Verdict(
             rules=tuple(
-                rule if rule.holds else replace(rule, overridden=reasons.get(rule.name))
+                rule if rule.holds else rule._replace(overridden=reasons.get(rule.name))
                 for rule in self.rules
             )
         )
@@ -87,25 +87,34 @@ class Verdict:
 def evaluate(policy: Policy, facts: Facts, now: datetime) -> Verdict:
     """Holds every rule of ``policy`` against ``facts``, in the order of `RULES`. It never stops at
     the first that is broken: whoever is refused sees all that is in the way."""
-    case = _Case(policy=policy, facts=facts, now=now)
+    formats = formats_of(facts.files or ())
     return Verdict(
         rules=tuple(
-            replace(_CHECKS[name](case, value), name=name, unsigned=RULES[name].unsigned)
+            _CHECKS[name](_Case(name, policy, facts, formats, now), value)
             for name, value in policy.rules.items()
             if name not in QUALIFIERS
         )
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class _Case(NamedTuple):
+    """One rule to be held against one release; ``formats`` as `formats_of` finds them."""
+
+    rule: str
     policy: Policy
     facts: Facts
+    formats: Mapping[str, str]
     now: datetime
 
-
-def _result(holds: bool, wanted: str, found: str, satisfy: str) -> RuleResult:
-    return RuleResult(name="", holds=holds, wanted=wanted, found=found, satisfy=satisfy)
+    def result(self, holds: bool, wanted: str, found: str, satisfy: str) -> RuleResult:
+        return RuleResult(
+            name=self.rule,
+            holds=holds,
+            wanted=wanted,
+            found=found,
+            satisfy=satisfy,
+            unsigned=RULES[self.rule].unsigned,
+        )
 
 
 def _review_level(case: _Case, level: str) -> RuleResult:
@@ -114,9 +123,9 @@ def _review_level(case: _Case, level: str) -> RuleResult:
     satisfy = f"a review in force{by} at this level: its publisher asks a reviewer body for one"
     reviews = case.facts.reviews
     if reviews is None:
-        return _result(False, f"{level}{by}", "unknown: no reviews could be read", satisfy)
+        return case.result(False, f"{level}{by}", "unknown: no reviews could be read", satisfy)
     found = reviews.assess(case.now, bodies)
-    return _result(found.reaches(level), f"{level}{by}", _described(found), satisfy)
+    return case.result(found.reaches(level), f"{level}{by}", _described(found), satisfy)
 
 
 def _described(found: Assessment) -> str:
@@ -136,19 +145,19 @@ def _licences(case: _Case, accepted: Licences) -> RuleResult:
     wanted = _either(tuple(sorted(accepted.accepted)))
     found = case.facts.license
     if found is None:
-        return _result(False, wanted, "unknown", "a release that states its licence")
+        return case.result(False, wanted, "unknown", "a release that states its licence")
     missing = accepted.in_the_way(found)
     satisfy = (
         f"a release under an accepted licence, or {' and '.join(sorted(missing))} accepted too"
     )
-    return _result(not missing, wanted, found, satisfy)
+    return case.result(not missing, wanted, found, satisfy)
 
 
 def _formats_allowed(case: _Case, allowed: tuple[str, ...]) -> RuleResult:
-    found = _formats(case)
+    found = case.formats
     wrong = {name: path for name, path in found.items() if name not in allowed}
     wanted = f"{', '.join(allowed)} and no other"
-    return _result(
+    return case.result(
         bool(found) and not wrong,
         wanted,
         _files(wrong or found),
@@ -157,19 +166,15 @@ def _formats_allowed(case: _Case, allowed: tuple[str, ...]) -> RuleResult:
 
 
 def _formats_denied(case: _Case, denied: tuple[str, ...]) -> RuleResult:
-    found = _formats(case)
+    found = case.formats
     wrong = {name: path for name, path in found.items() if name in denied}
     endings = " ".join(ending for name in denied for ending in endings_of(name))
-    return _result(
+    return case.result(
         bool(found) and not wrong,
         f"no {', '.join(denied)}" + (f" ({endings})" if endings else ""),
         _files(wrong) if wrong else (_files(found) if found else "unknown"),
         "a release without these files, or with safetensors in their place",
     )
-
-
-def _formats(case: _Case) -> dict[str, str]:
-    return formats_of(case.facts.files or ())
 
 
 def _files(found: Mapping[str, str]) -> str:
@@ -181,18 +186,18 @@ def _files(found: Mapping[str, str]) -> str:
 def _risk_classes(case: _Case, classes: tuple[str, ...]) -> RuleResult:
     found = case.facts.risk_class
     satisfy = "a release whose publisher states such a class in forge.toml, [risk]"
-    return _result(found in classes, _either(classes), found or "none stated", satisfy)
+    return case.result(found in classes, _either(classes), found or "none stated", satisfy)
 
 
 def _cooldown(case: _Case, days: int) -> RuleResult:
     published = case.facts.published_at
     wanted = f"published {days} days ago or earlier"
     if published is None:
-        return _result(False, wanted, "unknown", "a registry that says when it was published")
+        return case.result(False, wanted, "unknown", "a registry that says when it was published")
     due = published + timedelta(days=days)
     # A date to come is nobody's past: it would otherwise only make the wait longer.
     holds = due <= case.now and published <= case.now
-    return _result(
+    return case.result(
         holds,
         wanted,
         f"published on {published:%Y-%m-%d %H:%M} UTC",
@@ -203,7 +208,7 @@ def _cooldown(case: _Case, days: int) -> RuleResult:
 def _card_languages(case: _Case, wanted: tuple[str, ...]) -> RuleResult:
     found = case.facts.card_languages
     missing = [each for each in wanted if each not in (found or ())]
-    return _result(
+    return case.result(
         not missing,
         f"a card in {', '.join(wanted)}",
         "unknown" if found is None else ", ".join(found) or "none whose name states a language",
@@ -213,12 +218,12 @@ def _card_languages(case: _Case, wanted: tuple[str, ...]) -> RuleResult:
 
 def _organisations_allowed(case: _Case, allowed: tuple[str, ...]) -> RuleResult:
     org = case.facts.component.org
-    return _result(org in allowed, _either(allowed), org, "a component of one of these")
+    return case.result(org in allowed, _either(allowed), org, "a component of one of these")
 
 
 def _organisations_denied(case: _Case, denied: tuple[str, ...]) -> RuleResult:
     org = case.facts.component.org
-    return _result(
+    return case.result(
         org not in denied, f"not {_either(denied)}", org, "a component of another organisation"
     )
 
@@ -226,14 +231,14 @@ def _organisations_denied(case: _Case, denied: tuple[str, ...]) -> RuleResult:
 def _organisation_kinds(case: _Case, kinds: tuple[str, ...]) -> RuleResult:
     found = case.facts.organisation_kind
     satisfy = "a component of such an organisation"
-    return _result(found in kinds, _either(kinds), found or "unknown", satisfy)
+    return case.result(found in kinds, _either(kinds), found or "unknown", satisfy)
 
 
 def _witnesses(case: _Case, names: tuple[str, ...]) -> RuleResult:
     quorum: int = case.policy.rules.get("witness-quorum", len(names))
     found = case.facts.witnesses
     seen = [name for name in names if name in (found or ())]
-    return _result(
+    return case.result(
         len(seen) >= quorum,
         f"{quorum} of {', '.join(names)}",
         "unknown: no proof by the public log" if found is None else ", ".join(found) or "none",
@@ -246,7 +251,7 @@ def _max_severity(case: _Case, most: str) -> RuleResult:
     findings, scans = case.facts.findings, case.facts.scans
     if findings is None or not any(scan.state in _SCANNED for scan in scans or ()):
         what = "unknown" if findings is None else "never scanned, so nothing is known"
-        return _result(False, wanted, what, "a scan by the registry that succeeded")
+        return case.result(False, wanted, what, "a scan by the registry that succeeded")
     grave = sorted(
         (one for one in findings if one.rank > SEVERITIES.index(most)),
         key=lambda one: (-one.rank, one.id),
@@ -254,7 +259,7 @@ def _max_severity(case: _Case, most: str) -> RuleResult:
     shown = [f"{one.severity}: {one.id}" for one in (grave or findings)[:3]]
     if len(grave) > 3:
         shown.append(f"and {len(grave) - 3} more")
-    return _result(
+    return case.result(
         not grave,
         wanted,
         ", ".join(shown) or "none",
@@ -268,16 +273,17 @@ def _scan_age(case: _Case, days: int) -> RuleResult:
     scans = [scan for scan in case.facts.scans or () if scan.state != NOT_SCANNED]
     if not scans:
         what = "unknown" if case.facts.scans is None else "never scanned"
-        return _result(False, wanted, what, satisfy)
+        return case.result(False, wanted, what, satisfy)
     oldest = case.now - timedelta(days=days)
     bad = [one for one in scans if one.state not in _SCANNED or one.at is None or one.at < oldest]
     found = ", ".join(
         f"{one.scanner} {one.state}" + (f" on {one.at:%Y-%m-%d}" if one.at else "")
         for one in (bad or scans)[:4]
     )
-    return _result(not bad, wanted, found, satisfy)
+    return case.result(not bad, wanted, found, satisfy)
 
 
+@lru_cache(maxsize=256)  # of the lists of a policy, for each release
 def _either(names: tuple[str, ...]) -> str:
     """``a``, ``a or b``, ``a, b or c``; long lists shortened."""
     if len(names) > 12:
