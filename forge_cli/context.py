@@ -56,6 +56,17 @@ class Context:
             passphrases=Passphrases(fd=passphrase_fd),
         )
 
+    def anew(self) -> Context:
+        """The context of a later moment: nothing that was seen before is taken for granted."""
+        return Context(
+            out=self.out,
+            places=self.places,
+            registry_option=self.registry_option,
+            passphrases=self.passphrases,
+            transfer=self.transfer,
+            requires_status=self.requires_status,
+        )
+
     @cached_property
     def config(self) -> Config:
         return Config.load(self.places.config)

@@ -25,6 +25,7 @@ from ..remote.wanted import Wanted
 from ..transfer import WHOLE, Selection
 from ..tree import Builder, looks_untouched
 from .fetching import Fetched, fetch, measured_speed, olds, sources, to_fetch, wanted_for
+from .folders import remember_folder
 from .installed import Record, Site, instant
 from .locking import NO_OVERRIDES, settle_lock
 from .permission import Overrides, open_gate, warn_overrides
@@ -211,6 +212,7 @@ def _apply(
         site.forget(name)
         builder.remove(site.tree(name))
     warn_overrides(context, lock.components)
+    remember_folder(context, site.into)
     return Installed(lock=lock, plan=plan, site=site, placed=dict(builder.how), fetched=fetched)
 
 

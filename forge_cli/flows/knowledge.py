@@ -126,7 +126,9 @@ class Knowledge:
         if known.facts.published_at is None:
             wanted |= self.needs & {"published"}
         at = known.facts.known_at
-        old = at is None or self.again or not timedelta() <= self.context.now - at < IN_DATE
+        now = self.context.now
+        again = self.again and at != now  # not twice in one run
+        old = at is None or again or not timedelta() <= now - at < IN_DATE
         # All that may change carries one date, so all of it is asked for together.
         if old or wanted & CHANGING:
             wanted |= self.needs & CHANGING

@@ -132,12 +132,12 @@ class Gate:
     context: Context
     folder: Path | None
     again: bool = False
+    unreachable: bool = False  # then nothing more is asked in this run
     trial: tuple[Pinned, ...] | None = None  # these and no others
     passed_over: list[PassedOver] = field(default_factory=list)
     _policies: tuple[Pinned, ...] | None = None
     _asked: bool = False
     _judged: dict[tuple[str, tuple[Override, ...]], Judgement] = field(default_factory=dict)
-    _unreachable: bool = False
 
     @property
     def policies(self) -> tuple[Pinned, ...]:
@@ -162,13 +162,7 @@ class Gate:
 
     def judge(self, prover: Prover, release: LockedComponent) -> Judgement:
         """What the policies say of a release that the prover can prove."""
-
-        def proves() -> Evidence:
-            from signing.evidence import Evidence
-
-            return Evidence.from_json(prover.prove(release).evidence)
-
-        return self._judge(prover.pin, release, proves)
+        return self._judge(prover.pin, release, lambda: prover.evidence(release))
 
     def judge_evidence(self, pin: Pin, release: LockedComponent, evidence: Evidence) -> Judgement:
         """What the policies say of a release whose evidence was verified."""
@@ -188,10 +182,10 @@ class Gate:
             pin=pin,
             needs=self.needs,
             again=self.again,
-            unreachable=self._unreachable,
+            unreachable=self.unreachable,
         )
         facts = knowledge.facts(release, proves)
-        self._unreachable = knowledge.unreachable
+        self.unreachable = knowledge.unreachable
         reasons = {one.rule: one.reason for one in release.overrides}
         made = Judgement(
             release=release,
@@ -227,7 +221,7 @@ class Gate:
         oldest = min(ages, default=None)
         if oldest is None or oldest == self.context.now:
             return
-        how = "the registry could not be reached" if self._unreachable else "no request was made"
+        how = "the registry could not be reached" if self.unreachable else "no request was made"
         self.context.out.say(
             f"reviews, findings and scans as of {oldest:%Y-%m-%d %H:%M} UTC, "
             f"{ago(self.context.now - oldest)} ago; {how} for them"
