@@ -34,6 +34,7 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
+from .services.policies import Policies
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -83,6 +84,7 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    policies: Policies
 
 
 def utc_now() -> datetime:
@@ -185,6 +187,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        policies=Policies(database, audit, blobs, clock),
     )
 
 

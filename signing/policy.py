@@ -11,7 +11,7 @@ list, no rule at all, a value of another form: none of them is a policy.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -221,6 +221,13 @@ def require_policy_file(manifest: Manifest) -> str:
             f"{where}: {FILE_NAME}", f"at most {MAX_POLICY_BYTES} bytes", f"{entry.size} bytes"
         )
     return entry.sha256
+
+
+def rule_texts(policy: Policy) -> Iterator[tuple[str, str]]:
+    """``(rule, value)`` as people read them, in the order of the rules."""
+    for name, value in policy.rules.items():
+        items = tuple(sorted(value.accepted)) if isinstance(value, Licences) else value
+        yield name, ", ".join(items) if isinstance(items, tuple) else str(items)
 
 
 def _parse_rules(table: Fields) -> Mapping[str, Any]:

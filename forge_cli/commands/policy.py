@@ -109,13 +109,12 @@ def check(context: Context, file: Path, requirements: tuple[str, ...]) -> int:
     With components: say what it would permit of them. Exit code 7 when it refuses one.
     """
     from signing.names import Requirement
-    from signing.policy import FILE_NAME, RULES
+    from signing.policy import FILE_NAME, RULES, rule_texts
 
     from ..flows.pack import read_policy
-    from ..flows.policies import described
 
     policy = read_policy(file / FILE_NAME if file.is_dir() else file)
-    rules = dict(described(policy))
+    rules = dict(rule_texts(policy))
     judgements = []
     if requirements:
         from ..flows.trial import judge_with
@@ -195,20 +194,20 @@ def _show_change(context: Context, used: Used) -> None:
 
 
 def _rows(pinned: Pinned) -> list[list[str]]:
-    from ..flows.policies import described
+    from signing.policy import rule_texts
 
-    return [[name, clean(value)] for name, value in described(pinned.policy)]
+    return [[name, clean(value)] for name, value in rule_texts(pinned.policy)]
 
 
 def _pinned_json(pinned: Pinned) -> dict[str, object]:
-    from ..flows.policies import described
+    from signing.policy import rule_texts
 
     return {
         **pinned.pin.to_json(),
         "scope": pinned.scope,
         "title": pinned.policy.title,
         "verified_at": pinned.verified_at,
-        "rules": dict(described(pinned.policy)),
+        "rules": dict(rule_texts(pinned.policy)),
     }
 
 

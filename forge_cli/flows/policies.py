@@ -13,17 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from packaging.version import Version
 
 from signing.digests import sha256_hex
 from signing.errors import MalformedError, SigningError, VerificationError
 from signing.evidence import Evidence
-from signing.licences import Licences
 from signing.manifest import Manifest
 from signing.names import Requirement
-from signing.policy import FILE_NAME, Policy, parse_policy, require_policy_file
+from signing.policy import FILE_NAME, Policy, parse_policy, require_policy_file, rule_texts
 from signing.roles import releases_of
 from signing.verify import verify_release
 
@@ -308,8 +306,8 @@ def drop(file: PinFile, pin: PolicyPin) -> None:
 
 
 def _changes(before: Policy | None, after: Policy) -> tuple[Change, ...]:
-    old = {} if before is None else dict(described(before))
-    new = dict(described(after))
+    old = {} if before is None else dict(rule_texts(before))
+    new = dict(rule_texts(after))
     if before is None:
         return ()
     return tuple(
@@ -317,15 +315,3 @@ def _changes(before: Policy | None, after: Policy) -> tuple[Change, ...]:
         for name in [*new, *(name for name in old if name not in new)]
         if old.get(name) != new.get(name)
     )
-
-
-def described(policy: Policy) -> Iterator[tuple[str, str]]:
-    """``(rule, value)`` as people read them, in the order of the rules."""
-    for name, value in policy.rules.items():
-        yield name, value_text(value)
-
-
-def value_text(value: Any) -> str:
-    if isinstance(value, Licences):
-        value = tuple(sorted(value.accepted))
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
