@@ -36,7 +36,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     PERMISSION: "not logged in, or the token or key does not allow it",
     NOT_FOUND: "the thing asked for does not exist",
     CONFLICT: "somebody was faster, or versions contradict each other",
-    POLICY: "blocked by policy: the release is genuine, and quarantined or revoked",
+    POLICY: "blocked by policy: the release is genuine, and quarantined, revoked or not permitted",
     NETWORK: "the registry could not be reached; try again",
     INTERRUPTED: "interrupted; run the same command again to continue",
 }
@@ -149,6 +149,12 @@ CODES: Final[Mapping[str, Meaning]] = {
         POLICY, "The status host withholds the release until it is cleared up."
     ),
     "release-revoked": Meaning(POLICY, "The status host revoked the release for good."),
+    "policy-refused": Meaning(
+        POLICY, "A pinned policy does not permit the release; the message names each rule."
+    ),
+    "policy-unusable": Meaning(
+        POLICY, "A policy is pinned and cannot be read or verified, so nothing is permitted."
+    ),
     "quota-exceeded": Meaning(
         POLICY, "The organisation may not publish as much; its operator can give it more."
     ),

@@ -115,6 +115,10 @@ TABLE: Mapping[str, Row] = {
         "organisation yet."),
     "organisation-refused": _row(409, "Application refused", "The registrar refused the "
         "application; the application says why. Change what it names and apply again."),
+    "policy-unusable": _row(409, "Not a policy to hold to", "What is to be pinned is no policy, or "
+        "it was taken back; the detail says which."),
+    "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
+        "policy of this name."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "

@@ -35,6 +35,7 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
+from .services.policies import Policies
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -88,6 +89,7 @@ class Registry:
     clock: Clock
     assurances: Assurances
     review_desk: ReviewDesk
+    policies: Policies
 
 
 def utc_now() -> datetime:
@@ -192,6 +194,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock=clock,
         assurances=Assurances(database, clock),
         review_desk=ReviewDesk(database, audit, clock),
+        policies=Policies(database, audit, blobs, clock),
     )
 
 

@@ -355,3 +355,17 @@ class ReviewClaim(Base):
     body: Mapped[str] = mapped_column(text_type(40))
     claimed_by: Mapped[str] = mapped_column(text_type(40))
     until: Mapped[datetime]
+
+
+class OrganisationPolicy(Base):
+    """A policy that an organisation holds to, by the digest of its manifest."""
+
+    __tablename__ = "organisation_policies"
+
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60))
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    pinned_at: Mapped[datetime]

@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "library": N_("state", "Library"),
         "dataset": N_("state", "Dataset"),
         "prompt": N_("state", "Prompt"),
+        "policy": N_("state", "Policy"),
     },
     "organisation_kind": {
         "government": N_("state", "Public body"),
