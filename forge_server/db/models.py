@@ -209,6 +209,8 @@ class Release(Base):
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
     yanked: Mapped[str | None] = mapped_column(text_type())
+    yanked_successor: Mapped[str | None] = mapped_column(text_type(150))
+    deprecated: Mapped[dict[str, Any] | None]  # {reason, successor?}
     published_at: Mapped[datetime] = mapped_column(index=True)
     stored_at: Mapped[datetime | None]
 
