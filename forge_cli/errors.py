@@ -143,6 +143,12 @@ CODES: Final[Mapping[str, Meaning]] = {
         POLICY, "The status host withholds the release until it is cleared up."
     ),
     "release-revoked": Meaning(POLICY, "The status host revoked the release for good."),
+    "withheld": Meaning(
+        POLICY, "The registry does not hand the files out: the release is quarantined or revoked."
+    ),
+    "taken-down": Meaning(
+        POLICY, "The files were deleted by order of an authority; they do not come back."
+    ),
     "quota-exceeded": Meaning(
         POLICY, "The organisation may not publish as much; its operator can give it more."
     ),

@@ -125,6 +125,10 @@ TABLE: Mapping[str, Row] = {
         "expiry does not hold; the member check says which, the detail what was found."),
     # Blobs
     "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
+    "withheld": _row(451, "Withheld", "Every release that holds these bytes is quarantined or "
+        "revoked. The members release, state, reason and since say which, and why."),
+    "taken-down": _row(451, "Taken down", "The bytes were deleted by order of an authority; the "
+        "member reference says which order. They do not come back."),
     "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
         "or several ranges were asked for at once."),
     "upload-not-found": _row(404, "No such upload", "It was never begun, is finished, or nothing "

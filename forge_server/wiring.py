@@ -35,12 +35,16 @@ from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
 from .services.publication import Publication
+from .services.quarantine import Quarantine
 from .services.quotas import Quotas
+from .services.recalls import Recalls
 from .services.releases import Releases
+from .services.reports import Reports
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.takedown import Takedown
 from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
@@ -83,6 +87,10 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    quarantine: Quarantine
+    reports: Reports
+    takedown: Takedown
+    recalls: Recalls
 
 
 def utc_now() -> datetime:
@@ -185,6 +193,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        quarantine=Quarantine(database, audit, publication, clock),
+        reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        takedown=Takedown(database, audit, publication, blobs, leases, clock),
+        recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
     )
 
 

@@ -1,13 +1,14 @@
-"""What a publisher says of releases that it would rather see replaced: deprecated, or yanked, with a
-successor.
+"""What a publisher says of releases that it would rather see replaced: deprecated, or yanked, with
+a successor.
 
 Both stand in the project's role, in the ``custom`` member of the release's ``manifest.json``::
 
     "deprecated": {"reason": "…", "successor": "org/name"}     (``successor`` may be missing)
     "yanked": "…", "yanked_successor": "org/name==2.0.0"       (``yanked_successor`` likewise)
 
-A deprecated release stays what it was: ranges pick it, and whoever installs it is told. A yanked one
-is picked by ``==`` alone. A successor is advice; nothing is ever installed in the place of a release.
+A deprecated release stays what it was: ranges pick it, and whoever installs it is told. A yanked
+one is picked by ``==`` alone. A successor is advice; nothing is ever installed in the place of a
+release.
 """
 
 from __future__ import annotations

@@ -36,6 +36,9 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
         handed = hand_wheels(context, done, python)
         wheels, used = [wheel.path.name for wheel in handed.wheels], handed.python
     out, site = context.out, done.site
+    from ..flows.inventory import tell
+
+    tell(context, site.into, done.lock.components)
     if context.asked_registry:
         from ..flows.renew import warn_expiring
 

@@ -17,9 +17,9 @@ from .types import text_type
 class Withholding(Base):
     """A release whose files are not handed out, and why.
 
-    ``source`` is ``status`` (repeats the signed word of the status host), ``registry`` (a quarantine
-    of the registry's own; the row goes when it is lifted) or ``takedown`` (for good). ``reference``
-    is that of the order behind a takedown.
+    ``source`` is ``status`` (repeats the signed word of the status host), ``registry`` (a
+    quarantine of the registry's own; the row goes when it is lifted) or ``takedown`` (for good).
+    ``reference`` is that of the order behind a takedown.
     """
 
     __tablename__ = "withheld"
@@ -92,9 +92,9 @@ class Installation(Base):
         text_type(40), ForeignKey("organisations.name"), primary_key=True
     )
     host: Mapped[str] = mapped_column(text_type(60), primary_key=True)
-    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True, index=True)
+    component: Mapped[str] = mapped_column(text_type(81))
     version: Mapped[str] = mapped_column(text_type(60))
-    manifest_sha256: Mapped[str] = mapped_column(text_type(64), index=True)
     reported_at: Mapped[datetime]
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -106,14 +106,16 @@ def _create_recall_tables() -> None:
         "installations",
         sa.Column("organisation", text_type(40), nullable=False),
         sa.Column("host", text_type(60), nullable=False),
+        sa.Column("manifest_sha256", text_type(64), nullable=False),
         sa.Column("component", text_type(81), nullable=False),
         sa.Column("version", text_type(60), nullable=False),
-        sa.Column("manifest_sha256", text_type(64), nullable=False),
         sa.Column("reported_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["organisation"], ["organisations.name"], name=op.f("fk_installations_organisation")
         ),
-        sa.PrimaryKeyConstraint("organisation", "host", "component", name=op.f("pk_installations")),
+        sa.PrimaryKeyConstraint(
+            "organisation", "host", "manifest_sha256", name=op.f("pk_installations")
+        ),
     )
     op.create_index(op.f("ix_installations_manifest_sha256"), "installations", ["manifest_sha256"])
     op.create_table(
