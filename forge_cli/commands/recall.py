@@ -131,7 +131,8 @@ def _counts(context: Context, recall: dict[str, Any]) -> None:
     out.answer(f"{clean(recall.get('release'))}  recalled {clean(recall.get('started_at'))}: "
                f"{clean(recall.get('reason'))}")  # fmt: skip
     out.answer(
-        f"  {count_text(number('hosts'), 'host')} in {number('agencies')} organisations: "
+        f"  {count_text(number('hosts'), 'host')} in "
+        f"{count_text(number('agencies'), 'organisation')}: "
         f"{number('notified')} notified, {number('acknowledged')} acknowledged, "
         f"{number('remedied')} remedied"
     )
