@@ -70,8 +70,8 @@ def test_a_successor_is_a_name(world: World, text: str) -> None:
     role, key = world.roles[NAME.role], world.project_keys[str(NAME)]
     with pytest.raises(MalformedError):
         parse_successor(text)
+    said = Deprecation(reason="x", successor=text)
     with pytest.raises(MalformedError):
-        said = Deprecation(reason="x", successor=text)
         set_deprecated(role, NAME, [ONE], said, [key], NOW)
     with pytest.raises(MalformedError):
         set_yanked(role, NAME, ONE, "x", [key], NOW, successor=text)
