@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.advisories import Advisories
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -91,6 +92,7 @@ class Registry:
     reports: Reports
     takedown: Takedown
     recalls: Recalls
+    advisories: Advisories
 
 
 def utc_now() -> datetime:
@@ -196,6 +198,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
+        advisories=Advisories(database, tree),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
     )
 

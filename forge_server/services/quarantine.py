@@ -46,6 +46,8 @@ class Quarantine:
         with self.database.write() as session:
             release = require_published(session, name, version)
             begun = hold(session, self.audit, caller, name, release, reason, self.clock())
+            if begun:
+                show(session, self.publication)
         if begun:
             self.publication.materialise()
         return begun
@@ -75,6 +77,7 @@ class Quarantine:
                 reason=reason,
             )  # fmt: skip
             mark_changed(session, Component.id == release.component_id)
+            show(session, self.publication)
         self.publication.materialise()
         return True
 
@@ -99,6 +102,13 @@ def hold(
     )  # fmt: skip
     mark_changed(session, Component.id == release.component_id)
     return True
+
+
+def show(session: Session, publication: Publication) -> None:
+    """Announces a new timestamp: whatever was made of the registry's state before is made again.
+    Where the registry cannot sign at the moment, it holds back all the same."""
+    if publication.can_sign(session):
+        publication.announce(session, always=True)
 
 
 def require_published(session: Session, name: ComponentName, version: str) -> Release:

@@ -32,7 +32,7 @@ from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .publication import Publication
-from .quarantine import hold, require_published
+from .quarantine import hold, require_published, show
 
 KINDS: Final = ("malware", "licence", "privacy", "broken", "other")
 HOLDING: Final = ("malware", "licence", "privacy")
@@ -117,6 +117,8 @@ class Reports:
                 session, self.audit, Caller(), name, release,
                 "credible reports by several organisations", now,
             )  # fmt: skip
+            if held:
+                show(session, self.publication)
             number = row.id
         if held:
             self.publication.materialise()

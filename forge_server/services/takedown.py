@@ -31,7 +31,7 @@ from .clock import Clock
 from .components import mark_changed
 from .leases import Leases, add_leases, batches, referred
 from .publication import Publication
-from .quarantine import require_published
+from .quarantine import require_published, show
 from .withheld import REMOVED, TAKEDOWN, put
 
 MAX_REFERENCE: Final = 200
@@ -75,6 +75,7 @@ class Takedown:
             with self.database.write() as session:
                 release = require_published(session, name, version)
                 digests = self._write_down(session, caller, name, release, reason, reference)
+                show(session, self.publication)
                 deleted = self._doom(session, release.manifest_sha256, digests, sizes)
             self.leases.delete_doomed(still_held)
         self.publication.materialise()
