@@ -127,8 +127,9 @@ def test_what_was_removed_is_still_named(world: World, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"package": "x"}, {"package": {"name": 1, "ecosystem": "PyPI"}}, {"package":
-    {"name": "x"}},
+    "body",
+    [{}, {"package": "x"}, {"package": {"name": 1, "ecosystem": "PyPI"}},
+     {"package": {"name": "x"}},
      {"package": {"name": "x" * 300, "ecosystem": "PyPI"}},
      {"package": {"name": "x", "ecosystem": "PyPI"}, "version": 1}],
 )  # fmt: skip
