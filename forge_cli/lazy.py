@@ -68,6 +68,7 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         "When something is wrong",
         (
             Entry("report", "Tell the registry that a release should not be used.", "report"),
+            Entry("finding", "See, answer and judge what scanners found.", "finding"),
             Entry("recall", "Recall a release, and answer recalls.", "recall"),
             Entry(
                 "inventory", "Tell your agency's list what this host has installed.", "inventory"

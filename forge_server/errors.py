@@ -75,6 +75,10 @@ TABLE: Mapping[str, Row] = {
     "not-a-member": _row(403, "Not a member", "Only members of the organisation may do this."),
     "role-too-low": _row(403, "Role does not suffice", "The detail names the role that is needed; "
         "an owner of the organisation can give it."),
+    "not-a-reviewer": _row(403, "No reviewer of this", "Answers to findings are judged by members "
+        "of a reviewer body, and never by who belongs to the organisation that is concerned."),
+    "answer-changed": _row(409, "Answered again", "The publisher answered again, or never did: "
+        "read the newest answer before you judge it."),
     "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
         "header says."),
     "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "

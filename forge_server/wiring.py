@@ -24,6 +24,7 @@ from .services.clock import Clock
 from .services.collection import Collection
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
+from .services.findings import Findings
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -93,6 +94,7 @@ class Registry:
     takedown: Takedown
     recalls: Recalls
     advisories: Advisories
+    findings: Findings
 
 
 def utc_now() -> datetime:
@@ -199,6 +201,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
         advisories=Advisories(database, tree),
+        findings=Findings(database, audit, clock),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
     )
 

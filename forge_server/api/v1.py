@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from . import accounts, catalogue, organisations, recalls, releases, standing, uploads
+from . import accounts, catalogue, findings, organisations, recalls, releases, standing, uploads
 
 PREFIX = "/api/v1"
 
@@ -12,6 +12,15 @@ PREFIX = "/api/v1"
 def blueprint() -> Blueprint:
     """A fresh blueprint with every route of the interface."""
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
-    for part in (catalogue, accounts, organisations, releases, uploads, standing, recalls):
+    for part in (
+        catalogue,
+        accounts,
+        organisations,
+        releases,
+        uploads,
+        standing,
+        recalls,
+        findings,
+    ):
         part.add_routes(api)
     return api
