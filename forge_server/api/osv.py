@@ -21,11 +21,12 @@ PREFIX: Final = "/osv/v1"
 MAX_QUERIES: Final = 1000
 _SCHEMA: Final = "1.6.0"
 _WORDS: Final = {
-    "held": "quarantined by the registry",
-    "quarantined": "quarantined by the security desk",
-    "revoked": "revoked for good",
-    "removed": "removed by order of an authority",
-    "yanked": "withdrawn by its publisher for security",
+    "held": "is quarantined by the registry",
+    "quarantined": "is quarantined by the security desk",
+    "revoked": "is revoked for good",
+    "removed": "was removed by order of an authority",
+    "yanked": "was withdrawn by its publisher for security",
+    "found": "has a finding that its publisher and a reviewer confirm",
 }
 Query = tuple[str, str, str | None]
 
@@ -100,7 +101,7 @@ def record(one: Advisory) -> dict[str, Any]:
         "id": one.id,
         "published": instant(one.published),
         "modified": instant(one.modified),
-        "summary": f"{release} is {_WORDS[one.state]}",
+        "summary": f"{release} {_WORDS[one.state]}: {one.reason}",
         "details": one.reason,
         "affected": [_affected(each) for each in one.affected],
         "references": [{"type": "WEB", "url": page}],

@@ -1,22 +1,23 @@
 """Advisories about releases, as other tools look for them: by the distribution inside, or by ours.
 
 There is one for every release that is withheld, and for every one that its publisher yanked for
-security (a reason that begins with ``security:``). A release is named in the ecosystem `ECOSYSTEM`
-by its own name; where it is a library, also in PyPI's by the names of the wheels in it that carry
-its own version: what it merely brings along is somebody else's, and is not accused. Everything is
-computed when it is asked for, from rows that are few.
+security (a reason that begins with ``security:``); and one for each grave finding that a reviewer
+verified its publisher's answer to: no fix is available, or will be. A release is named in the
+ecosystem `ECOSYSTEM` by its own name; where it is a library, also in PyPI's by the names of the
+wheels in it that carry its own version: what it merely brings along is somebody else's, and is not
+accused. Everything is computed when it is asked for, from rows that are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from signing.encoding import parse_json
@@ -25,14 +26,16 @@ from signing.status import QUARANTINED, REVOKED
 from storage import PathNotFoundError, PublishedTree
 
 from ..db.engine import Database
-from ..db.models import Component, Release, ReleaseFile
-from ..db.recall_models import Withholding
+from ..db.models import Component, Finding, Release, ReleaseFile
+from ..db.recall_models import Answer, Withholding
+from ..domain.answers import VERIFIED
 from ..errors import RegistryError
 from .publication import target_path
 from .withheld import HELD, REMOVED
 
 ECOSYSTEM: Final = "National Software Forge"
 PYPI: Final = "PyPI"
+FOUND: Final = "found"
 _PREFIX: Final = "FORGE-"
 _SECURITY: Final = "security:"
 _MAX_MANIFEST: Final = 16 << 20
@@ -57,7 +60,7 @@ class Affected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advisory:
-    """``state`` is a state of `services.withheld`, or ``yanked``."""
+    """``state`` is a state of `services.withheld`, ``yanked`` or `FOUND`."""
 
     id: str
     component: str
@@ -103,46 +106,46 @@ class Advisories:
 
     def _all(self) -> list[Advisory]:
         with self.database.read() as session:
-            said = _said(session)
+            claims = _claims(session)
+            accused = {claim.manifest_sha256 for claim in claims}
             releases = session.execute(
                 select(Component.organisation, Component.name, Release)
                 .join(Component, Component.id == Release.component_id)
-                .where(Release.manifest_sha256.in_(said))
+                .where(Release.manifest_sha256.in_(accused))
                 .order_by(Release.published_at, Release.id)
             ).all()
-            sound = _sound_versions(session, {row[2].component_id for row in releases}, said)
+            sound = _sound_versions(session, {row[2].component_id for row in releases}, accused)
             wheels = _wheels(session, [row[2].id for row in releases if row[2].kind == "library"])
         found = []
         for organisation, name, release in releases:
-            state, reason, since = said[release.manifest_sha256]
-            inside = wheels.get(release.id, [])
-            if state == REMOVED and release.kind == "library":
-                inside = self._wheels_of_manifest(organisation, name, release)
             fixed = _next(sound.get(release.component_id, []), release.version)
-            found.append(
-                Advisory(
-                    id=f"{_PREFIX}{release.manifest_sha256[:16]}",
-                    component=f"{organisation}/{name}",
-                    version=release.version,
-                    manifest_sha256=release.manifest_sha256,
-                    state=state,
-                    reason=reason,
-                    published=since or release.published_at,
-                    modified=since or release.published_at,
-                    affected=(
-                        Affected(
-                            ecosystem=ECOSYSTEM, name=f"{organisation}/{name}",
-                            version=release.version, fixed=fixed,
-                        ),
-                        *(
+            for claim in claims:
+                if claim.manifest_sha256 != release.manifest_sha256:
+                    continue
+                inside = wheels.get(release.id, [])
+                if claim.state == REMOVED and release.kind == "library":
+                    inside = self._wheels_of_manifest(organisation, name, release)
+                packages = [(ECOSYSTEM, f"{organisation}/{name}")]
+                packages += [(PYPI, each) for each in distributions(inside, release.version)]
+                found.append(
+                    Advisory(
+                        id=f"{_PREFIX}{claim.number}",
+                        component=f"{organisation}/{name}",
+                        version=release.version,
+                        manifest_sha256=release.manifest_sha256,
+                        state=claim.state,
+                        reason=claim.reason,
+                        published=claim.since or release.published_at,
+                        modified=claim.since or release.published_at,
+                        affected=[
                             Affected(
-                                ecosystem=PYPI, name=each, version=release.version, fixed=fixed
+                                ecosystem=ecosystem, name=package, version=release.version,
+                                fixed=fixed,
                             )
-                            for each in distributions(inside, release.version)
-                        ),
-                    ),
-                )
-            )  # fmt: skip
+                            for ecosystem, package in packages
+                        ],
+                    )
+                )  # fmt: skip
         return found
 
     def _wheels_of_manifest(self, organisation: str, name: str, release: Release) -> list[str]:
@@ -171,24 +174,73 @@ def distributions(paths: Sequence[str], version: str) -> list[str]:
     return sorted(names)
 
 
-def _said(session: Session) -> dict[str, tuple[str, str, datetime | None]]:
-    """``{manifest_sha256: (state, reason, since)}`` of every release that there is something
-    about."""
-    said: dict[str, tuple[str, str, datetime | None]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """What is said against a release; ``since`` None: as long as it is published."""
+
+    number: str
+    manifest_sha256: str
+    state: str
+    reason: str
+    since: datetime | None
+
+
+def _claims(session: Session) -> list[_Claim]:
+    """One for each release that is withheld or yanked for security, and for each confirmed
+    finding."""
+    found: dict[str, _Claim] = {}
     yanked = select(Release.manifest_sha256, Release.yanked).where(
         Release.yanked.istartswith(_SECURITY, autoescape=True)
     )
     for digest, reason in session.execute(yanked):
         why = str(reason)[len(_SECURITY) :].strip()
-        said[digest] = ("yanked", why or "none was given", None)
+        found[digest] = _of_release(digest, "yanked", why or "none was given", None)
     rows = session.scalars(select(Withholding)).all()
     for row in sorted(rows, key=lambda one: -_GRAVEST_FIRST.index(one.state)):
-        said[row.manifest_sha256] = (row.state, row.reason, row.since)
-    return said
+        digest = row.manifest_sha256
+        found[digest] = _of_release(digest, row.state, row.reason, row.since)
+    return [*found.values(), *_confirmed(session)]
+
+
+def _of_release(digest: str, state: str, reason: str, since: datetime | None) -> _Claim:
+    return _Claim(
+        number=digest[:16], manifest_sha256=digest, state=state, reason=reason, since=since
+    )
+
+
+def _confirmed(session: Session) -> list[_Claim]:
+    """Grave findings that their publisher owned up to and a reviewer verified: the newest answer is
+    that there is no fix, or will be none."""
+    newest = select(func.max(Answer.id)).group_by(Answer.manifest_sha256, Answer.finding)
+    query = (
+        select(Finding, Answer)
+        .join(
+            Answer,
+            (Answer.manifest_sha256 == Finding.manifest_sha256) & (Answer.finding == Finding.id),
+        )
+        .where(
+            Answer.id.in_(newest),
+            Answer.type.in_(("no-fix-available", "wont-fix")),
+            Answer.verdict == VERIFIED,
+            Finding.severity.in_(("high", "critical")),
+            Finding.gone_at.is_(None),
+        )
+        .order_by(Answer.id)
+    )
+    return [
+        _Claim(
+            number=f"{finding.manifest_sha256[:16]}-{finding.id.rpartition(':')[2]}",
+            manifest_sha256=finding.manifest_sha256,
+            state=FOUND,
+            reason=f"{finding.title} ({finding.path}): {answer.text}",
+            since=answer.verdict_at,
+        )
+        for finding, answer in session.execute(query)
+    ]
 
 
 def _sound_versions(
-    session: Session, components: set[int], said: Mapping[str, object]
+    session: Session, components: set[int], accused: Collection[str]
 ) -> dict[int, list[tuple[Version, bool]]]:
     """``{component id: [(version, whether nothing is said against it)]}`` in ascending order."""
     versions: dict[int, list[tuple[Version, bool]]] = {}
@@ -196,7 +248,7 @@ def _sound_versions(
     for number, text, digest, yanked in session.execute(
         query.where(Release.component_id.in_(components))
     ):
-        fine = digest not in said and yanked is None
+        fine = digest not in accused and yanked is None
         versions.setdefault(number, []).append((Version(text), fine))
     return {number: sorted(each) for number, each in versions.items()}
 

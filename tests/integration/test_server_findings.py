@@ -166,6 +166,27 @@ def test_what_settles(desk: Desk, type_: str, settles: bool) -> None:
     assert (ID not in desk.open()) is settles
 
 
+def test_what_is_confirmed_is_an_advisory(desk: Desk) -> None:
+    def known() -> list[dict[str, Any]]:
+        package = {"name": str(NAME), "ecosystem": "National Software Forge"}
+        body = {"package": package, "version": "1.0.0"}
+        found: list[dict[str, Any]] = (
+            desk.as_(None).post("/osv/v1/query", body, expect=200).get("vulns", [])
+        )
+        return found
+
+    number = desk.answer("sara", "wont-fix", expect=201)["number"]
+    assert known() == []
+    desk.judge("rita", number, "rejected", expect=200)
+    assert known() == []
+    desk.judge("rita", number, expect=200)
+    (one,) = known()
+    assert one["id"].endswith("-0123456789ab")
+    assert "os.system (weights.bin): it is a word" in one["details"]
+    desk.answer("sara", "mitigated", expect=201)
+    assert known() == []
+
+
 def test_what_is_gone_or_waived_is_not_open(desk: Desk) -> None:
     digest = desk.as_(None).get(PATH)["manifest_sha256"]
     with desk.world.registry.database.write() as session:

@@ -76,7 +76,7 @@ def test_a_held_library_by_the_name_of_its_wheel(world: World, client: Client) -
     assert ask(client, "tokens-lib", "1.0.0") == []
     world.registry.quarantine.begin(OPERATOR, LIBRARY, "1.0.0", "phones home")
     (found,) = ask(client, "tokens_LIB", "1.0")
-    assert found["summary"] == f"{LIBRARY}==1.0.0 is quarantined by the registry"
+    assert found["summary"] == f"{LIBRARY}==1.0.0 is quarantined by the registry: phones home"
     assert found["details"] == "phones home"
     assert [each["package"]["name"] for each in found["affected"]] == [str(LIBRARY), "tokens-lib"]
     assert found["affected"][1]["versions"] == ["1.0.0"]
