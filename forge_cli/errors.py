@@ -155,6 +155,12 @@ CODES: Final[Mapping[str, Meaning]] = {
     "policy-unusable": Meaning(
         POLICY, "A policy is pinned and cannot be read or verified, so nothing is permitted."
     ),
+    "withheld": Meaning(
+        POLICY, "The registry does not hand the files out: the release is quarantined or revoked."
+    ),
+    "taken-down": Meaning(
+        POLICY, "The files were deleted by order of an authority; they do not come back."
+    ),
     "quota-exceeded": Meaning(
         POLICY, "The organisation may not publish as much; its operator can give it more."
     ),

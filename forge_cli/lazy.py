@@ -48,6 +48,8 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("renew", "Sign roles anew before they expire.", "renew"),
             Entry("yank", "Keep ranges from picking a version.", "yank"),
             Entry("unyank", "Let ranges pick a version again.", "unyank"),
+            Entry("deprecate", "Advise to use something else.", "deprecate"),
+            Entry("undeprecate", "Take that advice back.", "undeprecate"),
         ),
     ),
     (
@@ -66,6 +68,17 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("org", "Create organisations and manage their members.", "org"),
             Entry(
                 "authority", "Found the authority, rotate keys, approve organisations.", "authority"
+            ),
+        ),
+    ),
+    (
+        "When something is wrong",
+        (
+            Entry("report", "Tell the registry that a release should not be used.", "report"),
+            Entry("finding", "See, answer and judge what scanners found.", "finding"),
+            Entry("recall", "Recall a release, and answer recalls.", "recall"),
+            Entry(
+                "inventory", "Tell your agency's list what this host has installed.", "inventory"
             ),
         ),
     ),

@@ -88,6 +88,10 @@ TABLE: Mapping[str, Row] = {
     "not-a-member": _row(403, "Not a member", "Only members of the organisation may do this."),
     "role-too-low": _row(403, "Role does not suffice", "The detail names the role that is needed; "
         "an owner of the organisation can give it."),
+    "not-a-reviewer": _row(403, "No reviewer of this", "Answers to findings are judged by members "
+        "of a reviewer body, and never by who belongs to the organisation that is concerned."),
+    "answer-changed": _row(409, "Answered again", "The publisher answered again, or never did: "
+        "read the newest answer before you judge it."),
     "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
         "header says."),
     "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "
@@ -142,6 +146,10 @@ TABLE: Mapping[str, Row] = {
         "expiry does not hold; the member check says which, the detail what was found."),
     # Blobs
     "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
+    "withheld": _row(451, "Withheld", "Every release that holds these bytes is quarantined or "
+        "revoked. The members release, state, reason and since say which, and why."),
+    "taken-down": _row(451, "Taken down", "The bytes were deleted by order of an authority; the "
+        "member reference says which order. They do not come back."),
     "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
         "or several ranges were asked for at once."),
     "upload-not-found": _row(404, "No such upload", "It was never begun, is finished, or nothing "

@@ -36,7 +36,8 @@ class Settings:
     of large files there. ``embedded_worker`` says whether `forge-server run`
     signs again what grows old, or leaves that to `forge-server worker`. ``accel_redirect`` is an
     internal location of the nginx in front, over the folder of blobs; it must not be set without
-    one, nor where blobs are in an object store.
+    one, nor where blobs are in an object store. ``cert_accounts`` are the users whose reports are
+    credible by themselves, and who may begin recalls.
     """
 
     name: str = "National Software Forge"
@@ -72,6 +73,7 @@ class Settings:
     direct_uploads: bool = True
     embedded_worker: bool = True
     accel_redirect: str = ""
+    cert_accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

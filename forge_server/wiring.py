@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.advisories import Advisories
 from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
@@ -24,6 +25,7 @@ from .services.clock import Clock
 from .services.collection import Collection
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
+from .services.findings import Findings
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -37,14 +39,18 @@ from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
 from .services.policies import Policies
 from .services.publication import Publication
+from .services.quarantine import Quarantine
 from .services.quotas import Quotas
+from .services.recalls import Recalls
 from .services.releases import Releases
+from .services.reports import Reports
 from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.takedown import Takedown
 from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
@@ -90,6 +96,12 @@ class Registry:
     assurances: Assurances
     review_desk: ReviewDesk
     policies: Policies
+    quarantine: Quarantine
+    reports: Reports
+    takedown: Takedown
+    recalls: Recalls
+    advisories: Advisories
+    findings: Findings
 
 
 def utc_now() -> datetime:
@@ -195,6 +207,12 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         assurances=Assurances(database, clock),
         review_desk=ReviewDesk(database, audit, clock),
         policies=Policies(database, audit, blobs, clock),
+        quarantine=Quarantine(database, audit, publication, clock),
+        reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        takedown=Takedown(database, audit, publication, blobs, leases, clock),
+        advisories=Advisories(database, tree),
+        findings=Findings(database, audit, clock),
+        recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
     )
 
 

@@ -21,7 +21,7 @@ from ..db.engine import Database
 from ..db.models import Component, Organisation, Release, ReleaseFile
 from ..logs import LOGGER
 from ..services.pages_component import owner_of
-from ..services.status import withheld_by_digest
+from ..services.withheld import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
 from .documents import FORMATS, Document, Facts, document_of, formats_of
@@ -147,6 +147,8 @@ def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
     for component, organisation, release in rows:
         held = withheld.get(release.manifest_sha256)
         states = [] if release.yanked is None else ["yanked"]
+        if release.deprecated is not None:
+            states.append("deprecated")
         if held is not None:
             states.append(held.state)
         facts = _facts(component, organisation, release)

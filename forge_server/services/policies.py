@@ -34,7 +34,7 @@ from .clock import Clock
 from .components import find_release
 from .rights import require_member, require_organisation
 from .rolebook import current_role
-from .status import withheld_by_digest
+from .withheld import withheld_by_digest
 
 MOST: int = 10  # policies of one organisation
 

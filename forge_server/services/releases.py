@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from io import BytesIO
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from signing.component import FILE_NAME, MAX_TOML_BYTES, parse_forge_toml
@@ -44,6 +44,7 @@ from .rights import require_member
 from .rolebook import add_role, current_roles
 from .roles import require_no_look_alike
 from .together import Together
+from .withheld import is_in_force, require_in_force
 
 _ROUNDS = 3  # in which blobs may vanish under an offer
 
@@ -301,17 +302,15 @@ class Releases:
         require_member(session, identity, component.org, "publisher")
 
     def is_public(self, digest: str) -> bool:
-        """Whether the blob belongs to a published release."""
+        """Whether the blob belongs to a published release that nobody withholds."""
         with self.database.read() as session:
-            in_files = select(ReleaseFile.release_id).where(
-                or_(ReleaseFile.sha256 == digest, ReleaseFile.chunks == digest)
-            )
-            in_releases = select(Release.id).where(
-                or_(Release.manifest_sha256 == digest, Release.bundle_sha256 == digest)
-            )
-            return any(
-                session.scalar(query.limit(1)) is not None for query in (in_files, in_releases)
-            )
+            return is_in_force(session, digest)
+
+    def require_public(self, digest: str) -> None:
+        """Raises RegistryError (``withheld``, ``taken-down``, ``blob-not-found``) unless the blob
+        may be handed out."""
+        with self.database.read() as session:
+            require_in_force(session, digest)
 
     def _check(self, manifest: Manifest, text: OfferText, current: Mapping[str, bytes]) -> _Checked:
         """Every check that needs neither lock nor blob."""

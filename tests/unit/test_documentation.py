@@ -59,13 +59,13 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    from forge_server.api import v1
+    from forge_server.api import osv, v1
     from forge_server.observe import routes as observed
     from forge_server.static_plane import routes
     from forge_server.web import machine
 
     app = Flask("routes")
-    for part in (v1, observed, routes, machine):
+    for part in (v1, osv, observed, routes, machine):
         app.register_blueprint(part.blueprint())
     page = (ROOT / "docs" / "reference" / "http-api.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z]+ [^`]+)` \|", page, re.MULTILINE))
