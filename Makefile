@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
+CLIENTS := $(VENV)/judges/clients
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
@@ -50,11 +51,18 @@ $(SCHEMAS)/.installed: tests/interop/judges/deployment.txt $(INSTALLED)
 	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+$(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
+	@test -x $(CLIENTS)/bin/python || $(BIN)/python -m venv $(CLIENTS)
+	@echo "Installing clients written by others into $(CLIENTS) (first time only)"
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@touch $@
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed
-	@FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(CLIENTS)/.installed
+	@FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -53,6 +53,8 @@ TABLE: Mapping[str, Row] = {
     "not-found": _row(404, "Not found", "Nothing has this address."),
     "method-not-allowed": _row(405, "Method not allowed", "The address exists, but not for this "
         "HTTP method; the Allow header lists the right ones."),
+    "not-acceptable": _row(406, "No such form", "The address exists, but in none of the media "
+        "types that the Accept header lists."),
     "length-required": _row(411, "Length required", "Uploads need an exact Content-Length."),
     "too-large": _row(413, "Too large", "The body is larger than this registry takes; the member "
         "limit_bytes says how large it may be."),
@@ -112,6 +114,9 @@ TABLE: Mapping[str, Row] = {
         "releases; publish them with their manifest, signature and files."),
     "version-taken": _row(409, "Version taken", "A published version never changes. The member "
         "manifest_sha256 says what is there. Raise the version."),
+    "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "
+        "belongs to the component that published it first, and a file name keeps its bytes. The "
+        "detail names the one and the other; rename the distribution, or raise its version."),
     "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
         "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
         "how much it has, may have and asked for; the operator can give it more: forge-server "

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
+from .compat.pypi_index import PythonIndex
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
@@ -21,6 +22,7 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
 from .services.health import Health
@@ -83,6 +85,7 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    python_index: PythonIndex
 
 
 def utc_now() -> datetime:
@@ -141,9 +144,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
+    distributions = Distributions(database, blobs)
     releases = Releases(
-        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
-    )
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
+        distributions,
+    )  # fmt: skip
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -185,6 +190,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        python_index=PythonIndex(database, distributions),
     )
 
 
