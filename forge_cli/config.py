@@ -45,7 +45,7 @@ class Places:
             root = Path(home).expanduser().absolute()
             config, data, cache = root, root, root / "cache"
         else:
-            config = _xdg(env, "XDG_CONFIG_HOME", ".config") / "forge"
+            config = config_home(env) / "forge"
             data = _xdg(env, "XDG_DATA_HOME", ".local/share") / "forge"
             cache = _xdg(env, "XDG_CACHE_HOME", ".cache") / "forge"
         return cls(
@@ -56,6 +56,11 @@ class Places:
             cache=cache,
             receipts=data / "receipts",
         )
+
+
+def config_home(env: Mapping[str, str]) -> Path:
+    """Where other programs look for their settings."""
+    return _xdg(env, "XDG_CONFIG_HOME", ".config")
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> Path:

@@ -20,7 +20,7 @@ from .api import v1
 from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
-from .compat import pypi
+from .compat import huggingface, pypi
 from .compat.refusals import facade_refusal
 from .errors import RegistryError, from_library, row_of
 from .logs import LOGGER, facts
@@ -53,7 +53,7 @@ _COSTLY = frozenset(
     f"{part}.{view}"
     for part in ("pages", "machine")
     for view in ("search", "region", "verify", "statistics")
-)
+) | {"huggingface.listing"}
 # Of what comes in floods, the events up to the limit are enough.
 _FLOODS = (
     "too-many-failures", "too-many-requests", "too-many-transfers", "not-found",
@@ -82,7 +82,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    for part in (v1, static_plane, pypi, machine, pages, observed):
+    for part in (v1, static_plane, pypi, huggingface, machine, pages, observed):
         app.register_blueprint(part.blueprint())
     app.before_request(_begin)
     if services.settings.tracing:

@@ -97,6 +97,9 @@ TABLE: Mapping[str, Row] = {
     "application-not-found": _row(404, "No such application", "Nobody applied for this name."),
     "component-not-found": _row(404, "No such component", "Check the spelling: "
         "organisation/name."),
+    "revision-not-found": _row(404, "No such revision", "There is no version or commit of that "
+        "name, or it is withheld, or no version may stand for the newest; the detail says which."),
+    "file-not-found": _row(404, "No such file", "The release has no file at this path."),
     "name-taken": _row(409, "Name taken", "Names are given once and never again."),
     "name-look-alike": _row(409, "Name looks like another", "A quick eye would take it for the "
         "name in the member existing; choose another."),
@@ -112,6 +115,8 @@ TABLE: Mapping[str, Row] = {
         "own: send it along, or let the organisation apply first."),
     "releases-need-offer": _row(422, "Releases need an offer", "A role update cannot add "
         "releases; publish them with their manifest, signature and files."),
+    "unsigned-upload": _row(403, "Not signed", "Releases are signed by their publisher before they "
+        "are sent; the detail says what this client could have sent and did not."),
     "version-taken": _row(409, "Version taken", "A published version never changes. The member "
         "manifest_sha256 says what is there. Raise the version."),
     "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "

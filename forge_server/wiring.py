@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
+from .compat.hub_listing import HubListing
 from .compat.pypi_index import PythonIndex
+from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
@@ -86,6 +88,8 @@ class Registry:
     throttle: Throttle
     clock: Clock
     python_index: PythonIndex
+    facade_releases: FacadeReleases
+    hub_listing: HubListing
 
 
 def utc_now() -> datetime:
@@ -191,6 +195,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
         python_index=PythonIndex(database, distributions),
+        facade_releases=FacadeReleases(database),
+        hub_listing=HubListing(database),
     )
 
 

@@ -12,6 +12,8 @@ from server_fixtures import ORG
 from stock_clients import Stock, stock
 from wheels import library, wheel
 
+from forge_cli.flows.client_settings import settings_of, write_settings
+
 __all__ = ["stock"]
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -45,6 +47,20 @@ def test_pip_installs_and_lists_versions(shop: Stock, tmp_path: Path) -> None:
     assert version_in(shop, python) == "1.1.0"
     said = shop.run("pip", "--python", python, "index", "versions", *index, "gov-demo")
     assert "1.2.0, 1.1.0, 1.0.0" in said
+
+
+@pytest.mark.parametrize("client", ["pip", "uv"])
+def test_the_written_settings_are_all_it_takes(shop: Stock, tmp_path: Path, client: str) -> None:
+    python = environment(shop, tmp_path)
+    settings = settings_of(client, shop.url, ORG)
+    path = write_settings(settings, client, tmp_path, tmp_path / "config")
+    assert write_settings(settings, client, tmp_path, tmp_path / "config") == path
+    if client == "pip":
+        shop.run("pip", "--python", python, "install", "gov-demo", PIP_CONFIG_FILE=str(path))
+    else:
+        home = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+        shop.run("uv", "pip", "install", "--python", python, "gov-demo", **home)
+    assert version_in(shop, python) == "1.2.0"
 
 
 def test_pip_resolves_by_metadata_alone(shop: Stock, tmp_path: Path) -> None:
