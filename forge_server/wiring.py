@@ -10,6 +10,7 @@ from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
 from .compat.hub_listing import HubListing
+from .compat.oci_artifacts import OciArtifacts
 from .compat.pypi_index import PythonIndex
 from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
@@ -90,6 +91,7 @@ class Registry:
     python_index: PythonIndex
     facade_releases: FacadeReleases
     hub_listing: HubListing
+    oci: OciArtifacts
 
 
 def utc_now() -> datetime:
@@ -153,6 +155,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
         distributions,
     )  # fmt: skip
+    facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -195,8 +198,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
         python_index=PythonIndex(database, distributions),
-        facade_releases=FacadeReleases(database),
+        facade_releases=facade_releases,
         hub_listing=HubListing(database),
+        oci=OciArtifacts(database, blobs, facade_releases),
     )
 
 

@@ -81,6 +81,7 @@ def _for_client(client: str, summary: str) -> click.Command:
 _CLIENTS = {
     "pip": "Settings with which pip installs from the registry.",
     "uv": "Settings with which uv installs from the registry.",
+    "docker": "Settings with which skopeo and other container tools pull from the registry.",
     "hf": "The environment in which Hugging Face's clients use the registry.",
 }
 for _each in (get, set_, list_, *(_for_client(*each) for each in _CLIENTS.items())):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import ForgeError, UsageError
 from ..files import create_private
@@ -81,7 +82,16 @@ def _hf(url: str, organisation: str | None) -> Settings:
     return Settings(text=f"export HF_ENDPOINT={url}/hf\n", path=None)
 
 
+def _docker(url: str, organisation: str | None) -> Settings:
+    """For skopeo and whatever else reads containers-registries.conf(5)."""
+    parts = urlsplit(url)
+    insecure = "insecure = true\n" if parts.scheme == "http" else ""
+    text = f'[[registry]]\nlocation = "{parts.netloc}"\n{insecure}'
+    return Settings(text=text, path="config/containers/registries.conf.d/forge.conf")
+
+
 CLIENTS: Mapping[str, Callable[[str, str | None], Settings]] = {
+    "docker": _docker,
     "hf": _hf,
     "pip": _pip,
     "uv": _uv,

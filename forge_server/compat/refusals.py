@@ -1,8 +1,8 @@
 """Refusals in the form that each façade's own client shows to its user.
 
 pip and twine show nothing but the reason phrase of the status line, uv the title and detail of the
-problem document, Hugging Face's clients the header ``X-Error-Message``. So the sentence stands in
-each of them.
+problem document, Hugging Face's clients the header ``X-Error-Message``, container tools the message
+of an error. So the sentence stands in each of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ _HUB_CODES: Final = {
     "revision-not-found": "RevisionNotFound",
     "file-not-found": "EntryNotFound",
 }
+_OCI_CODES: Final = {
+    "not-found": "NAME_UNKNOWN",
+    "component-not-found": "NAME_UNKNOWN",
+    "revision-not-found": "MANIFEST_UNKNOWN",
+    "blob-not-found": "BLOB_UNKNOWN",
+    "malformed": "DIGEST_INVALID",
+    "method-not-allowed": "UNSUPPORTED",
+    "too-many-requests": "TOOMANYREQUESTS",
+}
 # The one text for which Hub clients say that the token is bad, and not that nothing is there.
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105
 
@@ -32,6 +41,8 @@ def facade_refusal(refusal: RegistryError, path: str, request_id: str) -> Respon
         return _with_phrase(problem(refusal, request_id), refusal)
     if path.startswith("/hf/"):
         return _with_phrase(_hub(refusal), refusal)
+    if path.startswith("/v2/"):
+        return _with_phrase(_oci(refusal), refusal)
     return None
 
 
@@ -55,6 +66,22 @@ def _hub(refusal: RegistryError) -> Response:
         response.headers["X-Error-Code"] = _HUB_CODES[refusal.code]
     if "commit" in refusal.facts:  # lets clients remember that the file is not there
         response.headers["X-Repo-Commit"] = str(refusal.facts["commit"])
+    return response
+
+
+def _oci(refusal: RegistryError) -> Response:
+    """distribution-spec v1.1, "Error Codes"."""
+    code = _OCI_CODES.get(refusal.code, "UNKNOWN")
+    error = {"code": code, "message": sentence(refusal)}
+    response = Response(
+        json.dumps({"errors": [error]}) + "\n",
+        row_of(refusal.code).status,
+        content_type="application/json",
+    )
+    add_headers(response, refusal)
+    response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    if refusal.code == "method-not-allowed":
+        response.headers["Allow"] = "GET, HEAD"
     return response
 
 
