@@ -20,7 +20,7 @@ from .api import v1
 from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
-from .compat import huggingface, oci, pypi
+from .compat import huggingface, legacy, oci, pypi
 from .compat.refusals import facade_refusal
 from .errors import RegistryError, from_library, row_of
 from .logs import LOGGER, facts
@@ -82,7 +82,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    for part in (v1, static_plane, pypi, huggingface, oci, machine, pages, observed):
+    for part in (v1, static_plane, pypi, legacy, huggingface, oci, machine, pages, observed):
         app.register_blueprint(part.blueprint())
     app.before_request(_begin)
     if services.settings.tracing:

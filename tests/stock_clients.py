@@ -72,7 +72,8 @@ class Stock:
         return done.stdout + done.stderr
 
 
-def _programs() -> Path:
+def client_programs() -> Path:
+    """The folder of the clients. `make test` installs them and names it in the environment."""
     folder = os.environ.get("FORGE_JUDGE_CLIENTS")
     if folder is None or not Path(folder, "uv").exists():
         if os.environ.get("CI"):
@@ -84,7 +85,7 @@ def _programs() -> Path:
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     """A running registry with two organisations, for a module; it is on SQLite."""
-    programs = _programs()
+    programs = client_programs()
     folder = tmp_path_factory.mktemp("stock")
     facades = new_facades(folder, None)
     server = start_server(facades.world.root)

@@ -54,12 +54,16 @@ def archive(members: Mapping[str, bytes]) -> bytes:
 
 def sdist(name: str = "gov-demo", version: str = "1.0.0") -> dict[str, bytes]:
     module = name.replace("-", "_")
-    data = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as file:
-        info = tarfile.TarInfo(f"{module}-{version}/PKG-INFO")
-        info.size = len(data)
-        file.addfile(info, io.BytesIO(data))
+        for path, data in (
+            ("PKG-INFO", metadata.encode()),
+            ("pyproject.toml", f'[project]\nname = "{name}"\nversion = "{version}"\n'.encode()),
+        ):
+            info = tarfile.TarInfo(f"{module}-{version}/{path}")
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
     return {f"{module}-{version}.tar.gz": gzip.compress(buffer.getvalue(), mtime=0)}
 
 

@@ -80,6 +80,7 @@ def _for_client(client: str, summary: str) -> click.Command:
 
 _CLIENTS = {
     "pip": "Settings with which pip installs from the registry.",
+    "twine": "Settings with which twine uploads what `forge sign` has signed.",
     "uv": "Settings with which uv installs from the registry.",
     "docker": "Settings with which skopeo and other container tools pull from the registry.",
     "hf": "The environment in which Hugging Face's clients use the registry.",

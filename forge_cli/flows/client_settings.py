@@ -73,9 +73,18 @@ def _pip(url: str, organisation: str | None) -> Settings:
 
 def _uv(url: str, organisation: str | None) -> Settings:
     text = (
+        f'publish-url = "{url}/legacy/"\n\n'
         f'[[index]]\nname = "forge"\nurl = "{_index(url, organisation)}"\ndefault = true\n'
     )  # fmt: skip
     return Settings(text=text, path="config/uv/uv.toml")
+
+
+def _twine(url: str, organisation: str | None) -> Settings:
+    text = (
+        "[distutils]\nindex-servers = forge\n\n"
+        f"[forge]\nrepository = {url}/legacy/\nusername = __token__\n"
+    )  # fmt: skip
+    return Settings(text=text, path=".pypirc")
 
 
 def _hf(url: str, organisation: str | None) -> Settings:
@@ -94,5 +103,6 @@ CLIENTS: Mapping[str, Callable[[str, str | None], Settings]] = {
     "docker": _docker,
     "hf": _hf,
     "pip": _pip,
+    "twine": _twine,
     "uv": _uv,
 }

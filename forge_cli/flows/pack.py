@@ -79,7 +79,7 @@ def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
     spec = read_spec(folder)
     found, notices = walk(folder)
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
-    _require_card(folder, spec, found)
+    require_card(folder, spec, found)
     total = sum(file.info.st_size for file in found)
     lists: dict[str, Path | bytes] = {}
     with out.progress("hashing", total) as bar:
@@ -136,7 +136,7 @@ def read_spec(folder: Path) -> ComponentSpec:
         return parse_forge_toml(file.read(1 << 20), str(path))
 
 
-def _require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:
+def require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:
     """Refuses a card that is not there, in the words of forge.toml, where it is mended."""
     if spec.card is None or any(file.path == spec.card for file in found):
         return

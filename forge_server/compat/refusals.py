@@ -38,7 +38,10 @@ _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105
 def facade_refusal(refusal: RegistryError, path: str, request_id: str) -> Response | None:
     """The answer to a refused request for ``path``; None where that belongs to no façade."""
     if path.startswith(("/simple/", "/legacy/")):
-        return _with_phrase(problem(refusal, request_id), refusal)
+        response = problem(refusal, request_id)
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = 'Basic realm="forge"'  # what these clients send
+        return _with_phrase(response, refusal)
     if path.startswith("/hf/"):
         return _with_phrase(_hub(refusal), refusal)
     if path.startswith("/v2/"):
