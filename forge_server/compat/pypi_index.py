@@ -86,8 +86,7 @@ class PythonIndex:
         Raises:
             RegistryError: as `project`.
         """
-        with self.database.read() as session:
-            now = stamp(session)
+        now = stamp(self.database)
         return self._kept.get(
             (name, organisation, form), now, lambda: render(self.project(name, organisation))
         )

@@ -103,8 +103,7 @@ class FacadeReleases:
             component = ComponentName.parse(f"{organisation}/{name}")
         except MalformedError:
             raise _no_component(f"{organisation}/{name}") from None
-        with self.database.read() as session:
-            now = stamp(session)
+        now = stamp(self.database)
         return self._versions.get(component, now, lambda: self._read(component))
 
     def files(self, release: Served) -> Sequence[ServedFile]:

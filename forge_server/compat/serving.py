@@ -13,22 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from signing.status import Withheld
 
-from ..db.models import MetadataVersion, Role
+from ..db.engine import Database
 from ..domain.versions import latest_version
 from ..services.status import withheld_by_digest
 
-# Made once: every request asks it.
-_STAMP: Final = select(
-    Role.version,
-    select(func.max(MetadataVersion.version))
-    .where(MetadataVersion.role == "timestamp", MetadataVersion.published_at.is_not(None))
-    .scalar_subquery(),
-).where(Role.name == "timestamp")
+_STAMP: Final = (
+    "SELECT version, (SELECT max(version) FROM metadata_versions "
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
+)
 _Named = TypeVar("_Named")
 
 
@@ -78,10 +74,27 @@ class Gate:
         return Standing(yanked=yanked)
 
 
-def stamp(session: Session) -> Hashable:
+def stamp(database: Database) -> Hashable:
     """Stays the same for as long as no answer of a façade can change: every publish, yank and word
-    of the status host comes with a new timestamp, and is seen when that is published."""
-    return tuple(session.connection().execute(_STAMP).one_or_none() or ())
+    of the status host comes with a new timestamp, and is seen when that is published.
+
+    Raises:
+        RegistryError: as `Database.read`.
+    """
+    # Every request asks this, most of them nothing else: so past the ORM, which would take most of
+    # their time. What fails is asked again in the way that explains why.
+    try:
+        connection = database.reading.kw["bind"].raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(_STAMP)
+            return tuple(cursor.fetchone() or ())
+        finally:
+            connection.close()
+    except Exception:
+        with database.read() as session:
+            found = session.connection().exec_driver_sql(_STAMP).one_or_none()
+            return tuple(found or ())
 
 
 def newest(versions: Iterable[tuple[str, Standing, _Named]]) -> _Named | None:
