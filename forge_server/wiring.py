@@ -9,6 +9,10 @@ from datetime import UTC, datetime
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
+from .compat.hub_listing import HubListing
+from .compat.oci_artifacts import OciArtifacts
+from .compat.pypi_index import PythonIndex
+from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
@@ -23,6 +27,7 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
 from .services.findings import Findings
@@ -102,6 +107,10 @@ class Registry:
     recalls: Recalls
     advisories: Advisories
     findings: Findings
+    python_index: PythonIndex
+    facade_releases: FacadeReleases
+    hub_listing: HubListing
+    oci: OciArtifacts
 
 
 def utc_now() -> datetime:
@@ -160,9 +169,12 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
+    distributions = Distributions(database, blobs)
     releases = Releases(
-        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
-    )
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
+        distributions,
+    )  # fmt: skip
+    facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -213,6 +225,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         advisories=Advisories(database, tree),
         findings=Findings(database, audit, clock),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        python_index=PythonIndex(database, distributions),
+        facade_releases=facade_releases,
+        hub_listing=HubListing(database),
+        oci=OciArtifacts(database, blobs, facade_releases),
     )
 
 

@@ -7,7 +7,7 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -37,6 +37,7 @@ from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
 from .components import find_component, find_release, refresh_component
+from .distributions import Distributions, WheelRead
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
 from .quotas import Quotas
@@ -110,6 +111,7 @@ class Releases:
     quotas: Quotas
     clock: Clock
     together: Together
+    distributions: Distributions
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -128,6 +130,7 @@ class Releases:
             if receipt is None:
                 # Before anything is sent in vain; what counts is asked again by the transaction.
                 self.quotas.require_room_for_release(session, component.org, manifest.total_size)
+                self.distributions.require_free(session, manifest)
         if receipt is not None:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
@@ -143,7 +146,8 @@ class Releases:
                     return Answer(missing={}, taken=taken)
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
                 held |= self.store_small(component.org, (text.manifest, text.bundle))
-                publish = partial(self._publish, caller, identity, checked, held)
+                wheels = self.distributions.read(manifest)
+                publish = partial(self._publish, caller, identity, checked, held, wheels)
                 receipt, created = self.together.make(publish)
             except (BlobsGoneError, BlobNotFoundError):
                 continue  # deleted since we looked
@@ -373,7 +377,13 @@ class Releases:
                 parse_policy(file.read(MAX_POLICY_BYTES + 1))
 
     def _publish(
-        self, caller: Caller, identity: Identity, checked: _Checked, held: Held, session: Session
+        self,
+        caller: Caller,
+        identity: Identity,
+        checked: _Checked,
+        held: Held,
+        wheels: Sequence[WheelRead],
+        session: Session,
     ) -> tuple[tuple[Receipt, bool], bool]:
         """What the transaction changes: roles, release, files and event. `Together` adds the
         snapshot and timestamp that announce it.
@@ -397,6 +407,7 @@ class Releases:
         add_role(session, component.role, role_version(checked.role), checked.role, now)
         snapshot = self.publication.next_snapshot(session)
         release = _add_release(session, identity, checked, snapshot, now)
+        self.distributions.record(session, release, manifest, wheels)
         self.audit.record(
             session,
             caller,
