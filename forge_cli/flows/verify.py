@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from signing.authority import fingerprint as root_fingerprint
-from signing.errors import MalformedError, VerificationError
+from signing.errors import MalformedError, VerificationError, WithheldError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
-from signing.manifest import FileEntry, parse_manifest
+from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
@@ -74,6 +74,30 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
             hint="there are: " + ", ".join(reversed(releases)),
         )
     return releases[str(found[0].version)]
+
+
+def verified_manifest(context: Context, name: ComponentName, entry: IndexEntry) -> Manifest:
+    """The release's manifest after every check on its signatures; withheld ones as well.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    view = context.view
+    with sound(str(name)):
+        report = verify_release(
+            view.evidence(name, entry),
+            name,
+            entry.version,
+            fingerprint=view.fingerprint,
+            now=context.now,
+            observed=None,
+            forge_toml=None,
+            witnesses=view.witnesses,
+        )
+        failure = report.first_failure
+        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
+            return report.release
+        return report.require()
 
 
 def verify_registry(

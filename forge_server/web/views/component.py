@@ -9,9 +9,9 @@ from typing import Final
 from flask import Response, request
 
 from signing.names import ComponentName
+from signing.tensors import reader_for
 
 from ...api.requests import query_integer, registry
-from ...domain.tensors import reader_for
 from ...errors import RegistryError
 from ...services.catalogue import ComponentDetails, VersionItem
 from ...services.pages_component import MAX_FILES, Owner, Signing, Text
