@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.admission import Admission
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -142,8 +143,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )
     together = Together(database, publication.announce)
     releases = Releases(
-        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
-    )
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
+        Admission(database, blobs, settings.allow_code_formats),
+    )  # fmt: skip
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,

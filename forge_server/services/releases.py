@@ -30,6 +30,7 @@ from storage.hashing import Readable
 from ..db.engine import Database
 from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
+from .admission import Admission
 from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
@@ -107,6 +108,7 @@ class Releases:
     quotas: Quotas
     clock: Clock
     together: Together
+    admission: Admission
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -351,7 +353,8 @@ class Releases:
         return {digest: wanted[digest] for digest in sorted(missing)}
 
     def _check_contents(self, manifest: Manifest) -> None:
-        """Establishes that the manifest repeats the ``forge.toml`` inside the release."""
+        """Establishes that the manifest repeats the ``forge.toml`` inside the release, and that
+        nothing in it is executed on loading."""
         entry = manifest.by_path[FILE_NAME]
         if entry.size > MAX_TOML_BYTES:
             raise RegistryError(
@@ -366,6 +369,7 @@ class Releases:
                 f"{manifest}: expected manifest.json to repeat {FILE_NAME}, found differences",
                 "build the manifest from the forge.toml that is in the folder",
             )
+        self.admission.require(manifest)
 
     def _publish(
         self, caller: Caller, identity: Identity, checked: _Checked, held: Held, session: Session
