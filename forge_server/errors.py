@@ -149,6 +149,9 @@ TABLE: Mapping[str, Row] = {
         "quota."),
     "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
         "repeat what forge.toml inside the release says."),
+    "unsafe-format": _row(422, "Format executes code", "A file of the release is in a format that "
+        "executes code when it is loaded. The members path and format say which; the hint says how "
+        "to convert it. The registry's operator can allow a format: allow_code_formats."),
     "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
         "they were cut, altered or changed meanwhile. Send them again."),
     "length-mismatch": _row(422, "Wrong length", "The number of bytes is not the announced one."),

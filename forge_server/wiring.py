@@ -20,6 +20,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.admission import Admission
 from .services.advisories import Advisories
 from .services.assurance import Assurances
 from .services.audit import Audit
@@ -52,6 +53,7 @@ from .services.reports import Reports
 from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
 from .services.roles import Roles
+from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
@@ -111,6 +113,7 @@ class Registry:
     facade_releases: FacadeReleases
     hub_listing: HubListing
     oci: OciArtifacts
+    scans: Scans
 
 
 def utc_now() -> datetime:
@@ -172,7 +175,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     distributions = Distributions(database, blobs)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
-        distributions,
+        distributions, Admission(database, blobs, settings.allow_code_formats),
     )  # fmt: skip
     facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
@@ -229,6 +232,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
         oci=OciArtifacts(database, blobs, facade_releases),
+        scans=Scans(database, blobs, clock, settings),
     )
 
 

@@ -32,6 +32,7 @@ from storage.hashing import Readable
 from ..db.engine import Database
 from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
+from .admission import Admission
 from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
@@ -112,6 +113,7 @@ class Releases:
     clock: Clock
     together: Together
     distributions: Distributions
+    admission: Admission
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -356,7 +358,8 @@ class Releases:
         return {digest: wanted[digest] for digest in sorted(missing)}
 
     def _check_contents(self, manifest: Manifest) -> None:
-        """Establishes that the manifest repeats the ``forge.toml`` inside the release."""
+        """Establishes that the manifest repeats the ``forge.toml`` inside the release, and that
+        nothing in it is executed on loading."""
         entry = manifest.by_path[FILE_NAME]
         if entry.size > MAX_TOML_BYTES:
             raise RegistryError(
@@ -375,6 +378,7 @@ class Releases:
             # Whoever pinned a policy that cannot be read could use nothing any more.
             with self.blobs.open(require_policy_file(manifest)) as file:
                 parse_policy(file.read(MAX_POLICY_BYTES + 1))
+        self.admission.require(manifest)
 
     def _publish(
         self,
