@@ -121,7 +121,7 @@ def verify_registry(
         )
     view, name = context.view, requirement.component
     entry = choose(view, requirement)
-    evidence = view.evidence(name, entry)
+    evidence = view.evidence(name, entry, reviews=True)
     report = _release_report(context, evidence, name, entry, None, None)
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
@@ -320,7 +320,7 @@ def _refreshed(
     newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")
-    return view.evidence(name, entry), remarks
+    return view.evidence(name, entry, reviews=True), remarks
 
 
 def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
