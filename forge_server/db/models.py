@@ -320,3 +320,65 @@ class Quota(Base):
     max_releases: Mapped[int | None]
     used_bytes: Mapped[int] = mapped_column(BigInteger)
     used_releases: Mapped[int]
+
+
+class Scan(Base):
+    """What one scanner said last of one release. ``state`` is ``clean``, ``findings``,
+    ``not-scanned`` or ``failed``; whether it is too old is computed on reading. ``report`` is JSON
+    in the bytes that ``report_sha256`` is of, so that a review can name what it rests on."""
+
+    __tablename__ = "scans"
+    __table_args__ = (UniqueConstraint("manifest_sha256", "scanner"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    component: Mapped[str] = mapped_column(text_type(81))
+    version: Mapped[str] = mapped_column(text_type(60))
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    scanner_version: Mapped[str] = mapped_column(text_type(60))
+    data_date: Mapped[date | None]  # of what the scanner knows; None where it knows no data
+    state: Mapped[str] = mapped_column(text_type(12))
+    detail: Mapped[str] = mapped_column(text_type())
+    report: Mapped[bytes] = mapped_column(LargeBinary)
+    report_sha256: Mapped[str] = mapped_column(text_type(64))
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+
+
+class Finding(Base):
+    """``id`` is the same however often the same is found; ``gone_at`` is when a later scan of the
+    same scanner did not find it any more."""
+
+    __tablename__ = "findings"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    id: Mapped[str] = mapped_column(text_type(120), primary_key=True)
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    severity: Mapped[str] = mapped_column(text_type(8))
+    path: Mapped[str] = mapped_column(text_type())
+    location: Mapped[str] = mapped_column(text_type())
+    title: Mapped[str] = mapped_column(text_type())
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    gone_at: Mapped[datetime | None]
+
+
+class ScanClaim(Base):
+    """One worker scans a release at a time; after ``expires_at`` it is taken for dead."""
+
+    __tablename__ = "scan_claims"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    token: Mapped[str] = mapped_column(text_type(16))
+    expires_at: Mapped[datetime]
+
+
+class ScanRound(Base):
+    """With which scanners, in which versions and with data of which dates, a release was scanned
+    last: ``round`` is a digest of them."""
+
+    __tablename__ = "scan_rounds"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    round: Mapped[str] = mapped_column(text_type(64))
+    scanned_at: Mapped[datetime]
