@@ -38,6 +38,7 @@ from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.reviewed import Reviewed
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
@@ -143,6 +144,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
+    reviewed = Reviewed(tree, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
     )
@@ -176,7 +178,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=open_index(database, blobs),
+        index=open_index(database, blobs, reviewed, clock),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
         tensors=TensorHeaders(database, blobs),
@@ -187,7 +189,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, clock),
+        assurances=Assurances(database, reviewed, clock),
     )
 
 

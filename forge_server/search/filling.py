@@ -15,16 +15,20 @@ from typing import Any, Final
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from signing.names import ComponentName
 from storage import BlobNotFoundError, BlobStore, StorageError
 
 from ..db.engine import Database
-from ..db.models import Component, Organisation, Release, ReleaseFile
+from ..db.models import Component, Finding, Organisation, Release, ReleaseFile
 from ..logs import LOGGER
+from ..services.clock import Clock
+from ..services.components import mark_changed
 from ..services.pages_component import owner_of
+from ..services.reviewed import Reviewed
 from ..services.status import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
-from .documents import FORMATS, Document, Facts, document_of, formats_of
+from .documents import FORMATS, Document, Facts, document_of, formats_of, in_milliseconds
 from .engine import Engine
 from .tables import DOCUMENTS, STATE, WAITING
 
@@ -46,9 +50,12 @@ class Filling:
     database: Database
     blobs: BlobStore
     engine: Engine
+    reviewed: Reviewed
+    clock: Clock
 
     def refresh(self) -> int:
         """Indexes what waits; returns how many components were."""
+        self._wake()
         done = 0
         while marks := self._marks():
             waiting = self._read(marks)
@@ -83,7 +90,19 @@ class Filling:
     def _read(self, marks: Mapping[int, int]) -> list[_Waiting]:
         # After the marks: what changes in between is read, and indexed once more for nothing.
         with self.database.read() as session:
-            return _describe(session, marks)
+            return _describe(session, marks, self.reviewed)
+
+    def _wake(self) -> None:
+        """Those whose level fell by itself wait as well: nobody changed anything about them."""
+        fallen = DOCUMENTS.c.falls_at <= in_milliseconds(self.clock())
+        with self.database.read() as session:
+            if session.scalar(select(DOCUMENTS.c.component_id).where(fallen).limit(1)) is None:
+                return
+        with self.database.write() as session:
+            ids = select(DOCUMENTS.c.component_id).where(fallen)
+            mark_changed(session, Component.id.in_(ids))
+            # Indexed in this very call, or by whoever finds the mark; in any case only once.
+            session.execute(update(DOCUMENTS).where(fallen).values(falls_at=None))
 
     def _with_cards(self, waiting: _Waiting) -> Facts:
         titles, summaries = {}, {}
@@ -129,7 +148,7 @@ class Filling:
         return len(kept)
 
 
-def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
+def _describe(session: Session, marks: Iterable[int], reviewed: Reviewed) -> list[_Waiting]:
     rows = session.execute(
         select(Component, Organisation, Release)
         .join(Organisation, Component.organisation == Organisation.name)
@@ -143,6 +162,7 @@ def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
     formats = _formats(session, releases)
     cards = _cards(session, releases)
     withheld = withheld_by_digest(session)
+    spoken = reviewed.spoken_of(session)
     found = []
     for component, organisation, release in rows:
         held = withheld.get(release.manifest_sha256)
@@ -150,6 +170,8 @@ def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
         if held is not None:
             states.append(held.state)
         facts = _facts(component, organisation, release)
+        if (f"{component.organisation}/{component.name}", release.version) in spoken:
+            facts = _with_level(session, facts, release, reviewed)
         found.append(
             _Waiting(
                 replace(
@@ -184,6 +206,19 @@ def _facts(component: Component, organisation: Organisation, release: Release) -
         size=release.total_bytes,
         risk=risk.get("class"),
     )
+
+
+def _with_level(session: Session, facts: Facts, release: Release, reviewed: Reviewed) -> Facts:
+    name = ComponentName.parse(f"{facts.organisation}/{facts.name}")
+    critical = session.scalar(
+        select(func.max(Finding.first_seen_at)).where(
+            Finding.manifest_sha256 == release.manifest_sha256,
+            Finding.severity == "critical",
+            Finding.gone_at.is_(None),
+        )
+    )
+    found, _ = reviewed.assess(session, name, release.version, release.manifest_sha256, critical)
+    return replace(facts, review=found.level, review_until=found.until)
 
 
 def _formats(session: Session, releases: Sequence[Release]) -> dict[int, frozenset[str]]:

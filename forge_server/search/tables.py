@@ -36,6 +36,8 @@ DOCUMENTS: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("facets", text_type(), nullable=False),
     Column("shown", text_type(), nullable=False),
+    # When the level that reviewers gave it falls by itself, in the same milliseconds.
+    Column("falls_at", BigInteger, nullable=True, index=True),
 )
 LEXEMES: Final = Table(
     "search_lexemes",

@@ -6,18 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from signing.assessment import COMMUNITY, Assessment, Decision
 from signing.names import ComponentName
 
 from ..db.engine import Database
+from ..db.models import Finding, Scan
+from ..search.documents import hit_of, in_milliseconds
+from ..search.tables import DOCUMENTS
 from .clock import Clock
+from .reviewed import Reviewed
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 """From the gravest on."""
 NOT_SCANNED: Final = "not-scanned"
+_SOON: Final = timedelta(days=30)
+_MAX_LISTED: Final = 100
 _GRAVEST_SCAN: Final = ("failed", "stale", NOT_SCANNED, "findings", "clean")
 
 
@@ -164,18 +173,100 @@ class Reviews:
 
 @dataclass(frozen=True, slots=True)
 class Assurances:
-    """Reads what is known of releases."""
+    """Reads what is known of releases, each time anew."""
 
     database: Database
+    reviewed: Reviewed
     clock: Clock
 
     def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
         """What is known of one release today."""
-        return Assurance()
+        with self.database.read() as session:
+            findings = [
+                _finding(row)
+                for row in session.scalars(
+                    select(Finding).where(Finding.manifest_sha256 == manifest_sha256)
+                )
+            ]
+            scans = session.scalars(
+                select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
+            )
+            critical = [each.first_seen_at for each in findings if _is_critical(each)]
+            assessment, bodies = self.reviewed.assess(
+                session, name, version, manifest_sha256, max(critical, default=None)
+            )
+            return Assurance(
+                assessment=assessment,
+                scans=[_scan(row) for row in scans],
+                findings=sorted(findings, key=lambda one: (_rank(one.severity), one.id)),
+                bodies=bodies,
+            )
 
     def reviews(self) -> Reviews:
-        """Reviewer bodies, and what they have before them."""
-        return Reviews()
+        """Reviewer bodies, and what ends within thirty days of what is newest."""
+        now = self.clock()
+        with self.database.read() as session:
+            bodies = [
+                Body(
+                    name=name,
+                    display_name=name if each.body is None else each.body.display_name,
+                    organisations=sorted(() if each.body is None else each.body.organisations),
+                    keys=len(each.keys),
+                )
+                for name, each in sorted(self.reviewed.bodies(session).items())
+            ]
+            expiring = _ending(session, now, now + _SOON) if bodies else []
+        return Reviews(bodies=bodies, expiring=expiring)
+
+
+def _ending(session: Session, now: datetime, until: datetime) -> list[Ending]:
+    """The components whose latest release loses its level before ``until``, as search knows it."""
+    at = DOCUMENTS.c.falls_at
+    rows = session.execute(
+        select(DOCUMENTS.c.shown, at)
+        .where(at > in_milliseconds(now), at <= in_milliseconds(until))
+        .order_by(at)
+        .limit(_MAX_LISTED)
+    )
+    hits = [(hit_of(shown, exact=False), falls_at) for shown, falls_at in rows]
+    return [
+        Ending(
+            component=f"{hit.organisation}/{hit.name}",
+            version=hit.version or "",
+            level=hit.review,
+            until=datetime.fromtimestamp(falls_at / 1000, UTC),
+        )
+        for hit, falls_at in hits
+    ]
+
+
+def _finding(row: Finding) -> FindingSeen:
+    return FindingSeen(
+        id=row.id,
+        severity=row.severity,
+        scanner=row.scanner,
+        path=row.path,
+        location=row.location,
+        title=row.title,
+        first_seen_at=row.first_seen_at,
+        gone_at=row.gone_at,
+        open=row.gone_at is None,
+    )
+
+
+def _scan(row: Scan) -> ScanSeen:
+    return ScanSeen(
+        scanner=row.scanner,
+        scanner_version=row.scanner_version,
+        state=row.state,
+        detail=row.detail,
+        data_date=row.data_date,
+        finished_at=row.finished_at,
+    )
+
+
+def _is_critical(one: FindingSeen) -> bool:
+    return one.open and one.severity == "critical"
 
 
 def _rank(severity: str) -> int:

@@ -40,6 +40,7 @@ from .clock import Clock
 from .components import find_component, mark_changed, refresh_component
 from .organisations import approve, describe
 from .publication import Publication
+from .reviewed import mark_reviewed
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
     is_status_sound,
@@ -157,6 +158,7 @@ class Roles:
             require_own_history(session, self.publication.tree, item.data)
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
+        mark_reviewed(session, item.name, item.current, item.data)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
         elif level == "project":
