@@ -50,7 +50,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What there is to say about one component, of its latest version. ``formats`` are values of
+    """What there is to say about one component, of its latest version. At ``look_again`` its level
+    may be another one by itself. ``formats`` are values of
     `FORMATS`; ``titles`` and ``summaries`` by language; ``names`` of the organisation likewise."""
 
     component_id: int
@@ -71,6 +72,7 @@ class Facts:
     risk: str | None
     review: str = COMMUNITY
     review_until: datetime | None = None
+    look_again: datetime | None = None
     formats: frozenset[str] = frozenset()
     states: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Document:
     facets: str
     shown: str
     falls_at: int | None
+    look_at: int | None
     lexemes: frozenset[str]
     words: frozenset[str]
 
@@ -105,6 +108,7 @@ class Document:
             "facets": self.facets,
             "shown": self.shown,
             "falls_at": self.falls_at,
+            "look_at": self.look_at,
         }
 
 
@@ -131,6 +135,7 @@ def document_of(facts: Facts) -> Document:
         facets=json.dumps(_facets(facts), ensure_ascii=False, separators=(",", ":")),
         shown=_shown(facts),
         falls_at=None if facts.review_until is None else in_milliseconds(facts.review_until),
+        look_at=None if facts.look_again is None else in_milliseconds(facts.look_again),
         lexemes=frozenset(lexemes),
         words=frozenset(word for word in words if _HAS_LETTER.search(word)),
     )

@@ -93,16 +93,14 @@ class Filling:
             return _describe(session, marks, self.reviewed)
 
     def _wake(self) -> None:
-        """Those whose level fell by itself wait as well: nobody changed anything about them."""
-        fallen = DOCUMENTS.c.falls_at <= in_milliseconds(self.clock())
+        """Those whose level may have fallen by itself wait as well: nobody changed anything about
+        them."""
+        due = DOCUMENTS.c.look_at <= in_milliseconds(self.clock())
         with self.database.read() as session:
-            if session.scalar(select(DOCUMENTS.c.component_id).where(fallen).limit(1)) is None:
+            if session.scalar(select(DOCUMENTS.c.component_id).where(due).limit(1)) is None:
                 return
         with self.database.write() as session:
-            ids = select(DOCUMENTS.c.component_id).where(fallen)
-            mark_changed(session, Component.id.in_(ids))
-            # Indexed in this very call, or by whoever finds the mark; in any case only once.
-            session.execute(update(DOCUMENTS).where(fallen).values(falls_at=None))
+            mark_changed(session, Component.id.in_(select(DOCUMENTS.c.component_id).where(due)))
 
     def _with_cards(self, waiting: _Waiting) -> Facts:
         titles, summaries = {}, {}
@@ -217,8 +215,13 @@ def _with_level(session: Session, facts: Facts, release: Release, reviewed: Revi
             Finding.gone_at.is_(None),
         )
     )
-    found, _ = reviewed.assess(session, name, release.version, release.manifest_sha256, critical)
-    return replace(facts, review=found.level, review_until=found.until)
+    judged = reviewed.assess(session, name, release.version, release.manifest_sha256, critical)
+    return replace(
+        facts,
+        review=judged.assessment.level,
+        review_until=judged.assessment.until,
+        look_again=judged.look_again,
+    )
 
 
 def _formats(session: Session, releases: Sequence[Release]) -> dict[int, frozenset[str]]:

@@ -192,14 +192,14 @@ class Assurances:
                 select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
             )
             critical = [each.first_seen_at for each in findings if _is_critical(each)]
-            assessment, bodies = self.reviewed.assess(
+            judged = self.reviewed.assess(
                 session, name, version, manifest_sha256, max(critical, default=None)
             )
             return Assurance(
-                assessment=assessment,
+                assessment=judged.assessment,
                 scans=[_scan(row) for row in scans],
                 findings=sorted(findings, key=lambda one: (_rank(one.severity), one.id)),
-                bodies=bodies,
+                bodies=judged.bodies,
             )
 
     def reviews(self) -> Reviews:

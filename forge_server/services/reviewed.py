@@ -48,6 +48,16 @@ class _Read:
     fresh_until: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The level of a release, and the bodies' names for people. At ``look_again`` it may be another
+    one by itself: a decision ends then, or a role that nobody renewed; None where nothing can."""
+
+    assessment: Assessment = field(default_factory=lambda: Assessment(level=COMMUNITY))
+    bodies: Mapping[str, str] = field(default_factory=dict)
+    look_again: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reviewed:
     tree: PublishedTree
@@ -65,12 +75,12 @@ class Reviewed:
         version: str,
         manifest_sha256: str,
         critical_since: datetime | None = None,
-    ) -> tuple[Assessment, Mapping[str, str]]:
-        """The level of a published release now, and the bodies' names for people.
-        ``critical_since`` is since when an open critical finding is known to the registry."""
+    ) -> Judged:
+        """What reviewers' word on a published release adds up to now. ``critical_since`` is since
+        when an open critical finding is known to the registry."""
         heads = _heads(session, name)
         if not any(map(is_reviews, heads)):
-            return Assessment(level=COMMUNITY), {}
+            return Judged()
         now = self.clock()
         key = (manifest_sha256, tuple(sorted(heads.items())))
         with self._lock:
@@ -79,7 +89,7 @@ class Reviewed:
             try:
                 read = self._read(session, name, version, manifest_sha256, heads)
             except (SigningError, PathNotFoundError):  # spoilt: the registry says so elsewhere
-                return Assessment(level=COMMUNITY), {}
+                return Judged()
             with self._lock:
                 self._kept[key] = read
                 while len(self._kept) > _MAX_KEPT:
@@ -93,7 +103,13 @@ class Reviewed:
             keyids=read.subject.keyids,
             critical_since=max((at for at in known if at is not None), default=None),
         )
-        return assess(subject, read.said.decisions, now, unread=read.said.lapses), read.bodies
+        found = assess(subject, read.said.decisions, now, unread=read.said.lapses)
+        until = found.until
+        return Judged(
+            assessment=found,
+            bodies=read.bodies,
+            look_again=None if until is None else min(until, read.fresh_until),
+        )
 
     def bodies(self, session: Session) -> Mapping[str, Delegation]:
         """``{body: delegation}`` as the authority's targets role says."""

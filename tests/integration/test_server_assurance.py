@@ -137,11 +137,13 @@ def test_a_role_that_nobody_renewed_counts_no_more(world: World) -> None:
     bodies = Bodies(world)
     bodies.name("rabat", "Institut de Rabat")
     bodies.decide("rabat", NAME, "1.0.0")
-    assert known(world).assessment.level == "reviewed"
+    assert found(world)[NAME] == "reviewed"
+    assert world.registry.assurances.reviews().expiring == [], "the decision goes on for longer"
     _later(world, days=31)
     read = known(world).assessment
     assert read.level == "community"
     assert [each.code for each in read.lapsed] == ["expired"]
+    assert found(world)[NAME] == "community"
 
 
 def test_a_withdrawn_review_and_a_revoked_key_end_it(world: World) -> None:

@@ -1,4 +1,4 @@
-"""when the level that reviewers gave a component falls by itself, for search."""
+"""when the level that reviewers gave a component falls, or may fall, by itself, for search."""
 
 from __future__ import annotations
 
@@ -12,5 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("search_documents", sa.Column("falls_at", sa.BigInteger(), nullable=True))
-    op.create_index("ix_search_documents_falls_at", "search_documents", ["falls_at"])
+    for name in ("falls_at", "look_at"):
+        op.add_column("search_documents", sa.Column(name, sa.BigInteger(), nullable=True))
+        op.create_index(f"ix_search_documents_{name}", "search_documents", [name])
