@@ -38,6 +38,7 @@ from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.review_roles import ReviewRoles
 from .services.reviewed import Reviewed
 from .services.roles import Roles
 from .services.signatures import Signatures
@@ -161,7 +162,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
-        roles=Roles(database, audit, publication, clock),
+        roles=Roles(database, audit, publication, clock, ReviewRoles(audit, blobs)),
         releases=releases,
         uploads=Uploads(
             releases,

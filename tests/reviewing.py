@@ -1,12 +1,8 @@
-"""Reviewer bodies in the registry of a test: named by its authority, and saying something.
-
-Their roles are put where the registry keeps them, signed as they would be; how they get there is
-tested elsewhere.
-"""
+"""Reviewer bodies in the registry of a test: named by its authority, and saying something."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +10,8 @@ from typing import Any
 from server_fixtures import World
 from tuf.api.metadata import Targets
 
-from forge_server.services.reviewed import mark_reviewed
-from forge_server.services.rolebook import add_role, current_role
+from forge_server.services.callers import OPERATOR
+from forge_server.services.rolebook import current_role
 from signing.bodies import Body, role_of, target_path
 from signing.digests import sha256_hex
 from signing.keys import PrivateKey, generate_key
@@ -23,7 +19,6 @@ from signing.names import ComponentName
 from signing.review import Verdict, sign_decision
 from signing.review_edits import edit_reviews
 from signing.role_edits import delegate, next_version, sign_role
-from signing.roles import role_version
 from signing.statement import Resource
 
 
@@ -40,6 +35,14 @@ class Bodies:
 
         def change(signed: Targets) -> None:
             delegate(signed, role_of(body), [key.public], 1)
+
+        self._sign_targets(change)
+        self.belongs(body, title, organisations)
+
+    def belongs(self, body: str, title: str, organisations: Sequence[str]) -> None:
+        """The authority says to which organisations the body belongs."""
+
+        def change(signed: Targets) -> None:
             assert signed.delegations is not None
             assert signed.delegations.roles is not None
             said = Body(display_name=title, organisations=frozenset(organisations))
@@ -89,36 +92,31 @@ class Bodies:
         )
         data = sign_decision(verdict, self.keys[body])
         path = target_path(body, name, version, "vsa")
-        folder, _, file = path.rpartition("/")
-        digest = sha256_hex(data)
-        self.world.registry.tree.put_once(f"targets/{folder}/{digest}.{file}", data)
         self._edit(body, add={path: data})
-        return digest
+        return sha256_hex(data)
 
     def withdraw(self, body: str, component: str, version: str) -> None:
         self._edit(body, drop=[target_path(body, ComponentName.parse(component), version, "vsa")])
 
-    def _edit(self, body: str, **edit: Any) -> None:
+    def _edit(
+        self, body: str, *, add: Mapping[str, bytes] | None = None, drop: Sequence[str] = ()
+    ) -> None:
         role = role_of(body)
         with self.world.registry.database.read() as session:
             current = current_role(session, role)
-        now = self.world.clock()
-        self._put(role, edit_reviews(current, role, keys=[self.keys[body]], now=now, **edit))
+        data = edit_reviews(
+            current, role, add=add, drop=drop, keys=[self.keys[body]], now=self.world.clock()
+        )
+        self.world.registry.roles.accept(OPERATOR, {role: data}, add or {})
 
-    def _sign_targets(self, change: Any) -> None:
+    def _sign_targets(self, change: Callable[[Targets], None]) -> None:
         with self.world.registry.database.read() as session:
             current = current_role(session, "targets")
         assert current is not None
         signed = next_version(current, "targets", self.world.clock())
         change(signed)
-        self._put("targets", sign_role(signed, [self.world.authority_key("targets")]))
-
-    def _put(self, role: str, data: bytes) -> None:
-        now = self.world.clock()
-        with self.world.registry.database.write() as session:
-            before = current_role(session, role)
-            add_role(session, role, role_version(data), data, now)
-            mark_reviewed(session, role, before, data)
+        data = sign_role(signed, [self.world.authority_key("targets")])
+        self.world.registry.roles.accept(OPERATOR, {"targets": data})
 
 
 def levels(found: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import _review_diff
+from . import _review_decide, _review_diff, _review_look
 
 
 @click.group("review")
@@ -12,4 +12,5 @@ def command() -> None:
     """Look at releases for others: compare, decide, withdraw."""
 
 
-command.add_command(_review_diff.diff)
+for _each in (*_review_look.COMMANDS, _review_diff.diff, *_review_decide.COMMANDS):
+    command.add_command(_each)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from signing.assessment import COMMUNITY, Assessment, Subject, assess
-from signing.bodies import PREFIX, ReviewTarget, body_of, is_reviews, statements_in
+from signing.bodies import DECISION, PREFIX, ReviewTarget, body_of, is_reviews
 from signing.errors import SigningError
 from signing.manifest import FILE as MANIFEST
 from signing.manifest import parse_manifest
@@ -28,14 +28,13 @@ from signing.roles import Delegation, delegations_in, delegations_of, parse_targ
 from signing.verify import subject_of
 from storage import PathNotFoundError, PublishedTree
 
-from ..db.models import Component, Role
+from ..db.models import Component, ReviewStatement, Role
 from .clock import Clock
 from .components import mark_changed
 from .publication import target_path
 from .rolebook import current_role, current_roles
 
 _MAX_KEPT: Final = 512
-_MAX_ROLES: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +62,6 @@ class Reviewed:
     tree: PublishedTree
     clock: Clock
     _kept: OrderedDict[object, _Read] = field(default_factory=OrderedDict)
-    _spoken: OrderedDict[tuple[str, int], frozenset[tuple[str, str]]] = field(
-        default_factory=OrderedDict
-    )
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def assess(
@@ -120,16 +116,11 @@ class Reviewed:
     def spoken_of(self, session: Session) -> frozenset[tuple[str, str]]:
         """``(component, version)`` of every release that some body decided about."""
         rows = session.execute(
-            select(Role.name, Role.version).where(Role.name.startswith(PREFIX, autoescape=True))
-        ).all()
-        unknown = [(role, version) for role, version in rows if (role, version) not in self._spoken]
-        roles = current_roles(session, [role for role, _ in unknown]) if unknown else {}
-        with self._lock:
-            for role, version in unknown:
-                self._spoken[role, version] = _decided(role, roles.get(role))
-            while len(self._spoken) > _MAX_ROLES + len(rows):
-                self._spoken.popitem(last=False)
-            return frozenset().union(*(self._spoken[role, version] for role, version in rows))
+            select(ReviewStatement.component, ReviewStatement.name).where(
+                ReviewStatement.kind == DECISION
+            )
+        )
+        return frozenset((component, version) for component, version in rows)
 
     def _read(
         self,
@@ -193,32 +184,8 @@ def _heads(session: Session, name: ComponentName) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def mark_reviewed(session: Session, role: str, before: bytes | None, after: bytes) -> None:
-    """Leaves word, in the transaction that takes a new version of ``role``, that the components
-    whose level it may change must be indexed for search again. ``role`` is a body's, or targets,
-    which names the bodies and their reviewers' keys."""
-    if is_reviews(role):
-        # What stands in both is looked at again too: an envelope may be another under its name.
-        changed = _decided(role, before) | _decided(role, after)
-    elif role == "targets":
-        rows = session.scalars(
-            select(Role.name).where(Role.name.startswith(PREFIX, autoescape=True))
-        )
-        roles = current_roles(session, rows.all())
-        changed = frozenset().union(*(_decided(name, data) for name, data in roles.items()))
-    else:
-        return
-    names = sorted({component for component, _ in changed})
-    for start in range(0, len(names), 200):
-        pairs = [tuple(name.split("/")) for name in names[start : start + 200]]
-        mark_changed(session, tuple_(Component.organisation, Component.name).in_(pairs))
-
-
-def _decided(role: str, data: bytes | None) -> frozenset[tuple[str, str]]:
-    if data is None:
-        return frozenset()
-    try:
-        listed = statements_in(parse_targets(data, role).signed, body_of(role))
-    except SigningError:
-        return frozenset()
-    return frozenset((str(one.component), one.name) for one in listed.values())
+def mark_reviewed(session: Session) -> None:
+    """Leaves word, in the transaction that takes a new version of the targets role, that every
+    component with a decision must be indexed for search again: a body or a key may be gone."""
+    known = select(ReviewStatement.component).distinct()
+    mark_changed(session, (Component.organisation + "/" + Component.name).in_(known))

@@ -108,10 +108,13 @@ def test_a_second_body_approves_and_a_third_can_refuse(world: World) -> None:
     assert found(world)[NAME] == "approved"
 
 
-def test_who_belongs_to_the_organisation_has_no_say(world: World) -> None:
+def test_who_comes_to_belong_to_the_organisation_has_no_say(world: World) -> None:
     bodies = Bodies(world)
-    bodies.name("own", "Own", ["minds-lab"])
+    bodies.name("own", "Own")
     bodies.decide("own", NAME, "1.0.0")
+    assert found(world)[NAME] == "reviewed"
+    bodies.belongs("own", "Own", ["minds-lab"])
+    assert found(world)[NAME] == "community"
     read = known(world).assessment
     assert read.level == "community"
     assert [each.code for each in read.lapsed] == ["own-release"]
