@@ -38,8 +38,8 @@ from .services.pages_release import ReleasePages
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
-from .services.reviewed import Reviewed
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
@@ -87,6 +87,7 @@ class Registry:
     throttle: Throttle
     clock: Clock
     assurances: Assurances
+    review_desk: ReviewDesk
 
 
 def utc_now() -> datetime:
@@ -145,7 +146,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
-    reviewed = Reviewed(tree, clock)
+    desk = ReviewDesk(database, audit, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
     )
@@ -179,7 +180,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=open_index(database, blobs, reviewed, clock),
+        index=open_index(database, blobs, desk, clock),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
         tensors=TensorHeaders(database, blobs),
@@ -190,7 +191,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, reviewed, clock),
+        assurances=Assurances(database, desk, clock),
+        review_desk=desk,
     )
 
 

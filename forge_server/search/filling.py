@@ -19,12 +19,12 @@ from signing.names import ComponentName
 from storage import BlobNotFoundError, BlobStore, StorageError
 
 from ..db.engine import Database
-from ..db.models import Component, Finding, Organisation, Release, ReleaseFile
+from ..db.models import Component, Organisation, Release, ReleaseFile
 from ..logs import LOGGER
 from ..services.clock import Clock
 from ..services.components import mark_changed
 from ..services.pages_component import owner_of
-from ..services.reviewed import Reviewed
+from ..services.review_desk import ReviewDesk
 from ..services.status import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
@@ -50,7 +50,7 @@ class Filling:
     database: Database
     blobs: BlobStore
     engine: Engine
-    reviewed: Reviewed
+    desk: ReviewDesk
     clock: Clock
 
     def refresh(self) -> int:
@@ -90,7 +90,7 @@ class Filling:
     def _read(self, marks: Mapping[int, int]) -> list[_Waiting]:
         # After the marks: what changes in between is read, and indexed once more for nothing.
         with self.database.read() as session:
-            return _describe(session, marks, self.reviewed)
+            return _describe(session, marks, self.desk)
 
     def _wake(self) -> None:
         """Those whose level may have fallen by itself wait as well: nobody changed anything about
@@ -146,7 +146,7 @@ class Filling:
         return len(kept)
 
 
-def _describe(session: Session, marks: Iterable[int], reviewed: Reviewed) -> list[_Waiting]:
+def _describe(session: Session, marks: Iterable[int], desk: ReviewDesk) -> list[_Waiting]:
     rows = session.execute(
         select(Component, Organisation, Release)
         .join(Organisation, Component.organisation == Organisation.name)
@@ -160,7 +160,7 @@ def _describe(session: Session, marks: Iterable[int], reviewed: Reviewed) -> lis
     formats = _formats(session, releases)
     cards = _cards(session, releases)
     withheld = withheld_by_digest(session)
-    spoken = reviewed.spoken_of(session)
+    decided = desk.decided(session)
     found = []
     for component, organisation, release in rows:
         held = withheld.get(release.manifest_sha256)
@@ -168,8 +168,8 @@ def _describe(session: Session, marks: Iterable[int], reviewed: Reviewed) -> lis
         if held is not None:
             states.append(held.state)
         facts = _facts(component, organisation, release)
-        if (f"{component.organisation}/{component.name}", release.version) in spoken:
-            facts = _with_level(session, facts, release, reviewed)
+        if (f"{component.organisation}/{component.name}", release.version) in decided:
+            facts = _with_level(session, facts, release, desk)
         found.append(
             _Waiting(
                 replace(
@@ -206,21 +206,14 @@ def _facts(component: Component, organisation: Organisation, release: Release) -
     )
 
 
-def _with_level(session: Session, facts: Facts, release: Release, reviewed: Reviewed) -> Facts:
+def _with_level(session: Session, facts: Facts, release: Release, desk: ReviewDesk) -> Facts:
     name = ComponentName.parse(f"{facts.organisation}/{facts.name}")
-    critical = session.scalar(
-        select(func.max(Finding.first_seen_at)).where(
-            Finding.manifest_sha256 == release.manifest_sha256,
-            Finding.severity == "critical",
-            Finding.gone_at.is_(None),
-        )
-    )
-    judged = reviewed.assess(session, name, release.version, release.manifest_sha256, critical)
+    assessment, _ = desk.assessment(session, name, release)
     return replace(
         facts,
-        review=judged.assessment.level,
-        review_until=judged.assessment.until,
-        look_again=judged.look_again,
+        review=assessment.level,
+        review_until=assessment.until,
+        look_again=desk.look_again(session, assessment),
     )
 
 

@@ -14,13 +14,15 @@ from sqlalchemy.orm import Session
 
 from signing.assessment import COMMUNITY, Assessment, Decision
 from signing.names import ComponentName
+from signing.roles import Delegation
 
 from ..db.engine import Database
 from ..db.models import Finding, Scan
 from ..search.documents import hit_of, in_milliseconds
 from ..search.tables import DOCUMENTS
 from .clock import Clock
-from .reviewed import Reviewed
+from .pages_component import require_release
+from .review_desk import ReviewDesk
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 """From the gravest on."""
@@ -176,7 +178,7 @@ class Assurances:
     """Reads what is known of releases, each time anew."""
 
     database: Database
-    reviewed: Reviewed
+    desk: ReviewDesk
     clock: Clock
 
     def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
@@ -191,32 +193,57 @@ class Assurances:
             scans = session.scalars(
                 select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
             )
-            critical = [each.first_seen_at for each in findings if _is_critical(each)]
-            judged = self.reviewed.assess(
-                session, name, version, manifest_sha256, max(critical, default=None)
-            )
+            release = require_release(session, name, version)
+            assessment, _ = self.desk.assessment(session, name, release)
+            spoke = assessment.standing or assessment.lapsed
             return Assurance(
-                assessment=judged.assessment,
+                assessment=assessment,
                 scans=[_scan(row) for row in scans],
                 findings=sorted(findings, key=lambda one: (_rank(one.severity), one.id)),
-                bodies=judged.bodies,
+                bodies=_titles(self.desk.bodies(session)) if spoke else {},
             )
 
     def reviews(self) -> Reviews:
         """Reviewer bodies, and what ends within thirty days of what is newest."""
         now = self.clock()
         with self.database.read() as session:
-            bodies = [
-                Body(
-                    name=name,
-                    display_name=name if each.body is None else each.body.display_name,
-                    organisations=sorted(() if each.body is None else each.body.organisations),
-                    keys=len(each.keys),
-                )
-                for name, each in sorted(self.reviewed.bodies(session).items())
-            ]
-            expiring = _ending(session, now, now + _SOON) if bodies else []
-        return Reviews(bodies=bodies, expiring=expiring)
+            named = self.desk.bodies(session)
+            if not named:
+                return Reviews()
+            titles = _titles(named)
+            return Reviews(
+                bodies=[
+                    Body(
+                        name=name,
+                        display_name=titles[name],
+                        organisations=sorted(_theirs(each)),
+                        keys=len(each.keys),
+                    )
+                    for name, each in sorted(named.items())
+                ],
+                queue=[
+                    Waiting(
+                        component=one.component,
+                        version=one.version,
+                        since=one.since,
+                        body=one.claimed_by,
+                        body_title=titles.get(one.claimed_by or "", one.claimed_by),
+                    )
+                    for one in self.desk.queue(session, _MAX_LISTED)
+                ],
+                expiring=_ending(session, now, now + _SOON),
+            )
+
+
+def _theirs(delegation: Delegation) -> frozenset[str]:
+    return frozenset() if delegation.body is None else delegation.body.organisations
+
+
+def _titles(named: Mapping[str, Delegation]) -> dict[str, str]:
+    """``{body: its name for people}``"""
+    return {
+        name: name if each.body is None else each.body.display_name for name, each in named.items()
+    }
 
 
 def _ending(session: Session, now: datetime, until: datetime) -> list[Ending]:
@@ -263,10 +290,6 @@ def _scan(row: Scan) -> ScanSeen:
         data_date=row.data_date,
         finished_at=row.finished_at,
     )
-
-
-def _is_critical(one: FindingSeen) -> bool:
-    return one.open and one.severity == "critical"
 
 
 def _rank(severity: str) -> int:

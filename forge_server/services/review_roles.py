@@ -128,10 +128,11 @@ class ReviewRoles:
         body = body_of(role)
         listed = statements_in(parse_targets(data, role).signed, body)
         given = {one.target.path: one for one in new}
-        there = {
-            row.path: row
-            for row in session.scalars(select(ReviewStatement).where(ReviewStatement.body == body))
-        }
+        columns = ReviewStatement.__table__.c
+        query = select(
+            columns.path, columns.kind, columns.component, columns.name, columns.sha256
+        ).where(columns.body == body)
+        there = {row.path: row for row in session.execute(query)}
         for path, target in listed.items():
             known = path in there and there[path].sha256 == target.sha256
             if not known and path not in given:
@@ -148,7 +149,6 @@ class ReviewRoles:
         for start in range(0, len(replaced), 500):
             batch = replaced[start : start + 500]
             session.execute(delete(ReviewStatement).where(ReviewStatement.path.in_(batch)))
-        session.expire_all()
         if new:
             session.execute(insert(ReviewStatement), [_row(one) for one in new])
         for one in new:
@@ -196,6 +196,13 @@ class ReviewRoles:
                 if lapse.code == "own-release"
                 else "decide again: forge review approve",
             )
+
+
+def mark_all_reviewed(session: Session) -> None:
+    """Leaves word, in the transaction that takes a new targets role, that every component about
+    which a body said something must be indexed for search again: a body or a key may be gone."""
+    known = select(ReviewStatement.component).distinct()
+    mark_changed(session, (Component.organisation + "/" + Component.name).in_(known))
 
 
 def signers_of(session: Session, component: ComponentName) -> list[Delegation]:

@@ -42,8 +42,7 @@ from .clock import Clock
 from .components import find_component, mark_changed, refresh_component
 from .organisations import approve, describe
 from .publication import Publication
-from .review_roles import NewStatement, ReviewRoles, check_statements
-from .reviewed import mark_reviewed
+from .review_roles import NewStatement, ReviewRoles, check_statements, mark_all_reviewed
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
     is_status_sound,
@@ -179,7 +178,7 @@ class Roles:
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
         if item.name == "targets":
-            mark_reviewed(session)
+            mark_all_reviewed(session)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
         elif level == "reviews":

@@ -229,7 +229,7 @@ class TestStatements:
         index = open_index(
             filled.registry.database,
             filled.registry.blobs,
-            filled.registry.assurances.reviewed,
+            filled.registry.review_desk,
             filled.registry.clock,
         )
         index.search(Query())  # which reads the columns
@@ -339,7 +339,7 @@ class TestKeepingUp:
         other = open_index(
             world.registry.database,
             world.registry.blobs,
-            world.registry.assurances.reviewed,
+            world.registry.review_desk,
             world.registry.clock,
         )
         publish(world, publisher, ITEMS[0])

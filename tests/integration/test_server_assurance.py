@@ -10,9 +10,10 @@ import pytest
 from reviewing import Bodies, levels
 from server_fixtures import Client, Clock, World, copied_world
 from showcase import BODIES, Showcase, tree
+from sqlalchemy import update
 
 from forge_server.app import create_app
-from forge_server.db.models import Finding, Scan
+from forge_server.db.models import Finding, ReviewStatement, Scan
 from forge_server.operate.initialise import initialise
 from forge_server.services.assurance import Assurance
 from signing.names import ComponentName
@@ -71,7 +72,7 @@ def finding(world: World, severity: str, at: timedelta, gone: bool = False) -> N
 def test_without_bodies_nobody_reviewed_anything(world: World) -> None:
     assert known(world).assessment.level == "community"
     assert found(world) == {NAME: "community", "minds-lab/another": "community"}
-    assert world.registry.assurances.reviews().bodies == []
+    assert not world.registry.assurances.reviews().bodies
 
 
 def test_a_decision_counts_at_once_for_this_release_alone(world: World) -> None:
@@ -201,13 +202,15 @@ def test_a_spoilt_envelope_is_told_and_stops_nothing(world: World) -> None:
     bodies = Bodies(world)
     for body in ("one", "two"):
         bodies.name(body, body.title())
-    digest = bodies.decide("one", NAME, "1.0.0")
-    bodies.decide("two", NAME, "1.0.0")
-    place = world.root / "public" / "targets" / "reviews" / "one" / NAME
-    (place / f"{digest}.1.0.0.vsa.json").write_bytes(b"spoilt")
+    for body in ("one", "two"):
+        bodies.decide(body, NAME, "1.0.0")
+    with world.registry.database.write() as session:
+        session.execute(
+            update(ReviewStatement).where(ReviewStatement.body == "one").values(envelope=b"spoilt")
+        )
     read = known(world).assessment
     assert read.level == "reviewed"
-    assert [(each.body, each.code) for each in read.lapsed] == [("one", "digest-mismatch")]
+    assert [(each.body, each.code) for each in read.lapsed] == [("one", "malformed")]
 
 
 def _later(world: World, *, days: int) -> None:
