@@ -48,8 +48,8 @@ TABLE: Mapping[str, Row] = {
     # Reviews
     "body-not-found": _row(404, "No such reviewer body", "The authority names no body of that "
         "name; GET /api/v1/reviews/bodies lists those it names."),
-    "claimed": _row(409, "Another body looks at it", "A release is claimed by a reviewer of "
-        "another body until the moment that the detail names."),
+    "claimed": _row(409, "Another body looks at it", "A reviewer of another "
+        "body claimed the release until the moment that the detail names."),
     "own-release": _row(403, "A release of their own", "A body reviews no release of an "
         "organisation that it belongs to, and no publisher reviews what they publish."),
     "review-lapsed": _row(422, "The decision would not count", "It expired, is dated in the "

@@ -91,7 +91,9 @@ class ReviewDesk:
         said = self.said(session, name, release.version)
         risk = release.details.get("risk") or {}
         keyids: frozenset[str] = frozenset()
+        known = [said.critical_since(release.manifest_sha256)]
         if said.decisions:
+            known.append(open_critical_since(session, release.manifest_sha256))
             keyids = frozenset(
                 key.keyid
                 for each in signers_of(session, name)
@@ -103,17 +105,7 @@ class ReviewDesk:
             manifest_sha256=release.manifest_sha256,
             risk_class=risk.get("class"),
             keyids=keyids,
-            critical_since=max(
-                (
-                    at
-                    for at in (
-                        said.critical_since(release.manifest_sha256),
-                        open_critical_since(session, release.manifest_sha256),
-                    )
-                    if at is not None
-                ),
-                default=None,
-            ),
+            critical_since=max((at for at in known if at is not None), default=None),
         )
         return assess(subject, said.decisions, self.clock(), unread=said.lapses), said
 
