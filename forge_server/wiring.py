@@ -173,6 +173,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )
     together = Together(database, publication.announce)
     distributions = Distributions(database, blobs)
+    desk = ReviewDesk(database, audit, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
         distributions, Admission(database, blobs, settings.allow_code_formats),
@@ -208,7 +209,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=open_index(database, blobs),
+        index=open_index(database, blobs, desk, clock),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
         tensors=TensorHeaders(database, blobs),
@@ -219,8 +220,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, clock),
-        review_desk=ReviewDesk(database, audit, clock),
+        assurances=Assurances(database, desk, clock),
+        review_desk=desk,
         policies=Policies(database, audit, blobs, clock),
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
