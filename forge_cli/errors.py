@@ -59,6 +59,12 @@ CODES: Final[Mapping[str, Meaning]] = {
         USAGE, "A registry is trusted by its root fingerprint, got through another channel."
     ),
     "signature-invalid": Meaning(VERIFICATION, "A signature does not verify."),
+    "own-release": Meaning(
+        PERMISSION, "Nobody reviews a release of an organisation that they belong to."
+    ),
+    "findings-new": Meaning(
+        POLICY, "Findings became known since the decision that is to be renewed."
+    ),
     "threshold-not-met": Meaning(VERIFICATION, "Fewer valid signatures than the role demands."),
     "digest-mismatch": Meaning(VERIFICATION, "The bytes are not the ones that were signed."),
     "length-mismatch": Meaning(VERIFICATION, "More or fewer bytes than were signed."),

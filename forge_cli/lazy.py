@@ -51,6 +51,10 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
     (
+        "Review components",
+        (Entry("review", "Look at releases for others: compare, decide, withdraw.", "review"),),
+    ),
+    (
         "Accounts, keys and trust",
         (
             Entry("login", "Trust a registry and keep its access token.", "login"),

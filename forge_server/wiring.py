@@ -16,6 +16,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -38,6 +39,8 @@ from .services.policies import Policies
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
+from .services.review_desk import ReviewDesk
+from .services.review_roles import ReviewRoles
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
@@ -84,6 +87,8 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    assurances: Assurances
+    review_desk: ReviewDesk
     policies: Policies
 
 
@@ -159,7 +164,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
-        roles=Roles(database, audit, publication, clock),
+        roles=Roles(database, audit, publication, clock, ReviewRoles(audit, blobs)),
         releases=releases,
         uploads=Uploads(
             releases,
@@ -187,6 +192,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        assurances=Assurances(database, clock),
+        review_desk=ReviewDesk(database, audit, clock),
         policies=Policies(database, audit, blobs, clock),
     )
 

@@ -97,6 +97,20 @@ class Assessment:
     lapsed: tuple[Lapse, ...] = ()
     rejected_by: tuple[str, ...] = ()
 
+    def summary(self) -> str:
+        """In a line: the level, by whom and until when, and what does not count and why."""
+        text = {
+            COMMUNITY: "community: no review of it counts",
+            REVIEWED: "reviewed",
+            APPROVED: "approved",
+        }[self.level]
+        if self.rejected_by:
+            text = f"REJECTED by {', '.join(self.rejected_by)}"
+        elif self.until is not None:
+            bodies = ", ".join(dict.fromkeys(one.body for one in self.standing))
+            text += f" by {bodies}, until {self.until:%Y-%m-%d}"
+        return "; ".join([text, *(f"of {lapse.body}: {lapse.why}" for lapse in self.lapsed)])
+
     def reaches(self, level: str) -> bool:
         """Whether the release is at ``level`` or above it."""
         return LEVELS.index(self.level) >= LEVELS.index(level)

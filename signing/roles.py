@@ -4,6 +4,7 @@
 
     root → targets → registrar → <org> → <org>.<project>        (all terminating)
                    → status                                     (see `signing.status`)
+                   → reviews-<body>                             (see `signing.bodies`)
     snapshot, timestamp                                         (the server's two keys)
 
 A role is handled as the bytes that were signed; each function here reads them anew, so nothing
@@ -28,6 +29,7 @@ from tuf.api.metadata import DelegatedRole, Metadata, Role, Root, TargetFile, Ta
 
 from . import manifest as manifests
 from . import oms
+from .bodies import Body, body_of, is_reviews
 from .component import KINDS
 from .digests import parse_digest
 from .encoding import Fields, is_plain, parse_json
@@ -42,6 +44,7 @@ EXPIRY = {
     "targets": timedelta(days=365),
     "registrar": timedelta(days=90),
     "status": timedelta(hours=48),
+    "reviews": timedelta(days=30),
     "organisation": timedelta(days=400),
     "project": timedelta(days=400),
     "snapshot": timedelta(days=1),
@@ -58,7 +61,7 @@ MAX_REASON_CHARS = 1000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
     """Whose signatures a role needs, as its parent says. ``profile`` is set for organisations,
-    ``former`` may hold something for projects."""
+    ``body`` for reviewer bodies; ``former`` may hold something for projects."""
 
     role: str
     keys: tuple[PublicKey, ...]
@@ -66,6 +69,7 @@ class Delegation:
     paths: tuple[str, ...]
     profile: OrgProfile | None
     former: FormerKeys = field(default_factory=FormerKeys)
+    body: Body | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +87,12 @@ class IndexEntry:
 
 
 def level_of(role: str) -> str:
-    """``organisation``, ``project``, or the name of a role of which there is only one."""
+    """``organisation``, ``project``, ``reviews``, or the name of a role of which there is only
+    one."""
     if role in _ONE_OF_A_KIND:
         return role
+    if is_reviews(role):
+        return "reviews"
     return "project" if "." in role else "organisation"
 
 
@@ -95,6 +102,8 @@ def paths_of(role: str) -> list[str]:
         return REGISTRAR_PATHS
     if role == "status":
         return STATUS_PATHS
+    if level_of(role) == "reviews":
+        return [f"reviews/{body_of(role)}/*/*/*"]
     if level_of(role) == "project":
         return [ComponentName.from_role(role).target("*", "*")]
     return [f"{role}/*/*/*"]
@@ -218,7 +227,9 @@ def _delegated(parent: Targets, role: str) -> DelegatedRole:
             f"role {role}",
             "a delegation by the role above it",
             "none",
-            "the authority names no status host"
+            "the authority names no such reviewer body"
+            if is_reviews(role)
+            else "the authority names no status host"
             if role == "status"
             else "the organisation or the component is not registered (any more)",
         )
@@ -264,11 +275,18 @@ def _delegation(role: DelegatedRole, parent: Targets) -> Delegation:
         paths=tuple(role.paths or ()),
         profile=_profile(role, where),
         former=_former(role, known, where),
+        body=_body(role, where),
     )
 
 
+def _body(role: DelegatedRole, where: str) -> Body | None:
+    if "forge" not in role.unrecognized_fields or level_of(role.name) != "reviews":
+        return None
+    return Body.read(Fields.of(role.unrecognized_fields["forge"], f"{where}: forge"))
+
+
 def _profile(role: DelegatedRole, where: str) -> OrgProfile | None:
-    if "forge" not in role.unrecognized_fields or level_of(role.name) == "project":
+    if "forge" not in role.unrecognized_fields or level_of(role.name) in ("project", "reviews"):
         return None
     fields = Fields.of(role.unrecognized_fields["forge"], f"{where}: forge")
     return OrgProfile.read(fields.only(FIELDS, optional=OPTIONAL_FIELDS))

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from tuf.api.metadata import Targets
 
 from . import oms
+from .bodies import body_of, is_reviews, statements_in
 from .digests import sha256_hex
 from .errors import ConflictError, MalformedError, VerificationError
 from .keys import PublicKey
@@ -114,14 +115,16 @@ def check_shape(name: str, signed: Targets) -> None:
     own paths, in any form.
     """
     level = level_of(name)
-    if level in ("project", "status"):
+    if level in ("project", "status", "reviews"):
         if level == "status":
             status_in(signed, name)
+        elif level == "reviews":
+            statements_in(signed, body_of(name))
         else:
             index_of(signed, ComponentName.from_role(name))
         if signed.delegations is not None:
             raise VerificationError("path-not-delegated", f"role {name}", "no delegations", "some")
-    if level == "project":
+    if level in ("project", "reviews"):
         return
     if signed.targets:
         raise VerificationError(
@@ -141,7 +144,7 @@ def check_shape(name: str, signed: Targets) -> None:
 def _check_child(name: str, level: str, child: str) -> None:
     """An organisation may name its own projects; the registrar, organisations; and so on."""
     if level == "targets":
-        allowed = child in ("registrar", "status")
+        allowed = child in ("registrar", "status") or bool(is_reviews(child) and body_of(child))
     elif level == "registrar":
         allowed = bool(parse_org_name(child, f"role {name}: delegation"))
     else:
@@ -184,6 +187,8 @@ def _check_nothing_lost(
         for version, entry in before.items():
             _check_same_release(component, entry, after.get(version), version in resigned)
         return
+    if level_of(name) == "reviews":
+        return  # a body may withdraw whatever it said
     if level_of(name) == "status":
         return  # what binds the next version depends on the keys: `check_role_update`
     old = previous.delegations.roles if previous.delegations else None

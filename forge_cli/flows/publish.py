@@ -27,7 +27,7 @@ from ..output import count_text, size_text
 from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
 from ..remote.upload import Outgoing, Uploader
-from . import delta
+from . import along, delta
 from .pack import Packed, pack
 from .roles import rebasing
 from .signers import held, ids, own_key, publisher_keys, short, unlock
@@ -235,8 +235,10 @@ def _offer(session: _Session, view: View, signed: _Signed) -> dict[str, Any]:
         "roles": {name: data.decode() for name, data in signed.roles.items()},
     }
     uploads = 0
+    files = along.smallest(session.packed)
     while uploads < 3:
-        answer = session.api.post("releases", body=body)
+        answer = session.api.post("releases", body={**body, "files": along.encoded(files)})
+        _count_taken(session, files, answer)
         if member(answer, "state") == "published":
             receipt: dict[str, Any] = member(answer, "receipt", dict)
             return receipt
@@ -245,7 +247,7 @@ def _offer(session: _Session, view: View, signed: _Signed) -> dict[str, Any]:
             session.context.out.say("the registry compares large files with their chunk lists")
             continue
         uploads += 1
-        _upload(session, view, member(answer, "missing", list))
+        files = _upload(session, view, member(answer, "missing", list))
     raise ForgeError(
         "registry-malformed",
         "the registry keeps asking for files that it has confirmed to hold",
@@ -253,9 +255,22 @@ def _offer(session: _Session, view: View, signed: _Signed) -> dict[str, Any]:
     )
 
 
-def _upload(session: _Session, view: View, missing: list[Any]) -> None:
+def _count_taken(session: _Session, files: dict[str, bytes], answer: Any) -> None:
+    """What came along and was new to the registry counts as sent."""
+    taken = answer.get("taken") if isinstance(answer, dict) else None
+    for digest in taken if isinstance(taken, list) else ():
+        if digest in files:
+            session.uploaded += 1
+            session.uploaded_bytes += len(files[digest])
+
+
+def _upload(session: _Session, view: View, missing: list[Any]) -> dict[str, bytes]:
+    """Sends what the registry asks for; returns the small files, which the next offer carries."""
     published = delta.Published(session.context, view, session.component)
-    outgoing = [_outgoing(session.packed, published, item) for item in missing]
+    wanted = [_outgoing(session.packed, published, item) for item in missing]
+    carried, outgoing = along.split(wanted)
+    if not outgoing:
+        return carried
     total = sum(file.size for file in outgoing)
     context = session.context
     pace = context.transfer.pace()
@@ -277,6 +292,7 @@ def _upload(session: _Session, view: View, missing: list[Any]) -> None:
     session.uploaded += len(outgoing)
     session.uploaded_bytes += uploader.sent_bytes
     session.reused_bytes += uploader.reused_bytes
+    return carried
 
 
 def _outgoing(packed: Packed, published: delta.Published, item: Any) -> Outgoing:

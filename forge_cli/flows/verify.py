@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from signing.authority import fingerprint as root_fingerprint
-from signing.errors import MalformedError, VerificationError
+from signing.errors import MalformedError, VerificationError, WithheldError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
-from signing.manifest import FileEntry, parse_manifest
+from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
@@ -80,6 +80,30 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
     return releases[str(found[0].version)]
 
 
+def verified_manifest(context: Context, name: ComponentName, entry: IndexEntry) -> Manifest:
+    """The release's manifest after every check on its signatures; withheld ones as well.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    view = context.view
+    with sound(str(name)):
+        report = verify_release(
+            view.evidence(name, entry),
+            name,
+            entry.version,
+            fingerprint=view.fingerprint,
+            now=context.now,
+            observed=None,
+            forge_toml=None,
+            witnesses=view.witnesses,
+        )
+        failure = report.first_failure
+        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
+            return report.release
+        return report.require()
+
+
 def verify_registry(
     context: Context, requirement: Requirement, *, download: bool, fingerprint: str | None = None
 ) -> Verified:
@@ -101,7 +125,7 @@ def verify_registry(
         )
     view, name = context.view, requirement.component
     entry = choose(view, requirement)
-    evidence = view.evidence(name, entry)
+    evidence = view.evidence(name, entry, reviews=True)
     report = _release_report(context, evidence, name, entry, None, None)
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
@@ -335,7 +359,7 @@ def _refreshed(
     newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")
-    return view.evidence(name, entry), remarks
+    return view.evidence(name, entry, reviews=True), remarks
 
 
 def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:

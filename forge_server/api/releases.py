@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from signing.digests import parse_digest
+from signing.dsse import decode_base64
+from signing.encoding import Fields
+from signing.errors import MalformedError
 from signing.names import ComponentName
 from storage import BlobMismatchError
 
@@ -16,6 +19,8 @@ from ..services.roles import as_bytes
 from .bodies import content_length, interrupted, read_json, upload_stream
 from .rendering import instant
 from .requests import answer, audited, authenticated, caller, registry
+
+_MOST_FILES: Final = 100
 
 
 def add_routes(api: Blueprint) -> None:
@@ -37,8 +42,12 @@ def show_role(role: str) -> Response:
 @audited("role.accept")
 def accept_roles() -> Response:
     registry().throttle.check(request.remote_addr, registry().clock())
-    body = read_json(registry().settings.max_roles_bytes).only(["roles"])
-    accepted = registry().roles.accept(caller(), as_bytes(body.object("roles").value))
+    limit = registry().settings.max_roles_bytes
+    body = read_json(limit).only(["roles"], optional=["targets"])
+    targets = body.object("targets").value if "targets" in body.value else {}
+    accepted = registry().roles.accept(
+        caller(), as_bytes(body.object("roles").value), as_bytes(targets, "targets")
+    )
     registry().index.follow()
     return answer({"accepted": dict(accepted.roles), "snapshot": accepted.snapshot})
 
@@ -47,20 +56,25 @@ def accept_roles() -> Response:
 def offer_release() -> Response:
     who = authenticated()
     limit = registry().settings.max_offer_bytes
-    body = read_json(limit).only(("manifest", "bundle", "roles"))
+    body = read_json(limit).only(("manifest", "bundle", "roles"), optional=["files"])
     text = OfferText(
         manifest=body.text("manifest", max_chars=limit).encode(),
         bundle=body.text("bundle", max_chars=limit).encode(),
         roles=as_bytes(body.object("roles").value),
+        files=_files(body),
     )
     result = registry().releases.offer(who, text)
     if result.receipt is None and not result.missing:
         return answer({"state": "checking"}, 202)
     if result.receipt is None:
         missing = [{"sha256": sha256, "size": size} for sha256, size in result.missing.items()]
-        return answer({"state": "missing", "missing": missing})
+        return answer({"state": "missing", "missing": missing, "taken": list(result.taken)})
     registry().index.follow()
-    document = {"state": "published", "receipt": _receipt(result.receipt)}
+    document = {
+        "state": "published",
+        "receipt": _receipt(result.receipt),
+        "taken": list(result.taken),
+    }
     return answer(document, 201 if result.created else 200)
 
 
@@ -115,6 +129,20 @@ def head_blob(digest: str) -> Response:
     response = answer({})
     response.headers["Content-Length"] = str(size)
     return response
+
+
+def _files(body: Fields) -> dict[str, bytes]:
+    """``{sha256: bytes}`` of the small files that came along in base64."""
+    if "files" not in body.value:
+        return {}
+    files = body.object("files")
+    if len(files.value) > _MOST_FILES:
+        raise MalformedError(files.where, f"at most {_MOST_FILES} files", len(files.value))
+    found = {}
+    for digest in files.value:
+        parse_digest(digest, files.where)
+        found[digest] = decode_base64(files, digest)
+    return found
 
 
 def _component() -> ComponentName:

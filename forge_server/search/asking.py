@@ -42,13 +42,13 @@ def _word(word: str, script: str) -> Word:
         Pattern(WHOLE + own): IS_NAME, Pattern(NAME + own): IN_NAME, Pattern(TEXT + own): IN_TEXT
     }  # fmt: skip
     if len(own) >= 2:
-        patterns[Pattern(NAME + own, True)] = NAME_BEGINS
+        patterns[Pattern(NAME + own, True, NAME + own)] = NAME_BEGINS
     if len(own) >= 3:
-        patterns[Pattern(TEXT + own, True)] = TEXT_BEGINS
+        patterns[Pattern(TEXT + own, True, TEXT + own)] = TEXT_BEGINS
     for heard in _heard(word, script):
-        patterns[Pattern(FOREIGN + heard)] = SOUNDS
+        patterns[Pattern(FOREIGN + heard, False, TEXT + own)] = SOUNDS
         if script != LATIN or is_arabizi(word):
-            patterns[Pattern(LATIN_SOUND + heard)] = SOUNDS
+            patterns[Pattern(LATIN_SOUND + heard, False, TEXT + own)] = SOUNDS
     return Word(own, patterns)
 
 

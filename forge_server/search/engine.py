@@ -11,10 +11,12 @@ from .documents import Document
 
 
 class Pattern(NamedTuple):
-    """A lexeme, or with ``prefix`` every lexeme that begins so; letters and digits alone."""
+    """A lexeme, or with ``prefix`` every lexeme that begins so; letters and digits alone. Left out
+    is who holds ``without``: a great many, whom a better pattern of the same word has found."""
 
     lexeme: str
     prefix: bool = False
+    without: str | None = None
 
 
 class Engine(Protocol):

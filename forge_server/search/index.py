@@ -83,6 +83,8 @@ class ComponentIndex:
     filling: Filling
     _columns: Columns = field(default_factory=Columns)
     _sets: OrderedDict[Pattern, _Kept] = field(default_factory=OrderedDict)
+    _near: dict[str, list[str]] = field(default_factory=dict)
+    _near_generation: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _following: threading.Lock = field(default_factory=threading.Lock)
 
@@ -175,8 +177,7 @@ class ComponentIndex:
         ][:_MOST_MISTYPED]
         instead = {}
         for at in unknown:
-            word = found.words[at].stem
-            instead[at] = near_patterns(nearest(word, self.engine.near(session, word, _CANDIDATES)))
+            instead[at] = near_patterns(self._nearest(session, found.words[at].stem, generation))
         wanted = [pattern for patterns in instead.values() for pattern in patterns]
         if not wanted:
             return found
@@ -188,6 +189,19 @@ class ComponentIndex:
                 for at, each in enumerate(found.matches)
             ],
         )
+
+    def _nearest(self, session: Session, word: str, generation: int) -> list[str]:
+        """What people may have meant by ``word``; looked for once, until words may have come."""
+        with self._lock:
+            if generation != self._near_generation:
+                self._near, self._near_generation = {}, generation
+            known = self._near.get(word)
+        if known is None:
+            known = nearest(word, self.engine.near(session, word, _CANDIDATES))
+            with self._lock:
+                if generation == self._near_generation and len(self._near) < _KEPT_SETS:
+                    self._near[word] = known
+        return known
 
     def _holders(
         self, session: Session, patterns: Iterable[Pattern], generation: int

@@ -101,7 +101,8 @@ class SqliteEngine:
 
 
 def _match(pattern: Pattern) -> str:
-    return f'"{pattern.lexeme}"{" *" if pattern.prefix else ""}'
+    found = f'"{pattern.lexeme}"{" *" if pattern.prefix else ""}'
+    return found if pattern.without is None else f'{found} NOT "{pattern.without}"'
 
 
 def _cursor(session: Session) -> Any:

@@ -8,7 +8,7 @@ durable before the published tree announces it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import BytesIO
@@ -50,11 +50,13 @@ _ROUNDS = 3  # in which blobs may vanish under an offer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferText:
-    """An offer as it was sent: everything signed, in the exact bytes."""
+    """An offer as it was sent: everything signed, in the exact bytes. ``files`` are small blobs of
+    the release that came along, by digest, so that they need no requests of their own."""
 
     manifest: bytes
     bundle: bytes
     roles: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +74,13 @@ class Receipt:
 class Answer:
     """``receipt`` when the release is published, ``created`` when it was by this very offer;
     else ``missing``: ``{digest: size in bytes, None where only the sender knows}``; where that
-    is empty too, files are still being compared with their chunk lists: ask again."""
+    is empty too, files are still being compared with their chunk lists: ask again. ``taken`` are
+    the files that came along and were not here."""
 
     receipt: Receipt | None = None
     created: bool = False
     missing: Mapping[str, int | None]
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +131,15 @@ class Releases:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
         checked = self._check(manifest, text, current)
+        taken = self._take(caller, manifest, text.files)
         for _ in range(_ROUNDS):
             held, missing = self._find(manifest)
             if missing:
-                return Answer(missing=missing)
+                return Answer(missing=missing, taken=taken)
             try:
                 self._check_contents(manifest)
                 if not self.chunk_checks.settle(manifest):
-                    return Answer(missing={})
+                    return Answer(missing={}, taken=taken)
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
                 held |= self.store_small(component.org, (text.manifest, text.bundle))
                 publish = partial(self._publish, caller, identity, checked, held)
@@ -142,8 +147,45 @@ class Releases:
             except (BlobsGoneError, BlobNotFoundError):
                 continue  # deleted since we looked
             self.publication.materialise(receipt.snapshot_version)
-            return Answer(receipt=receipt, created=created, missing={})
+            return Answer(receipt=receipt, created=created, missing={}, taken=taken)
         raise RegistryError("busy", f"{manifest}: its files are being deleted; try again")
+
+    def _take(
+        self, caller: Caller, manifest: Manifest, files: Mapping[str, bytes]
+    ) -> tuple[str, ...]:
+        """Stores those of ``files`` that are not here; returns their digests.
+
+        Raises:
+            RegistryError: one is no part of the release, or the quota is full.
+            VerificationError: one is not what its digest says; then none is stored.
+        """
+        wanted = _blobs_of(manifest)
+        if strangers := sorted(files.keys() - wanted.keys()):
+            raise RegistryError(
+                "malformed",
+                f"request: files: expected files of {manifest}, found {strangers[0]}",
+            )
+        for digest, data in files.items():
+            if (found := sha256_hex(data)) != digest:
+                raise VerificationError("digest-mismatch", "request: files", digest, found)
+        missing = self._missing(manifest).keys() & files.keys() if files else ()
+        if not missing:
+            return ()
+        taken = {digest: files[digest] for digest in sorted(missing)}
+        org = manifest.component.org
+        with self.database.read() as session:
+            size = sum(map(len, taken.values()))
+            refusal = self.quotas.why_no_room_for_upload(session, org, size)
+        if refusal is not None:
+            raise refusal
+        self._put(org, taken)
+        with self.database.write() as session:
+            for digest, data in taken.items():
+                self.audit.record(
+                    session, caller, "blob.store", str(manifest.component), sha256=digest,
+                    size=len(data),
+                )  # fmt: skip
+        return tuple(taken)
 
     def _find(self, manifest: Manifest) -> tuple[dict[str, str], dict[str, int | None]]:
         """The leases of all blobs, looked up before the store was, and what is missing in it."""
@@ -173,7 +215,9 @@ class Releases:
 
     def store_small(self, organisation: str, blobs: Iterable[bytes]) -> dict[str, str]:
         """Stores manifests and bundles; returns their leases."""
-        data = {sha256_hex(each): each for each in blobs}
+        return self._put(organisation, {sha256_hex(each): each for each in blobs})
+
+    def _put(self, organisation: str, data: Mapping[str, bytes]) -> dict[str, str]:
         sizes = {digest: len(each) for digest, each in data.items()}
         held = self.leases.hold(sizes, organisation)
         for digest, each in data.items():

@@ -16,8 +16,10 @@ from markupsafe import Markup
 
 from signing.status import QUARANTINED, Withheld
 
+from ..services.assurance import Assurance
 from ..services.pages_component import Owner, Signing
-from . import languages
+from . import assurance, languages
+from .assurance import filled
 from .rendering import bdi
 
 
@@ -58,14 +60,16 @@ def standing(
     return Standing(states=states, withheld=withheld, yanked=yanked, expired_at=expired)
 
 
-def sentence(owner: Owner, published_at: datetime, standing: Standing) -> Markup:
-    """Two or three sentences for the top of a page."""
-    signed = _filled(
+def sentence(owner: Owner, published_at: datetime, standing: Standing, known: Assurance) -> Markup:
+    """A few sentences for the top of a page."""
+    signed = filled(
         pgettext("trust", "Signed by %(who)s on %(when)s."),
         who=bdi(owner.title(languages.language())),
         when=languages.day(published_at),
     )
-    return Markup(" ").join([signed, *_state(standing), *_reviews(standing)])
+    # Of what is stopped nothing else matters.
+    rest = () if standing.withheld is not None else assurance.sentences(known)
+    return Markup(" ").join([signed, *_state(standing), *rest])
 
 
 def _state(standing: Standing) -> list[Markup]:
@@ -75,30 +79,14 @@ def _state(standing: Standing) -> list[Markup]:
             if standing.withheld.state == QUARANTINED
             else pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
         )
-        return [_filled(text, since=languages.day(standing.withheld.since))]
+        return [filled(text, since=languages.day(standing.withheld.since))]
     if standing.expired_at is not None:
         text = pgettext(
             "trust",
             "The signature of its index expired on %(when)s: it cannot be installed until its "
             "publisher signs again.",
         )
-        return [_filled(text, when=languages.day(standing.expired_at))]
+        return [filled(text, when=languages.day(standing.expired_at))]
     if standing.yanked is not None:
-        return [_filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+        return [filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
     return []
-
-
-def _reviews(standing: Standing) -> list[Markup]:
-    if standing.withheld is not None:
-        return []
-    return [
-        _filled(pgettext("trust", "Nobody has reviewed it.")),
-        _filled(
-            pgettext("trust", "No finding against it is known here; nobody has scanned it.")
-        ),
-    ]  # fmt: skip
-
-
-def _filled(words: str, **values: Markup) -> Markup:
-    """Words of a catalogue, which are ours, with values that are escaped already."""
-    return Markup(words) % values  # noqa: S704

@@ -24,6 +24,7 @@ from sqlalchemy import event, text, true
 from forge_server.app import create_app
 from forge_server.manage import cli
 from forge_server.operate.worker import Worker
+from forge_server.search.asking import IN_TEXT, TEXT_BEGINS, words_of
 from forge_server.search.base import FACETS, MAX_TEXT, SORTS, UNKNOWN, Query, Results
 from forge_server.search.documents import document_of
 from forge_server.search.opening import open_index
@@ -264,6 +265,41 @@ class TestKeepingUp:
         publish(world, publisher, ITEMS[1])
         assert names(ask(world, "darija")) == ["darija-lid"]
         assert ask(world).total == 2
+
+    def test_what_is_near_a_word_is_looked_for_once_until_words_may_have_come(
+        self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world, publisher = fresh
+        publish(world, publisher, Item(name="one", summary="an umbrella"))
+        engine: Any = type(world.registry.index.engine)
+        near, looked = engine.near, []
+
+        def noted(*given: Any) -> list[str]:
+            looked.append(given[2])
+            found: list[str] = near(*given)
+            return found
+
+        monkeypatch.setattr(engine, "near", noted)
+        for _ in range(2):
+            assert names(ask(world, "parasoll")) == []
+            assert names(ask(world, "umbrela")) == ["one"]
+        assert looked == ["parasoll", "umbrela"]
+        publish(world, publisher, Item(name="two", summary="a parasol"))
+        assert names(ask(world, "parasoll")) == ["two"]
+
+    def test_who_holds_a_word_is_not_asked_again_by_its_beginning_and_sound(
+        self, fresh: tuple[World, Client]
+    ) -> None:
+        world, publisher = fresh
+        publish(world, publisher, Item(name="one", summary="prevision"))
+        publish(world, publisher, Item(name="two", summary="previsionnel"))
+        publish(world, publisher, Item(name="three", summary="prevision previsionnel"))
+        assert names(ask(world, "prevision"))[2:] == ["two"]
+        patterns = words_of("prevision")[0].patterns
+        with world.registry.database.read() as session:
+            held = world.registry.index.engine.holders(session, list(patterns))
+        by_points = {patterns[pattern]: bits.bit_count() for pattern, bits in held.items()}
+        assert (by_points[IN_TEXT], by_points[TEXT_BEGINS]) == (2, 1)
 
     def test_a_new_version_replaces_what_was_said(self, fresh: tuple[World, Client]) -> None:
         world, publisher = fresh

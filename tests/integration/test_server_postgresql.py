@@ -37,6 +37,7 @@ from forge_server.errors import RegistryError
 from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
+from forge_server.search.documents import Document
 from forge_server.services.callers import OPERATOR
 from forge_server.services.log_files import size_of
 from forge_server.settings import Settings, parse_settings
@@ -581,3 +582,25 @@ def test_commands_work_on_a_copy(world: World, sara: Client, tmp_path: Path) -> 
     moved.registry.accounts.disable_user(OPERATOR, "sara")
     moved.close()
     assert os.listdir(root / "public")
+
+
+def test_rows_of_the_search_index_are_narrow(world: World) -> None:
+    """A search for a common word visits the rows of most components: their lexemes lie aside."""
+    lexemes = frozenset(f"b{'lexeme' * 2}{number}" for number in range(40))
+    documents = [
+        Document(
+            component_id=number, name="n", full_name="o/n", updated=0, size=0, facets="[]",
+            shown="{}", lexemes=lexemes, words=frozenset(["word"]),
+        )
+        for number in range(1, 301)
+    ]  # fmt: skip
+    with world.registry.database.write() as session:
+        world.registry.index.engine.put(session, documents)
+        size, lexemes_size = session.execute(
+            text(
+                "SELECT pg_relation_size('search_lexemes'), sum(pg_column_size(lexemes)) "
+                "FROM search_lexemes"
+            )
+        ).one()
+    assert lexemes_size > 300 * 600
+    assert size < 300 * 150

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import sqlite3
@@ -348,6 +349,70 @@ class TestUploads:
         other = Client(sara.flask, world.user("other"))
         other.call("PUT", path, data=b"data", expect=403, code="not-a-member")
         other.call("HEAD", path, expect=403)
+
+
+class TestFilesThatComeAlong:
+    """Small files travel with the offer, under the rules of those that are sent alone."""
+
+    def offer(self, who: Client, built: Built, files: dict[str, bytes], **expected: Any) -> Any:
+        encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
+        return who.post("/api/v1/releases", {**built.body(), "files": encoded}, **expected)
+
+    def test_one_request_publishes(self, world: World, sara: Client) -> None:
+        built = world.release()
+        answer = self.offer(sara, built, built.blobs(), expect=201)
+        assert answer["taken"] == sorted(built.blobs())
+        for digest, data in built.blobs().items():
+            assert sara.get(f"/blobs/{digest}", expect=200) == data
+        stored = world.registry.audit.newest(50, "blob.store")
+        assert sorted(str(event.detail["sha256"]) for event in stored) == sorted(built.blobs())
+        assert self.offer(sara, built, built.blobs(), expect=200)["receipt"] == answer["receipt"]
+        assert check_registry(world.registry, deep=True).problems == ()
+
+    def test_the_rest_is_asked_for(self, world: World, sara: Client) -> None:
+        built = world.release()
+        (first, data), *rest = sorted(built.blobs().items())
+        answer = self.offer(sara, built, {first: data}, expect=200)
+        assert answer["taken"] == [first]
+        assert {each["sha256"] for each in answer["missing"]} == {name for name, _ in rest}
+        again = self.offer(sara, built, built.blobs(), expect=201)
+        assert again["taken"] == [name for name, _ in rest]
+
+    def test_wrong_bytes_leave_no_trace(self, world: World, sara: Client) -> None:
+        built = world.release()
+        files = {digest: data[::-1] for digest, data in built.blobs().items()}
+        self.offer(sara, built, files, expect=422, code="digest-mismatch")
+        assert list(world.registry.blobs.iter_digests()) == []
+        assert_nothing_happened(world)
+
+    def test_files_of_no_release(self, world: World, sara: Client) -> None:
+        built = world.release()
+        files = {**built.blobs(), entry("x", b"stranger").sha256: b"stranger"}
+        self.offer(sara, built, files, expect=400, code="malformed")
+        assert_nothing_happened(world)
+
+    def test_strangers_store_nothing(self, world: World, sara: Client) -> None:
+        built = world.release()
+        other = Client(sara.flask, world.user("other"))
+        self.offer(other, built, built.blobs(), expect=403, code="not-a-member")
+        assert list(world.registry.blobs.iter_digests()) == []
+
+    def test_an_offer_that_does_not_hold_stores_nothing(self, world: World, sara: Client) -> None:
+        built = replace(world.release(), bundle=b"{}")
+        self.offer(sara, built, built.blobs(), expect=422, code="digest-mismatch")
+        assert list(world.registry.blobs.iter_digests()) == []
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {"A" * 64: ""}, {"a" * 64: "%"}, {"a" * 64: 1}, [],
+            {f"{number:064x}": "" for number in range(101)},
+        ],
+        ids=["digest", "base64", "number", "list", "too many"],
+    )  # fmt: skip
+    def test_malformed(self, world: World, sara: Client, files: Any) -> None:
+        body = {**world.release().body(), "files": files}
+        sara.post("/api/v1/releases", body, expect=400, code="malformed")
 
 
 class TestTheServersOwnTrouble:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,17 @@ class TestEdge:
         assert refused["limit_bytes"] == size_of(one) * 2
         assert refused["asked_bytes"] == size_of(one)
         assert "forge-server quota DIR minds-lab --max-bytes" in refused["hint"]
+
+    def test_files_that_come_along_need_room(self, world: World, sara: Client) -> None:
+        built = world.release()
+        world.registry.quotas.set(OPERATOR, ORG, size_of(built) + 10, None)
+        sent = f"/api/v1/blobs/{sha256(b'x' * 99).hexdigest()}?component={ORG}/my-model"
+        sara.call("PUT", sent, data=b"x" * 99, expect=201)
+        before = set(world.registry.blobs.iter_digests())
+        files = {name: b64encode(data).decode() for name, data in built.blobs().items()}
+        body = {**built.body(), "files": files}
+        sara.post("/api/v1/releases", body, expect=403, code="quota-exceeded")
+        assert set(world.registry.blobs.iter_digests()) == before
 
     def test_the_same_offer_again_costs_nothing(self, world: World, sara: Client) -> None:
         built = world.release()

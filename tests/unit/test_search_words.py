@@ -89,7 +89,8 @@ def test_whatever_is_typed_becomes_words_of_letters_and_digits(text: str) -> Non
     assert len(words) <= MAX_WORDS
     for each in words:
         for pattern in each.patterns:
-            assert not set(pattern.lexeme) & set("\"'*:()& |\\\0")
+            for lexeme in (pattern.lexeme, pattern.without or ""):
+                assert not set(lexeme) & set("\"'*:()& |\\\0")
 
 
 @pytest.mark.parametrize(
