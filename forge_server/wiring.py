@@ -35,7 +35,7 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
-from .services.policies import Policies
+from .services.policies import Policies, Sources, reviews_by
 from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
@@ -152,6 +152,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
     )
     fingerprint = read_fingerprint(folder)
+    desk = ReviewDesk(database, audit, clock)
     return Registry(
         folder=folder,
         settings=settings,
@@ -193,8 +194,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
         assurances=Assurances(database, clock),
-        review_desk=ReviewDesk(database, audit, clock),
-        policies=Policies(database, audit, blobs, clock),
+        review_desk=desk,
+        policies=Policies(database, audit, blobs, clock, Sources(reviews=reviews_by(desk))),
     )
 
 

@@ -32,6 +32,7 @@ from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import find_release
+from .review_desk import ReviewDesk
 from .rights import require_member, require_organisation
 from .rolebook import current_role
 from .status import withheld_by_digest
@@ -46,6 +47,16 @@ class Sources:
     reviews: Callable[[Session, ComponentName, Release], Reviews | None] = lambda *_: None
     findings: Callable[[Session, Release], Sequence[OpenFinding] | None] = lambda *_: None
     scans: Callable[[Session, Release], Sequence[Scan] | None] = lambda *_: None
+
+
+def reviews_by(desk: ReviewDesk) -> Callable[[Session, ComponentName, Release], Reviews | None]:
+    """Reviews as the desk knows them."""
+
+    def reviews(session: Session, component: ComponentName, release: Release) -> Reviews:
+        assessment, _ = desk.assessment(session, component, release)
+        return Reviews.of(assessment, component, release.version, release.manifest_sha256)
+
+    return reviews
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
