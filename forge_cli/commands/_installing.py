@@ -42,6 +42,9 @@ def report(
         wheels, used = [wheel.path.name for wheel in handed.wheels], handed.python
     out, site = context.out, done.site
     gate = open_gate(context, site.into)
+    from ..flows.inventory import tell
+
+    tell(context, site.into, done.lock.components)
     if context.asked_registry:
         from ..flows.renew import warn_expiring
 

@@ -201,7 +201,14 @@ def resolve_lock(
     for name, release in chosen.items():
         entry = view.require(name).releases[str(release.version)]
         if entry.yanked is not None:
-            context.out.warn(f"{release} was yanked by its publisher: {clean(entry.yanked)}")
+            instead = f"; use {entry.yanked_successor}" if entry.yanked_successor else ""
+            context.out.warn(
+                f"{release} was yanked by its publisher: {clean(entry.yanked)}{instead}"
+            )
+        if entry.deprecated is not None:
+            context.out.warn(
+                f"{release} is deprecated by its publisher: {clean(str(entry.deprecated))}"
+            )
         components.append(locked_release((name, entry)))
     return Lock(
         registry=pin.url,

@@ -139,6 +139,8 @@ def verify_registry(
     remarks = []
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
     return Verified(
         subject=f"{name}=={entry.version}",
         report=report,
@@ -356,6 +358,8 @@ def _refreshed(
     remarks = ["asked the registry just now"]
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
     newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")

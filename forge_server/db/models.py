@@ -209,6 +209,8 @@ class Release(Base):
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
     yanked: Mapped[str | None] = mapped_column(text_type())
+    yanked_successor: Mapped[str | None] = mapped_column(text_type(150))
+    deprecated: Mapped[dict[str, Any] | None]  # {reason, successor?}
     published_at: Mapped[datetime] = mapped_column(index=True)
     stored_at: Mapped[datetime | None]
 
@@ -240,6 +242,44 @@ class Downloads(Base):
     component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
     count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Distribution(Base):
+    """The one component whose wheels and sdists may bear this name (in its PEP 503 form)."""
+
+    __tablename__ = "distributions"
+
+    name: Mapped[str] = mapped_column(text_type(255), primary_key=True)
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), index=True)
+
+
+class DistributionFile(Base):
+    """A wheel or sdist in a release; repeats what the file's name and the manifest say."""
+
+    __tablename__ = "distribution_files"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(text_type(), primary_key=True)
+    distribution: Mapped[str] = mapped_column(
+        text_type(255), ForeignKey("distributions.name"), index=True
+    )
+    filename: Mapped[str] = mapped_column(text_type(255))
+    version: Mapped[str] = mapped_column(text_type(255))
+    sha256: Mapped[str] = mapped_column(text_type(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class WheelMetadata(Base):
+    """What was read out of a wheel, by the digest of its bytes. ``data`` is None where
+    ``refused`` says why the wheel is not offered."""
+
+    __tablename__ = "wheel_metadata"
+
+    sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    data_sha256: Mapped[str | None] = mapped_column(text_type(64))
+    requires_python: Mapped[str | None] = mapped_column(text_type())
+    refused: Mapped[str | None] = mapped_column(text_type())
 
 
 class ChunkCheck(Base):
@@ -369,3 +409,65 @@ class OrganisationPolicy(Base):
     version: Mapped[str] = mapped_column(text_type(60))
     manifest_sha256: Mapped[str] = mapped_column(text_type(64))
     pinned_at: Mapped[datetime]
+
+
+class Scan(Base):
+    """What one scanner said last of one release. ``state`` is ``clean``, ``findings``,
+    ``not-scanned`` or ``failed``; whether it is too old is computed on reading. ``report`` is JSON
+    in the bytes that ``report_sha256`` is of, so that a review can name what it rests on."""
+
+    __tablename__ = "scans"
+    __table_args__ = (UniqueConstraint("manifest_sha256", "scanner"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    component: Mapped[str] = mapped_column(text_type(81))
+    version: Mapped[str] = mapped_column(text_type(60))
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    scanner_version: Mapped[str] = mapped_column(text_type(60))
+    data_date: Mapped[date | None]  # of what the scanner knows; None where it knows no data
+    state: Mapped[str] = mapped_column(text_type(12))
+    detail: Mapped[str] = mapped_column(text_type())
+    report: Mapped[bytes] = mapped_column(LargeBinary)
+    report_sha256: Mapped[str] = mapped_column(text_type(64))
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+
+
+class Finding(Base):
+    """``id`` is the same however often the same is found; ``gone_at`` is when a later scan of the
+    same scanner did not find it any more."""
+
+    __tablename__ = "findings"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    id: Mapped[str] = mapped_column(text_type(120), primary_key=True)
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    severity: Mapped[str] = mapped_column(text_type(8))
+    path: Mapped[str] = mapped_column(text_type())
+    location: Mapped[str] = mapped_column(text_type())
+    title: Mapped[str] = mapped_column(text_type())
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    gone_at: Mapped[datetime | None]
+
+
+class ScanClaim(Base):
+    """One worker scans a release at a time; after ``expires_at`` it is taken for dead."""
+
+    __tablename__ = "scan_claims"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    token: Mapped[str] = mapped_column(text_type(16))
+    expires_at: Mapped[datetime]
+
+
+class ScanRound(Base):
+    """With which scanners, in which versions and with data of which dates, a release was scanned
+    last: ``round`` is a digest of them."""
+
+    __tablename__ = "scan_rounds"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    round: Mapped[str] = mapped_column(text_type(64))
+    scanned_at: Mapped[datetime]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from signing.errors import MalformedError, SigningError
 from signing.facts import Facts, OpenFinding, Reviews, Scan, card_languages
-from signing.formats import formats_of
+from signing.file_formats import formats_of
 from signing.names import ComponentName
 from signing.permission import Verdict, evaluate
 from signing.policy import FILE_NAME, KIND, MAX_POLICY_BYTES, Policy, parse_policy
@@ -32,10 +32,12 @@ from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import find_release
+from .findings import open_findings
 from .review_desk import ReviewDesk
 from .rights import require_member, require_organisation
 from .rolebook import current_role
-from .status import withheld_by_digest
+from .scans import Scans
+from .withheld import withheld_by_digest
 
 MOST: int = 10  # policies of one organisation
 
@@ -57,6 +59,26 @@ def reviews_by(desk: ReviewDesk) -> Callable[[Session, ComponentName, Release], 
         return Reviews.of(assessment, component, release.version, release.manifest_sha256)
 
     return reviews
+
+
+def findings_known(session: Session, release: Release) -> list[OpenFinding]:
+    """The findings that nothing has settled."""
+    return [
+        OpenFinding(id=one.id, severity=one.severity, title=one.title)
+        for one in open_findings(session, release.manifest_sha256)
+    ]
+
+
+def scans_by(scans: Scans) -> Callable[[Session, Release], list[Scan]]:
+    """What each scanner said last, as it is to be shown: also that it is too old."""
+
+    def known(session: Session, release: Release) -> list[Scan]:
+        return [
+            Scan(scanner=one.scanner, state=one.state, at=one.finished_at)
+            for one in scans.of_release(session, release.manifest_sha256)
+        ]
+
+    return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
