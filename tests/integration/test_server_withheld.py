@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_fixtures import ORG, Client, World, copied_world, now
+from server_fixtures import ORG, Client, World, copied_world, new_database, now
 
 from forge_server.app import create_app
 from forge_server.db.recall_models import Withholding
@@ -30,11 +30,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with 1.0.0 and 2.0.0, which share one file."""
     root = tmp_path_factory.mktemp("withheld") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     world = World(root)
     sara = Client(create_app(world.registry).test_client(), world.user("sara"))
     assert sara.token is not None
