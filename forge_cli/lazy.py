@@ -32,6 +32,9 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("sync", "Reproduce forge.lock exactly.", "sync"),
             Entry("list", "List what is installed in a folder.", "list"),
             Entry("verify", "Verify a release, an installed folder, or loose files.", "verify"),
+            Entry("audit", "Say what speaks against what a folder uses.", "audit"),
+            Entry("status", "Say what of yours must be stopped or looked at.", "status"),
+            Entry("policy", "Pin what must hold of everything that is used.", "policy"),
             Entry("export-bundle", "Write what an outsider needs to verify.", "export_bundle"),
         ),
     ),
@@ -48,6 +51,10 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("deprecate", "Advise to use something else.", "deprecate"),
             Entry("undeprecate", "Take that advice back.", "undeprecate"),
         ),
+    ),
+    (
+        "Review components",
+        (Entry("review", "Look at releases for others: compare, decide, withdraw.", "review"),),
     ),
     (
         "Accounts, keys and trust",

@@ -45,6 +45,19 @@ def _row(status: int, title: str, help_: str) -> Row:
 
 
 TABLE: Mapping[str, Row] = {
+    # Reviews
+    "body-not-found": _row(404, "No such reviewer body", "The authority names no body of that "
+        "name; GET /api/v1/reviews/bodies lists those it names."),
+    "claimed": _row(409, "Another body looks at it", "A reviewer of another "
+        "body claimed the release until the moment that the detail names."),
+    "own-release": _row(403, "A release of their own", "A body reviews no release of an "
+        "organisation that it belongs to, and no publisher reviews what they publish."),
+    "review-lapsed": _row(422, "The decision would not count", "It expired, is dated in the "
+        "future, or claims more time than this risk class allows; decide again."),
+    "statement-missing": _row(422, "A signed statement is missing", "A body's role lists a "
+        "statement that the registry does not have and that did not come along."),
+    "release-not-found": _row(404, "No such release", "The statement is about a release that is "
+        "not here, or that has other content."),
     # The request itself
     "malformed": _row(400, "Not the expected form", "A field has the wrong type, is missing or "
         "is unknown; the detail names it with what was expected and found."),
@@ -106,6 +119,10 @@ TABLE: Mapping[str, Row] = {
         "organisation yet."),
     "organisation-refused": _row(409, "Application refused", "The registrar refused the "
         "application; the application says why. Change what it names and apply again."),
+    "policy-unusable": _row(409, "Not a policy to hold to", "What is to be pinned is no policy, or "
+        "it was taken back; the detail says which."),
+    "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
+        "policy of this name."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "

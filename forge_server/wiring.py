@@ -17,6 +17,7 @@ from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
 from .services.advisories import Advisories
+from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -36,12 +37,15 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
+from .services.policies import Policies
 from .services.publication import Publication
 from .services.quarantine import Quarantine
 from .services.quotas import Quotas
 from .services.recalls import Recalls
 from .services.releases import Releases
 from .services.reports import Reports
+from .services.review_desk import ReviewDesk
+from .services.review_roles import ReviewRoles
 from .services.roles import Roles
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
@@ -89,6 +93,9 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    assurances: Assurances
+    review_desk: ReviewDesk
+    policies: Policies
     quarantine: Quarantine
     reports: Reports
     takedown: Takedown
@@ -169,7 +176,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
-        roles=Roles(database, audit, publication, clock),
+        roles=Roles(database, audit, publication, clock, ReviewRoles(audit, blobs)),
         releases=releases,
         uploads=Uploads(
             releases,
@@ -197,6 +204,9 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        assurances=Assurances(database, clock),
+        review_desk=ReviewDesk(database, audit, clock),
+        policies=Policies(database, audit, blobs, clock),
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),

@@ -25,34 +25,16 @@ def command(context: Context, requirement: str) -> None:
 
     Everything shown was verified from the pinned root; nothing is the registry's own word.
     """
-    from signing.errors import WithheldError
     from signing.names import Requirement
-    from signing.verify import verify_release
 
-    from ..border import sound
-    from ..flows.verify import choose
+    from ..flows.verify import choose, verified_manifest
 
     wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     view, name = context.view, wanted.component
     entry = choose(view, wanted)
     state = view.require(name)
     withheld = view.withheld(entry)
-    with sound(str(name)):
-        report = verify_release(
-            view.evidence(name, entry),
-            name,
-            entry.version,
-            fingerprint=view.fingerprint,
-            now=context.now,
-            observed=None,
-            forge_toml=None,
-            witnesses=view.witnesses,
-        )
-        failure = report.first_failure
-        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
-            manifest = report.release  # shown as well, and said to be withheld
-        else:
-            manifest = report.require()
+    manifest = verified_manifest(context, name, entry)  # withheld ones are said to be so
     profile = state.organisation_delegation.profile
     meta: dict[str, Any] = manifest.metadata
     releases = list(reversed(state.releases.values()))

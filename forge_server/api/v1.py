@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from . import accounts, catalogue, findings, organisations, recalls, releases, standing, uploads
+from . import (
+    accounts,
+    catalogue,
+    findings,
+    organisations,
+    policies,
+    recalls,
+    releases,
+    reviews,
+    standing,
+    uploads,
+)
 
 PREFIX = "/api/v1"
 
@@ -18,6 +29,8 @@ def blueprint() -> Blueprint:
         organisations,
         releases,
         uploads,
+        reviews,
+        policies,
         standing,
         recalls,
         findings,

@@ -324,6 +324,55 @@ class Quota(Base):
     used_releases: Mapped[int]
 
 
+class ReviewStatement(Base):
+    """A statement that the current role of a reviewer body lists, with its envelope in the exact
+    bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
+    ``expires_at`` is set for decisions."""
+
+    __tablename__ = "review_statements"
+    __table_args__ = (
+        Index("ix_review_statements_body", "body"),
+        Index("ix_review_statements_component_name", "component", "name"),
+        Index("ix_review_statements_expires_at", "expires_at"),
+        Index("ix_review_statements_stored_at", "stored_at"),
+    )
+    path: Mapped[str] = mapped_column(text_type(200), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    kind: Mapped[str] = mapped_column(text_type(10))
+    component: Mapped[str] = mapped_column(text_type(81))
+    name: Mapped[str] = mapped_column(text_type(60))  # a version, or an id
+    sha256: Mapped[str] = mapped_column(text_type(64))
+    envelope: Mapped[bytes] = mapped_column(LargeBinary)
+    signed_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+
+
+class ReviewClaim(Base):
+    """Somebody of a body looks at a release, until a moment."""
+
+    __tablename__ = "review_claims"
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    claimed_by: Mapped[str] = mapped_column(text_type(40))
+    until: Mapped[datetime]
+
+
+class OrganisationPolicy(Base):
+    """A policy that an organisation holds to, by the digest of its manifest."""
+
+    __tablename__ = "organisation_policies"
+
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60))
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    pinned_at: Mapped[datetime]
+
+
 class Scan(Base):
     """What one scanner said last of one release. ``state`` is ``clean``, ``findings``,
     ``not-scanned`` or ``failed``; whether it is too old is computed on reading. ``report`` is JSON

@@ -21,6 +21,8 @@ from signing.digests import sha256_hex
 from signing.errors import VerificationError
 from signing.manifest import Manifest, build_manifest, parse_manifest
 from signing.names import ComponentName
+from signing.policy import KIND as POLICY
+from signing.policy import MAX_POLICY_BYTES, parse_policy, require_policy_file
 from signing.roles import role_version
 from signing.updates import Offer, check_offer, check_role_update
 from storage import BlobNotFoundError, BlobStore
@@ -365,6 +367,10 @@ class Releases:
                 f"{manifest}: expected manifest.json to repeat {FILE_NAME}, found differences",
                 "build the manifest from the forge.toml that is in the folder",
             )
+        if manifest.kind == POLICY:
+            # Whoever pinned a policy that cannot be read could use nothing any more.
+            with self.blobs.open(require_policy_file(manifest)) as file:
+                parse_policy(file.read(MAX_POLICY_BYTES + 1))
 
     def _publish(
         self, caller: Caller, identity: Identity, checked: _Checked, held: Held, session: Session

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.authority_updates import check_reachable, check_root_update, check_targets_update
+from signing.bodies import body_of, is_reviews
 from signing.errors import MalformedError
 from signing.names import ComponentName, parse_org_name, skeleton
 from signing.roles import (
@@ -40,6 +42,7 @@ from .clock import Clock
 from .components import find_component, mark_changed, refresh_component, take_over
 from .organisations import approve, describe
 from .publication import Publication
+from .review_roles import NewStatement, ReviewRoles, check_statements
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
     is_status_sound,
@@ -50,8 +53,9 @@ from .status import (
 from .withheld import follow_status
 
 MAX_ROLES = 50  # in one request
+NO_TARGETS: Mapping[str, bytes] = MappingProxyType({})
 _AUTHORITY = ("root", "targets", "registrar")
-_LEVELS = (*_AUTHORITY, STATUS, "organisation", "project")
+_LEVELS = (*_AUTHORITY, STATUS, "reviews", "organisation", "project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class _Update:
     data: bytes
     current: bytes | None
     organisations: Mapping[str, Delegation]  # of the registrar's role alone
+    statements: tuple[NewStatement, ...] = ()  # of a reviewer body's role alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +82,28 @@ class Roles:
     audit: Audit
     publication: Publication
     clock: Clock
+    review_roles: ReviewRoles
 
     def current(self, name: str) -> bytes:
         """The current bytes of role ``name``. Raises RegistryError (``role-not-found``)."""
         with self.database.read() as session:
             return require_role(session, name)
 
-    def accept(self, caller: Caller, new: Mapping[str, bytes]) -> Accepted:
-        """Takes the new versions of one or several roles, all or none.
+    def accept(
+        self,
+        caller: Caller,
+        new: Mapping[str, bytes],
+        targets: Mapping[str, bytes] = NO_TARGETS,
+    ) -> Accepted:
+        """Takes the new versions of one or several roles, all or none. ``targets`` are the
+        statements that the role of a reviewer body newly lists: ``{path: envelope}``.
 
         Raises:
             RegistryError, SigningError: one of them does not hold, or came too late.
         """
         if "root" not in new:
             self.publication.require_writable()
-        updates = self._check(_in_order(new))
+        updates = self._check(_in_order(new), targets)
         with self.database.write() as session:
             versions = {}
             heard = is_status_sound(session)
@@ -113,9 +125,14 @@ class Roles:
             return head_version(session, "snapshot")
         return self.publication.announce(session, always="root" in new)
 
-    def _check(self, new: Mapping[str, bytes]) -> list[_Update]:
+    def _check(self, new: Mapping[str, bytes], targets: Mapping[str, bytes]) -> list[_Update]:
         """Every check that needs no lock: signatures take their time."""
         now = self.clock()
+        bodies = [name for name in new if level_of(name) == "reviews"]
+        if targets and len(bodies) != 1:
+            raise RegistryError(
+                "malformed", "request: targets: expected with the role of one reviewer body"
+            )
         with self.database.read() as session:
             current = current_roles(session, {"root", "targets", *new, *map(_parent, new)})
         updates = []
@@ -144,6 +161,9 @@ class Roles:
                     data=data,
                     current=current.get(name),
                     organisations=delegations_of(data) if name == "registrar" else {},
+                    statements=check_statements(name, data, parent, targets)
+                    if name in bodies
+                    else (),
                 )
             )
         return updates
@@ -162,6 +182,8 @@ class Roles:
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
+        elif level == "reviews":
+            self.review_roles.apply(session, caller, item.name, item.data, item.statements, now)
         elif level == "project":
             self._set_standing(session, caller, item)
         elif level == STATUS:
@@ -220,13 +242,15 @@ def _in_order(new: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in new:
         if "." in name:
             ComponentName.from_role(name, "request: roles")
+        elif is_reviews(name):
+            body_of(name, "request: roles")
         elif name not in (*_AUTHORITY, STATUS):
             parse_org_name(name, "request: roles")
     return dict(sorted(new.items(), key=lambda item: (_LEVELS.index(level_of(item[0])), item[0])))
 
 
 def _parent(name: str) -> str:
-    if name in ("registrar", STATUS):
+    if name in ("registrar", STATUS) or is_reviews(name):
         return "targets"
     return name.partition(".")[0] if "." in name else "registrar"
 

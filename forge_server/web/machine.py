@@ -119,8 +119,8 @@ def log() -> Response:
 
 
 def reviews() -> Response:
-    """Reviews that are signed, wait or expire: none is kept yet, and so the lists are empty."""
-    return _json({"reviews": [], "queue": [], "expiring": []})
+    """Who may review, what waits for them, and what ends soon."""
+    return _json(twins.plain(registry().assurances.reviews()))
 
 
 def tombstones() -> Response:

@@ -17,9 +17,11 @@ from markupsafe import Markup
 from signing.deprecation import Deprecation
 from signing.status import QUARANTINED, Withheld
 
+from ..services.assurance import Assurance
 from ..services.pages_component import Owner, Signing
 from ..services.withheld import HELD, REMOVED
-from . import languages
+from . import assurance, languages
+from .assurance import filled
 from .rendering import bdi
 
 
@@ -68,31 +70,33 @@ def standing(
     )  # fmt: skip
 
 
-def sentence(owner: Owner, published_at: datetime, standing: Standing) -> Markup:
-    """Two or three sentences for the top of a page."""
-    signed = _filled(
+def sentence(owner: Owner, published_at: datetime, standing: Standing, known: Assurance) -> Markup:
+    """A few sentences for the top of a page."""
+    signed = filled(
         pgettext("trust", "Signed by %(who)s on %(when)s."),
         who=bdi(owner.title(languages.language())),
         when=languages.day(published_at),
     )
-    return Markup(" ").join([signed, *_state(standing), *_reviews(standing)])
+    # Of what is stopped nothing else matters.
+    rest = () if standing.withheld is not None else assurance.sentences(known)
+    return Markup(" ").join([signed, *_state(standing), *rest])
 
 
 def _state(standing: Standing) -> list[Markup]:
     if standing.withheld is not None:
-        return [_filled(_stopped(standing.withheld.state),
-                        since=languages.day(standing.withheld.since))]  # fmt: skip
+        words = _stopped(standing.withheld.state)
+        return [filled(words, since=languages.day(standing.withheld.since))]
     if standing.expired_at is not None:
         text = pgettext(
             "trust",
             "The signature of its index expired on %(when)s: it cannot be installed until its "
             "publisher signs again.",
         )
-        return [_filled(text, when=languages.day(standing.expired_at))]
+        return [filled(text, when=languages.day(standing.expired_at))]
     if standing.yanked is not None:
-        return [_filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+        return [filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
     if standing.deprecated is not None:
-        return [_filled(pgettext("trust", "Its publisher advises to use something else."))]
+        return [filled(pgettext("trust", "Its publisher advises to use something else."))]
     return []
 
 
@@ -105,19 +109,3 @@ def _stopped(state: str) -> str:
     elif state == REMOVED:
         words = pgettext("trust", "Its files were removed on %(since)s by order of an authority.")
     return str(words)
-
-
-def _reviews(standing: Standing) -> list[Markup]:
-    if standing.withheld is not None:
-        return []
-    return [
-        _filled(pgettext("trust", "Nobody has reviewed it.")),
-        _filled(
-            pgettext("trust", "No finding against it is known here; nobody has scanned it.")
-        ),
-    ]  # fmt: skip
-
-
-def _filled(words: str, **values: Markup) -> Markup:
-    """Words of a catalogue, which are ours, with values that are escaped already."""
-    return Markup(words) % values  # noqa: S704
