@@ -151,6 +151,8 @@ class TestHolding:
             again = desk.report(user, text="once more", expect=200)
             assert (again["created"], again["closed"]) == (False, True)
         assert not desk.held
+        # Nor do they support the next one: that needs another beside it.
+        assert desk.report("cert", expect=201)["held"] is False
 
 
 class TestLimits:
