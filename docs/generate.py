@@ -17,7 +17,7 @@ from forge_cli.main import cli as forge
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
 from forge_server.witness.main import cli as forge_witness
-from signing import formats, policy
+from signing import file_formats, policy
 
 REFERENCE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
@@ -123,8 +123,8 @@ def policy_page() -> str:
         "| format | endings |",
         "|---|---|",
     ]
-    for name in formats.FORMATS:
-        endings = ", ".join(f"`{ending}`" for ending in formats.endings_of(name))
+    for name in file_formats.FORMATS:
+        endings = ", ".join(f"`{ending}`" for ending in file_formats.endings_of(name))
         lines.append(f"| `{name}` | {endings or 'everything else'} |")
     return "\n".join([*lines, ""])
 

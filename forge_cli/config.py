@@ -49,7 +49,7 @@ class Places:
             root = Path(home).expanduser().absolute()
             config, data, cache = root, root, root / "cache"
         else:
-            config = _xdg(env, "XDG_CONFIG_HOME", ".config") / "forge"
+            config = config_home(env) / "forge"
             data = _xdg(env, "XDG_DATA_HOME", ".local/share") / "forge"
             cache = _xdg(env, "XDG_CACHE_HOME", ".cache") / "forge"
         return cls(
@@ -63,6 +63,11 @@ class Places:
             policies=config / "policies.toml",
             kept_policies=data / "policies",
         )
+
+
+def config_home(env: Mapping[str, str]) -> Path:
+    """Where other programs look for their settings."""
+    return _xdg(env, "XDG_CONFIG_HOME", ".config")
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> Path:

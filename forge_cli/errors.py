@@ -164,6 +164,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "quota-exceeded": Meaning(
         POLICY, "The organisation may not publish as much; its operator can give it more."
     ),
+    "unsafe-format": Meaning(ERROR, "A file is in a format that executes code when it is loaded."),
     "changed-while-read": Meaning(ERROR, "A file changed while it was being hashed."),
     "disk-full": Meaning(ERROR, "No room left; what was fetched is kept, so free some and retry."),
     "local-io": Meaning(ERROR, "The operating system refused to read or write a file."),

@@ -44,6 +44,7 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("init", "Make a new component folder that publishes as it is.", "init"),
             Entry("check", "Check a component folder as publish would.", "check"),
             Entry("publish", "Sign a component and publish it.", "publish"),
+            Entry("sign", "Sign wheels and sdists for twine or uv publish.", "sign"),
             Entry("resign", "Sign releases again after a key was revoked.", "resign"),
             Entry("renew", "Sign roles anew before they expire.", "renew"),
             Entry("yank", "Keep ranges from picking a version.", "yank"),

@@ -66,6 +66,8 @@ TABLE: Mapping[str, Row] = {
     "not-found": _row(404, "Not found", "Nothing has this address."),
     "method-not-allowed": _row(405, "Method not allowed", "The address exists, but not for this "
         "HTTP method; the Allow header lists the right ones."),
+    "not-acceptable": _row(406, "No such form", "The address exists, but in none of the media "
+        "types that the Accept header lists."),
     "length-required": _row(411, "Length required", "Uploads need an exact Content-Length."),
     "too-large": _row(413, "Too large", "The body is larger than this registry takes; the member "
         "limit_bytes says how large it may be."),
@@ -112,6 +114,9 @@ TABLE: Mapping[str, Row] = {
     "application-not-found": _row(404, "No such application", "Nobody applied for this name."),
     "component-not-found": _row(404, "No such component", "Check the spelling: "
         "organisation/name."),
+    "revision-not-found": _row(404, "No such revision", "There is no version or commit of that "
+        "name, or it is withheld, or no version may stand for the newest; the detail says which."),
+    "file-not-found": _row(404, "No such file", "The release has no file at this path."),
     "name-taken": _row(409, "Name taken", "Names are given once and never again."),
     "name-look-alike": _row(409, "Name looks like another", "A quick eye would take it for the "
         "name in the member existing; choose another."),
@@ -131,14 +136,22 @@ TABLE: Mapping[str, Row] = {
         "own: send it along, or let the organisation apply first."),
     "releases-need-offer": _row(422, "Releases need an offer", "A role update cannot add "
         "releases; publish them with their manifest, signature and files."),
+    "unsigned-upload": _row(403, "Not signed", "Releases are signed by their publisher before they "
+        "are sent; the detail says what this client could have sent and did not."),
     "version-taken": _row(409, "Version taken", "A published version never changes. The member "
         "manifest_sha256 says what is there. Raise the version."),
+    "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "
+        "belongs to the component that published it first, and a file name keeps its bytes. The "
+        "detail names the one and the other; rename the distribution, or raise its version."),
     "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
         "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
         "how much it has, may have and asked for; the operator can give it more: forge-server "
         "quota."),
     "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
         "repeat what forge.toml inside the release says."),
+    "unsafe-format": _row(422, "Format executes code", "A file of the release is in a format that "
+        "executes code when it is loaded. The members path and format say which; the hint says how "
+        "to convert it. The registry's operator can allow a format: allow_code_formats."),
     "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
         "they were cut, altered or changed meanwhile. Send them again."),
     "length-mismatch": _row(422, "Wrong length", "The number of bytes is not the announced one."),

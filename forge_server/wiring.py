@@ -9,6 +9,10 @@ from datetime import UTC, datetime
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
+from .compat.hub_listing import HubListing
+from .compat.oci_artifacts import OciArtifacts
+from .compat.pypi_index import PythonIndex
+from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
@@ -16,6 +20,7 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.admission import Admission
 from .services.advisories import Advisories
 from .services.assurance import Assurances
 from .services.audit import Audit
@@ -23,6 +28,7 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
 from .services.findings import Findings
@@ -47,6 +53,7 @@ from .services.reports import Reports
 from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
 from .services.roles import Roles
+from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
@@ -102,6 +109,11 @@ class Registry:
     recalls: Recalls
     advisories: Advisories
     findings: Findings
+    python_index: PythonIndex
+    facade_releases: FacadeReleases
+    hub_listing: HubListing
+    oci: OciArtifacts
+    scans: Scans
 
 
 def utc_now() -> datetime:
@@ -160,9 +172,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
+    distributions = Distributions(database, blobs)
+    desk = ReviewDesk(database, audit, clock)
     releases = Releases(
-        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
-    )
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
+        distributions, Admission(database, blobs, settings.allow_code_formats),
+    )  # fmt: skip
+    facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -193,7 +209,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=open_index(database, blobs),
+        index=open_index(database, blobs, desk, clock),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
         tensors=TensorHeaders(database, blobs),
@@ -204,8 +220,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, clock),
-        review_desk=ReviewDesk(database, audit, clock),
+        assurances=Assurances(database, desk, clock),
+        review_desk=desk,
         policies=Policies(database, audit, blobs, clock),
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
@@ -213,6 +229,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         advisories=Advisories(database, tree),
         findings=Findings(database, audit, clock),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        python_index=PythonIndex(database, distributions),
+        facade_releases=facade_releases,
+        hub_listing=HubListing(database),
+        oci=OciArtifacts(database, blobs, facade_releases),
+        scans=Scans(database, blobs, clock, settings),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from .assessment import Assessment, Decision, Lapse, Subject, assess
-from .formats import formats_of
+from .file_formats import formats_of
 from .manifest import Manifest
 from .names import ComponentName
 from .policy import SEVERITIES

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from .assessment import Assessment
 from .facts import CLEAN, FINDINGS, NOT_SCANNED, Facts
-from .formats import endings_of, formats_of
+from .file_formats import endings_of, formats_of
 from .licences import Licences
 from .policy import QUALIFIERS, RULES, SEVERITIES, Policy
 

@@ -20,7 +20,7 @@ from .assessment import APPROVED, REVIEWED
 from .component import LANGUAGE, RISK_CLASSES, require_short_keys
 from .encoding import Fields, is_plain, nearest
 from .errors import MalformedError
-from .formats import FORMATS
+from .file_formats import FORMATS
 from .licences import Licences, parse_licences
 from .manifest import Manifest
 from .names import parse_org_name

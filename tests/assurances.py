@@ -147,7 +147,7 @@ def everything() -> FakeAssurances:
                     unread=[Lapse(body="cert-ma", code="unreadable", why=f"no JSON {EVIL}")],
                 ),
                 scans=[scan("osv", "stale", data=date(2025, 1, 1)), scan("onnx", "not-scanned")],
-                bodies=BODIES,
+                bodies={**BODIES, "cert-ma": f"CERT {EVIL}"},
             ),
         },
         page=Reviews(

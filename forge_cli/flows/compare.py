@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from packaging.version import InvalidVersion, Version
 
+from signing.assessment import COMMUNITY, LEVELS
 from signing.names import ComponentName
 from signing.roles import IndexEntry
 
@@ -22,6 +23,8 @@ from ..compare.sides import Side
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from .verify import verified_manifest
+
+_MAX_ASSESSED: Final = 50  # versions of which reviewers are asked about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,8 @@ def _side(context: Context, name: ComponentName, text: str) -> _Named:
 
 
 def _baseline(context: Context, name: ComponentName, new: _Named) -> tuple[_Named, str]:
-    """What ``new`` is compared with where nobody said: the version before it."""
+    """What ``new`` is compared with where nobody said: the last version before it that reviewers
+    approved, or passed, and else the version before it."""
     releases = context.view.require(name).releases.values()
     version = None if new.side.version is None else Version(new.side.version)
     before = [
@@ -126,8 +130,23 @@ def _baseline(context: Context, name: ComponentName, new: _Named) -> tuple[_Name
     usable = [entry for entry in before if entry.yanked is None]
     if not before:
         return _Named(Side.nothing(), "nothing"), "there is no version before it"
-    chosen = max(usable or before, key=lambda entry: entry.version)
-    return _release(context, name, chosen), "the version before it"
+    ordered = sorted(usable or before, key=lambda entry: entry.version, reverse=True)
+    for entry, level in _levels(context, name, ordered[:_MAX_ASSESSED]):
+        if level != COMMUNITY:
+            return _release(context, name, entry), f"the last version before it that is {level}"
+    return _release(context, name, ordered[0]), "the version before it"
+
+
+def _levels(
+    context: Context, name: ComponentName, entries: Sequence[IndexEntry]
+) -> list[tuple[IndexEntry, str]]:
+    """Those of ``entries`` with what reviewers decided about them, the highest level first and the
+    newest of each. Nothing is asked where the authority names no reviewers."""
+    reviews = context.view.reviewers
+    if not reviews.bodies():
+        return []
+    levels = [(entry, reviews.assess(name, entry).level) for entry in entries]
+    return sorted(levels, key=lambda pair: -LEVELS.index(pair[1]))
 
 
 def _release(context: Context, name: ComponentName, entry: IndexEntry) -> _Named:

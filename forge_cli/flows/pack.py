@@ -82,7 +82,7 @@ def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
     spec = read_spec(folder)
     found, notices = walk(folder)
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
-    _require_card(folder, spec, found)
+    require_card(folder, spec, found)
     if spec.kind == POLICY:
         read_policy(folder / POLICY_FILE)
     total = sum(file.info.st_size for file in found)
@@ -161,7 +161,7 @@ def _read_plain(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def _require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:
+def require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:
     """Refuses a card that is not there, in the words of forge.toml, where it is mended."""
     if spec.card is None or any(file.path == spec.card for file in found):
         return

@@ -148,6 +148,15 @@ class SocketUploadStream(UploadStream):
         return count
 
 
+def take_slot() -> None:
+    """A slot for reading the body of this request, where that may take a while.
+
+    Raises:
+        RegistryError: too many are on their way already (``too-many-transfers``).
+    """
+    _take_slot(request.environ["wsgi.input"])
+
+
 def _take_slot(stream: Any) -> None:
     """A slot until `end_upload`, unless all of the body is here already: then nobody waits for
     the client, and many small files at once are no reason to refuse any."""

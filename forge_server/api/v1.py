@@ -13,6 +13,7 @@ from . import (
     recalls,
     releases,
     reviews,
+    scans,
     standing,
     uploads,
 )
@@ -34,6 +35,7 @@ def blueprint() -> Blueprint:
         standing,
         recalls,
         findings,
+        scans,
     ):
         part.add_routes(api)
     return api

@@ -244,6 +244,44 @@ class Downloads(Base):
     count: Mapped[int] = mapped_column(BigInteger)
 
 
+class Distribution(Base):
+    """The one component whose wheels and sdists may bear this name (in its PEP 503 form)."""
+
+    __tablename__ = "distributions"
+
+    name: Mapped[str] = mapped_column(text_type(255), primary_key=True)
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), index=True)
+
+
+class DistributionFile(Base):
+    """A wheel or sdist in a release; repeats what the file's name and the manifest say."""
+
+    __tablename__ = "distribution_files"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(text_type(), primary_key=True)
+    distribution: Mapped[str] = mapped_column(
+        text_type(255), ForeignKey("distributions.name"), index=True
+    )
+    filename: Mapped[str] = mapped_column(text_type(255))
+    version: Mapped[str] = mapped_column(text_type(255))
+    sha256: Mapped[str] = mapped_column(text_type(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class WheelMetadata(Base):
+    """What was read out of a wheel, by the digest of its bytes. ``data`` is None where
+    ``refused`` says why the wheel is not offered."""
+
+    __tablename__ = "wheel_metadata"
+
+    sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    data_sha256: Mapped[str | None] = mapped_column(text_type(64))
+    requires_python: Mapped[str | None] = mapped_column(text_type())
+    refused: Mapped[str | None] = mapped_column(text_type())
+
+
 class ChunkCheck(Base):
     """A chunk list that was compared with the bytes of a file, and holds."""
 

@@ -6,18 +6,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from signing.assessment import COMMUNITY, Assessment, Decision
 from signing.names import ComponentName
+from signing.roles import Delegation
 
 from ..db.engine import Database
+from ..db.models import Finding, Scan
+from ..search.documents import hit_of, in_milliseconds
+from ..search.tables import DOCUMENTS
 from .clock import Clock
+from .pages_component import require_release
+from .review_desk import ReviewDesk
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 """From the gravest on."""
 NOT_SCANNED: Final = "not-scanned"
+_SOON: Final = timedelta(days=30)
+_MAX_LISTED: Final = 100
 _GRAVEST_SCAN: Final = ("failed", "stale", NOT_SCANNED, "findings", "clean")
 
 
@@ -164,18 +175,121 @@ class Reviews:
 
 @dataclass(frozen=True, slots=True)
 class Assurances:
-    """Reads what is known of releases."""
+    """Reads what is known of releases, each time anew."""
 
     database: Database
+    desk: ReviewDesk
     clock: Clock
 
     def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
         """What is known of one release today."""
-        return Assurance()
+        with self.database.read() as session:
+            findings = [
+                _finding(row)
+                for row in session.scalars(
+                    select(Finding).where(Finding.manifest_sha256 == manifest_sha256)
+                )
+            ]
+            scans = session.scalars(
+                select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
+            )
+            release = require_release(session, name, version)
+            assessment, _ = self.desk.assessment(session, name, release)
+            spoke = assessment.standing or assessment.lapsed
+            return Assurance(
+                assessment=assessment,
+                scans=[_scan(row) for row in scans],
+                findings=sorted(findings, key=lambda one: (_rank(one.severity), one.id)),
+                bodies=_titles(self.desk.bodies(session)) if spoke else {},
+            )
 
     def reviews(self) -> Reviews:
-        """Reviewer bodies, and what they have before them."""
-        return Reviews()
+        """Reviewer bodies, and what ends within thirty days of what is newest."""
+        now = self.clock()
+        with self.database.read() as session:
+            named = self.desk.bodies(session)
+            if not named:
+                return Reviews()
+            titles = _titles(named)
+            return Reviews(
+                bodies=[
+                    Body(
+                        name=name,
+                        display_name=titles[name],
+                        organisations=sorted(_theirs(each)),
+                        keys=len(each.keys),
+                    )
+                    for name, each in sorted(named.items())
+                ],
+                queue=[
+                    Waiting(
+                        component=one.component,
+                        version=one.version,
+                        since=one.since,
+                        body=one.claimed_by,
+                        body_title=titles.get(one.claimed_by or "", one.claimed_by),
+                    )
+                    for one in self.desk.queue(session, _MAX_LISTED)
+                ],
+                expiring=_ending(session, now, now + _SOON),
+            )
+
+
+def _theirs(delegation: Delegation) -> frozenset[str]:
+    return frozenset() if delegation.body is None else delegation.body.organisations
+
+
+def _titles(named: Mapping[str, Delegation]) -> dict[str, str]:
+    """``{body: its name for people}``"""
+    return {
+        name: name if each.body is None else each.body.display_name for name, each in named.items()
+    }
+
+
+def _ending(session: Session, now: datetime, until: datetime) -> list[Ending]:
+    """The components whose latest release loses its level before ``until``, as search knows it."""
+    at = DOCUMENTS.c.falls_at
+    rows = session.execute(
+        select(DOCUMENTS.c.shown, at)
+        .where(at > in_milliseconds(now), at <= in_milliseconds(until))
+        .order_by(at)
+        .limit(_MAX_LISTED)
+    )
+    hits = [(hit_of(shown, exact=False), falls_at) for shown, falls_at in rows]
+    return [
+        Ending(
+            component=f"{hit.organisation}/{hit.name}",
+            version=hit.version or "",
+            level=hit.review,
+            until=datetime.fromtimestamp(falls_at / 1000, UTC),
+        )
+        for hit, falls_at in hits
+    ]
+
+
+def _finding(row: Finding) -> FindingSeen:
+    return FindingSeen(
+        id=row.id,
+        severity=row.severity,
+        scanner=row.scanner,
+        path=row.path,
+        location=row.location,
+        title=row.title,
+        first_seen_at=row.first_seen_at,
+        gone_at=row.gone_at,
+        open=row.gone_at is None,
+    )
+
+
+def _scan(row: Scan) -> ScanSeen:
+    return ScanSeen(
+        scanner=row.scanner,
+        scanner_version=row.scanner_version,
+        state=row.state,
+        detail=row.detail,
+        data_date=row.data_date,
+        finished_at=row.finished_at,
+    )
 
 
 def _rank(severity: str) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from signing.errors import MalformedError, SigningError
 from signing.facts import Facts, OpenFinding, Reviews, Scan, card_languages
-from signing.formats import formats_of
+from signing.file_formats import formats_of
 from signing.names import ComponentName
 from signing.permission import Verdict, evaluate
 from signing.policy import FILE_NAME, KIND, MAX_POLICY_BYTES, Policy, parse_policy

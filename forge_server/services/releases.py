@@ -7,7 +7,7 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -32,11 +32,13 @@ from storage.hashing import Readable
 from ..db.engine import Database
 from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
+from .admission import Admission
 from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
 from .components import find_component, find_release, refresh_component
+from .distributions import Distributions, WheelRead
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
 from .quotas import Quotas
@@ -110,6 +112,8 @@ class Releases:
     quotas: Quotas
     clock: Clock
     together: Together
+    distributions: Distributions
+    admission: Admission
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -128,6 +132,7 @@ class Releases:
             if receipt is None:
                 # Before anything is sent in vain; what counts is asked again by the transaction.
                 self.quotas.require_room_for_release(session, component.org, manifest.total_size)
+                self.distributions.require_free(session, manifest)
         if receipt is not None:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
@@ -143,7 +148,8 @@ class Releases:
                     return Answer(missing={}, taken=taken)
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
                 held |= self.store_small(component.org, (text.manifest, text.bundle))
-                publish = partial(self._publish, caller, identity, checked, held)
+                wheels = self.distributions.read(manifest)
+                publish = partial(self._publish, caller, identity, checked, held, wheels)
                 receipt, created = self.together.make(publish)
             except (BlobsGoneError, BlobNotFoundError):
                 continue  # deleted since we looked
@@ -352,7 +358,8 @@ class Releases:
         return {digest: wanted[digest] for digest in sorted(missing)}
 
     def _check_contents(self, manifest: Manifest) -> None:
-        """Establishes that the manifest repeats the ``forge.toml`` inside the release."""
+        """Establishes that the manifest repeats the ``forge.toml`` inside the release, and that
+        nothing in it is executed on loading."""
         entry = manifest.by_path[FILE_NAME]
         if entry.size > MAX_TOML_BYTES:
             raise RegistryError(
@@ -371,9 +378,16 @@ class Releases:
             # Whoever pinned a policy that cannot be read could use nothing any more.
             with self.blobs.open(require_policy_file(manifest)) as file:
                 parse_policy(file.read(MAX_POLICY_BYTES + 1))
+        self.admission.require(manifest)
 
     def _publish(
-        self, caller: Caller, identity: Identity, checked: _Checked, held: Held, session: Session
+        self,
+        caller: Caller,
+        identity: Identity,
+        checked: _Checked,
+        held: Held,
+        wheels: Sequence[WheelRead],
+        session: Session,
     ) -> tuple[tuple[Receipt, bool], bool]:
         """What the transaction changes: roles, release, files and event. `Together` adds the
         snapshot and timestamp that announce it.
@@ -397,6 +411,7 @@ class Releases:
         add_role(session, component.role, role_version(checked.role), checked.role, now)
         snapshot = self.publication.next_snapshot(session)
         release = _add_release(session, identity, checked, snapshot, now)
+        self.distributions.record(session, release, manifest, wheels)
         self.audit.record(
             session,
             caller,

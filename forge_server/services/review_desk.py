@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, select
+from sqlalchemy import and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from signing.advisories import Advisory, verify_advisory
@@ -25,7 +25,7 @@ from signing.reviews import Said, lapse_of, stale
 from signing.roles import Delegation, delegations_of, verify_role
 
 from ..db.engine import Database
-from ..db.models import Component, Member, Release, ReviewClaim, ReviewStatement
+from ..db.models import Component, Finding, Member, Release, ReviewClaim, ReviewStatement
 from ..domain.members import require_member_role
 from ..errors import RegistryError
 from .audit import Audit
@@ -91,7 +91,9 @@ class ReviewDesk:
         said = self.said(session, name, release.version)
         risk = release.details.get("risk") or {}
         keyids: frozenset[str] = frozenset()
+        known = [said.critical_since(release.manifest_sha256)]
         if said.decisions:
+            known.append(open_critical_since(session, release.manifest_sha256))
             keyids = frozenset(
                 key.keyid
                 for each in signers_of(session, name)
@@ -103,9 +105,24 @@ class ReviewDesk:
             manifest_sha256=release.manifest_sha256,
             risk_class=risk.get("class"),
             keyids=keyids,
-            critical_since=said.critical_since(release.manifest_sha256),
+            critical_since=max((at for at in known if at is not None), default=None),
         )
         return assess(subject, said.decisions, self.clock(), unread=said.lapses), said
+
+    def decided(self, session: Session) -> frozenset[tuple[str, str]]:
+        """``(component, version)`` of every release that some body decided about."""
+        rows = session.execute(
+            select(_STATEMENT.component, _STATEMENT.name).where(_STATEMENT.kind == DECISION)
+        )
+        return frozenset((component, version) for component, version in rows)
+
+    def look_again(self, session: Session, assessment: Assessment) -> datetime | None:
+        """When the level may be another one by itself: a decision ends, or the role of a body that
+        nobody renewed. None at the lowest, from which nothing falls."""
+        if assessment.until is None:
+            return None
+        roles = {role_of(one.body) for one in assessment.standing}
+        return min(assessment.until, *expiries(session, roles).values())
 
     def said(self, session: Session, name: ComponentName, version: str) -> Said:
         """What bodies say of a release, as `signing.reviews.gather` tells it."""
@@ -267,3 +284,14 @@ class ReviewDesk:
         return [
             body for body in self.bodies(session) if current_role(session, role_of(body)) is None
         ]
+
+
+def open_critical_since(session: Session, manifest_sha256: str) -> datetime | None:
+    """Since when the newest critical finding of a scanner that is still there is known."""
+    return session.scalar(
+        select(func.max(Finding.first_seen_at)).where(
+            Finding.manifest_sha256 == manifest_sha256,
+            Finding.severity == "critical",
+            Finding.gone_at.is_(None),
+        )
+    )

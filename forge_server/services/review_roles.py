@@ -198,6 +198,13 @@ class ReviewRoles:
             )
 
 
+def mark_all_reviewed(session: Session) -> None:
+    """Leaves word, in the transaction that takes a new targets role, that every component about
+    which a body said something must be indexed for search again: a body or a key may be gone."""
+    known = select(ReviewStatement.component).distinct()
+    mark_changed(session, (Component.organisation + "/" + Component.name).in_(known))
+
+
 def signers_of(session: Session, component: ComponentName) -> list[Delegation]:
     """The delegations to the component's organisation and to the component."""
     roles = current_roles(session, ("registrar", component.org))

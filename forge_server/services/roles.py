@@ -42,7 +42,7 @@ from .clock import Clock
 from .components import find_component, mark_changed, refresh_component, take_over
 from .organisations import approve, describe
 from .publication import Publication
-from .review_roles import NewStatement, ReviewRoles, check_statements
+from .review_roles import NewStatement, ReviewRoles, check_statements, mark_all_reviewed
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
     is_status_sound,
@@ -180,6 +180,8 @@ class Roles:
             require_own_history(session, self.publication.tree, item.data)
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
+        if item.name == "targets":
+            mark_all_reviewed(session)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
         elif level == "reviews":

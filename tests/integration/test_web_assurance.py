@@ -229,6 +229,60 @@ def test_the_security_page_shows_the_evidence(browser: FlaskClient) -> None:
     assert f"/tuf/targets/reviews/cert-ma/{APPROVED}/{'cd' * 32}.1.0.0.vsa.json" in page
 
 
+@pytest.mark.parametrize(
+    ("name", "chip", "banners"),
+    [
+        (REVIEWED, "Reviewed", 0),
+        (APPROVED, "Approved", 0),
+        (REJECTED, "Rejected", 2),
+        (LAPSED, "", 0),
+    ],
+)
+def test_the_gravest_stands_on_top(
+    browser: FlaskClient, name: str, chip: str, banners: int
+) -> None:
+    page = browser.get(f"/en/{name}").get_data(as_text=True)
+    heading = page[page.index("<h1") : page.index("</h1>")]
+    assert ("chip" in heading) == bool(chip)
+    assert chip in heading
+    head = page.partition('class="tabs"')[0]
+    assert head.count('<div class="banner bad"') == banners
+    if banners:
+        assert f'href="/en/{name}/security#reviews"' in head
+        assert f'href="/en/{name}/security#findings"' in head
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [(REVIEWED, "Reviewed"), (APPROVED, "Approved"), (REJECTED, "Rejected"), (LAPSED, "In force")],
+)
+def test_a_badge_says_what_counts_and_until_when(
+    browser: FlaskClient, name: str, word: str
+) -> None:
+    svg = browser.get(f"/en/{name}/badge.svg").get_data(as_text=True)
+    root = ElementTree.fromstring(svg)
+    label = root.attrib["aria-label"]
+    assert word in label
+    if name != LAPSED:
+        from_, until = (f"{NOW + timedelta(days=days):%F}" for days in (-10, 80))
+        assert f"{from_}/{until}" in label
+        assert f"/en/{name}/security" in svg
+
+
+def test_programs_get_the_same(browser: FlaskClient) -> None:
+    found = browser.get(f"/en/{APPROVED}.json").get_json()["assurance"]
+    assert found["assessment"]["level"] == "approved"
+    assert found["open_findings"] == 0
+    assert found["scan_state"] == "clean"
+    first = found["assessment"]["standing"][0]
+    assert first["envelope"] == (
+        f"/tuf/targets/reviews/cert-ma/{APPROVED}/{'cd' * 32}.1.0.0.vsa.json"
+    )
+    lapsed = browser.get(f"/en/{LAPSED}.json").get_json()["assurance"]["assessment"]["lapsed"]
+    assert [each["code"] for each in lapsed] == ["unreadable", "review-expired"]
+    assert lapsed[0]["envelope"] is None
+
+
 def test_every_finding_shows_what_became_of_it(browser: FlaskClient) -> None:
     page = text(browser, f"/en/{REVIEWED}/security")
     for part in (

@@ -10,7 +10,7 @@ import pytest
 
 from signing.assessment import Decision, Lapse, Subject
 from signing.facts import Facts, OpenFinding, Reviews, Scan, card_languages
-from signing.formats import FORMATS, endings_of, format_of
+from signing.file_formats import FORMATS, endings_of, format_of
 from signing.names import ComponentName
 from signing.permission import RuleResult, Verdict, evaluate
 from signing.policy import QUALIFIERS, RULES, parse_policy
