@@ -23,7 +23,9 @@ from ..services.withheld import withheld_by_digest
 
 _STAMP: Final = (
     "SELECT version, (SELECT max(version) FROM metadata_versions "
-    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL), "
+    "(SELECT count(*) FROM withheld), (SELECT max(since) FROM withheld) "
+    "FROM roles WHERE name = 'timestamp'"
 )
 _Named = TypeVar("_Named")
 
@@ -76,7 +78,8 @@ class Gate:
 
 def stamp(database: Database) -> Hashable:
     """Stays the same for as long as no answer of a façade can change: every publish, yank and word
-    of the status host comes with a new timestamp, and is seen when that is published.
+    of the status host comes with a new timestamp, and is seen when that is published. A registry
+    that cannot sign holds releases back all the same, so what is withheld counts as well.
 
     Raises:
         RegistryError: as `Database.read`.
