@@ -4,78 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from log_builders import NamedKey
 from server_fixtures import ORG, Client, World, copied_world, new_database
+from status_host import Host
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
-from forge_server.services.log import hash_reader, log_size
-from signing.digests import sha256_hex
 from signing.keys import generate_key
-from signing.names import ComponentName, parse_version
+from signing.names import parse_version
 from signing.role_edits import next_version, sign_role
-from signing.roles import role_version
-from signing.status import LogSeen, SnapshotSeen, Status, Withheld, status_of
+from signing.status import SnapshotSeen, Status, status_of
 from signing.status_edits import sign_status
 from signing.tlog.entries import parse_entry
-from signing.tlog.merkle import root_of
-from signing.tlog.policy import policy_of
 
 RELEASE = f"{ORG}/my-model==1.0.0"
-
-
-@dataclass
-class Host:
-    """An honest status host, looking at a registry in this process."""
-
-    world: World
-    client: Client
-
-    def status(self, *withheld: Withheld, ahead: timedelta = timedelta()) -> Status:
-        registry = self.world.registry
-        policy = policy_of(registry.roles.current("targets"))
-        assert policy is not None
-        with registry.database.read() as session:
-            size = log_size(session)
-            root = root_of(size, hash_reader(session, size))
-        snapshot = registry.roles.current("snapshot")
-        return Status(
-            at=(self.world.clock() + ahead).replace(microsecond=0),
-            log=LogSeen(key=policy.keys[0], size=size, root=root),
-            snapshot=SnapshotSeen(
-                version=json.loads(snapshot)["signed"]["version"], sha256=sha256_hex(snapshot)
-            ),
-            withheld=withheld,
-        )
-
-    def sign(self, status: Status, version: int | None = None) -> bytes:
-        current = self.world.current("status")
-        number = version or (1 if current is None else role_version(current) + 1)
-        return sign_status(status, number, [self.world.authority_key("status")])
-
-    def send(self, data: bytes, **options: Any) -> Any:
-        return self.client.post("/api/v1/roles", {"roles": {"status": data.decode()}}, **options)
-
-    def say(self, *withheld: Withheld) -> Any:
-        return self.send(self.sign(self.status(*withheld)), expect=200)
-
-    def withheld(self, state: str = "quarantined", reason: str = "odd <b>") -> Withheld:
-        shown = self.client.get(f"/api/v1/components/{ORG}/my-model")
-        return Withheld(
-            component=ComponentName.parse(f"{ORG}/my-model"),
-            version=parse_version("1.0.0"),
-            manifest_sha256=shown["versions"][-1]["manifest_sha256"],
-            state=state,
-            reason=reason,
-            since=self.world.clock().replace(microsecond=0),
-        )
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
