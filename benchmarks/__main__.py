@@ -11,6 +11,7 @@ from . import (
     log,
     memory,
     peers,
+    policy,
     publish,
     snapshot,
     startup,
@@ -26,7 +27,9 @@ SMALLER = {
     stress: ["--components", "500"],
 }
 
-ALL = (startup, snapshot, publish, log, collect, catalogue, stress, transfer, peers, memory)
+ALL = (
+    startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, memory,
+)  # fmt: skip
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)

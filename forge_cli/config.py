@@ -37,6 +37,10 @@ class Places:
     trust: Path
     cache: Path
     receipts: Path
+    folders: Path  # where something was installed, for `forge status`
+    policies: Path  # what this person pinned for this machine
+    kept_policies: Path
+    system_policies: Path = Path("/etc/forge/policies.toml")  # what its administrator pinned
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Places:
@@ -45,7 +49,7 @@ class Places:
             root = Path(home).expanduser().absolute()
             config, data, cache = root, root, root / "cache"
         else:
-            config = _xdg(env, "XDG_CONFIG_HOME", ".config") / "forge"
+            config = config_home(env) / "forge"
             data = _xdg(env, "XDG_DATA_HOME", ".local/share") / "forge"
             cache = _xdg(env, "XDG_CACHE_HOME", ".cache") / "forge"
         return cls(
@@ -55,7 +59,15 @@ class Places:
             trust=data / "trust",
             cache=cache,
             receipts=data / "receipts",
+            folders=data / "folders.json",
+            policies=config / "policies.toml",
+            kept_policies=data / "policies",
         )
+
+
+def config_home(env: Mapping[str, str]) -> Path:
+    """Where other programs look for their settings."""
+    return _xdg(env, "XDG_CONFIG_HOME", ".config")
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> Path:

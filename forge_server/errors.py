@@ -66,6 +66,8 @@ TABLE: Mapping[str, Row] = {
     "not-found": _row(404, "Not found", "Nothing has this address."),
     "method-not-allowed": _row(405, "Method not allowed", "The address exists, but not for this "
         "HTTP method; the Allow header lists the right ones."),
+    "not-acceptable": _row(406, "No such form", "The address exists, but in none of the media "
+        "types that the Accept header lists."),
     "length-required": _row(411, "Length required", "Uploads need an exact Content-Length."),
     "too-large": _row(413, "Too large", "The body is larger than this registry takes; the member "
         "limit_bytes says how large it may be."),
@@ -88,6 +90,10 @@ TABLE: Mapping[str, Row] = {
     "not-a-member": _row(403, "Not a member", "Only members of the organisation may do this."),
     "role-too-low": _row(403, "Role does not suffice", "The detail names the role that is needed; "
         "an owner of the organisation can give it."),
+    "not-a-reviewer": _row(403, "No reviewer of this", "Answers to findings are judged by members "
+        "of a reviewer body, and never by who belongs to the organisation that is concerned."),
+    "answer-changed": _row(409, "Answered again", "The publisher answered again, or never did: "
+        "read the newest answer before you judge it."),
     "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
         "header says."),
     "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "
@@ -108,6 +114,9 @@ TABLE: Mapping[str, Row] = {
     "application-not-found": _row(404, "No such application", "Nobody applied for this name."),
     "component-not-found": _row(404, "No such component", "Check the spelling: "
         "organisation/name."),
+    "revision-not-found": _row(404, "No such revision", "There is no version or commit of that "
+        "name, or it is withheld, or no version may stand for the newest; the detail says which."),
+    "file-not-found": _row(404, "No such file", "The release has no file at this path."),
     "name-taken": _row(409, "Name taken", "Names are given once and never again."),
     "name-look-alike": _row(409, "Name looks like another", "A quick eye would take it for the "
         "name in the member existing; choose another."),
@@ -115,6 +124,10 @@ TABLE: Mapping[str, Row] = {
         "organisation yet."),
     "organisation-refused": _row(409, "Application refused", "The registrar refused the "
         "application; the application says why. Change what it names and apply again."),
+    "policy-unusable": _row(409, "Not a policy to hold to", "What is to be pinned is no policy, or "
+        "it was taken back; the detail says which."),
+    "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
+        "policy of this name."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "
@@ -123,14 +136,22 @@ TABLE: Mapping[str, Row] = {
         "own: send it along, or let the organisation apply first."),
     "releases-need-offer": _row(422, "Releases need an offer", "A role update cannot add "
         "releases; publish them with their manifest, signature and files."),
+    "unsigned-upload": _row(403, "Not signed", "Releases are signed by their publisher before they "
+        "are sent; the detail says what this client could have sent and did not."),
     "version-taken": _row(409, "Version taken", "A published version never changes. The member "
         "manifest_sha256 says what is there. Raise the version."),
+    "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "
+        "belongs to the component that published it first, and a file name keeps its bytes. The "
+        "detail names the one and the other; rename the distribution, or raise its version."),
     "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
         "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
         "how much it has, may have and asked for; the operator can give it more: forge-server "
         "quota."),
     "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
         "repeat what forge.toml inside the release says."),
+    "unsafe-format": _row(422, "Format executes code", "A file of the release is in a format that "
+        "executes code when it is loaded. The members path and format say which; the hint says how "
+        "to convert it. The registry's operator can allow a format: allow_code_formats."),
     "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
         "they were cut, altered or changed meanwhile. Send them again."),
     "length-mismatch": _row(422, "Wrong length", "The number of bytes is not the announced one."),
@@ -138,6 +159,10 @@ TABLE: Mapping[str, Row] = {
         "expiry does not hold; the member check says which, the detail what was found."),
     # Blobs
     "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
+    "withheld": _row(451, "Withheld", "Every release that holds these bytes is quarantined or "
+        "revoked. The members release, state, reason and since say which, and why."),
+    "taken-down": _row(451, "Taken down", "The bytes were deleted by order of an authority; the "
+        "member reference says which order. They do not come back."),
     "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
         "or several ranges were asked for at once."),
     "upload-not-found": _row(404, "No such upload", "It was never begun, is finished, or nothing "

@@ -9,6 +9,10 @@ from datetime import UTC, datetime
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
+from .compat.hub_listing import HubListing
+from .compat.oci_artifacts import OciArtifacts
+from .compat.pypi_index import PythonIndex
+from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
@@ -16,14 +20,18 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.admission import Admission
+from .services.advisories import Advisories
 from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
+from .services.findings import Findings
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -35,15 +43,21 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
+from .services.policies import Policies
 from .services.publication import Publication
+from .services.quarantine import Quarantine
 from .services.quotas import Quotas
+from .services.recalls import Recalls
 from .services.releases import Releases
+from .services.reports import Reports
 from .services.review_desk import ReviewDesk
 from .services.review_roles import ReviewRoles
 from .services.roles import Roles
+from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.takedown import Takedown
 from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
@@ -88,6 +102,18 @@ class Registry:
     clock: Clock
     assurances: Assurances
     review_desk: ReviewDesk
+    policies: Policies
+    quarantine: Quarantine
+    reports: Reports
+    takedown: Takedown
+    recalls: Recalls
+    advisories: Advisories
+    findings: Findings
+    python_index: PythonIndex
+    facade_releases: FacadeReleases
+    hub_listing: HubListing
+    oci: OciArtifacts
+    scans: Scans
 
 
 def utc_now() -> datetime:
@@ -146,10 +172,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
     together = Together(database, publication.announce)
+    distributions = Distributions(database, blobs)
     desk = ReviewDesk(database, audit, clock)
     releases = Releases(
-        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together
-    )
+        database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
+        distributions, Admission(database, blobs, settings.allow_code_formats),
+    )  # fmt: skip
+    facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
     return Registry(
         folder=folder,
@@ -193,6 +222,18 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock=clock,
         assurances=Assurances(database, desk, clock),
         review_desk=desk,
+        policies=Policies(database, audit, blobs, clock),
+        quarantine=Quarantine(database, audit, publication, clock),
+        reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        takedown=Takedown(database, audit, publication, blobs, leases, clock),
+        advisories=Advisories(database, tree),
+        findings=Findings(database, audit, clock),
+        recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        python_index=PythonIndex(database, distributions),
+        facade_releases=facade_releases,
+        hub_listing=HubListing(database),
+        oci=OciArtifacts(database, blobs, facade_releases),
+        scans=Scans(database, blobs, clock, settings),
     )
 
 

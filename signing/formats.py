@@ -73,7 +73,7 @@ def how_to_convert(kind: str) -> str:
 def _look(read_at: ReadAt, size: int | None, depth: int) -> Executable | None:
     head = read_at(0, 512)
     if head.startswith(_NPY):
-        return Executable(PICKLE) if _has_objects(read_at) else None
+        return Executable(PICKLE) if is_numpy_with_objects(read_at) else None
     if depth and size is not None:
         found = _in_zip(read_at, size, depth) or _in_tar(read_at, size, head)
         if found is not None:
@@ -91,7 +91,8 @@ def _over(data: bytes) -> ReadAt:
     return lambda at, count: data[at : at + count]
 
 
-def _has_objects(read_at: ReadAt) -> bool:
+def is_numpy_with_objects(read_at: ReadAt) -> bool:
+    """Whether a NumPy file holds Python objects, and so a pickle."""
     # numpy.lib.format: version, length of the header in 2 or 4 bytes, then a literal with `descr`.
     return _OBJECTS.search(read_at(0, _HEAD)) is not None
 
@@ -189,27 +190,31 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _in_tar(read_at: ReadAt, size: int, head: bytes) -> Executable | None:
-    """Members of a tar one after another (POSIX.1-1988 ustar), as old PyTorch wrote models."""
+    for name, start, length in tar_members(read_at, size, head):
+
+        def inside(at: int, count: int, start: int = start, length: int = length) -> bytes:
+            return read_at(start + at, max(0, min(count, length - at)))
+
+        if length and is_pickle(inside, length):
+            return Executable(PICKLE, name)
+    return None
+
+
+def tar_members(read_at: ReadAt, size: int, head: bytes) -> Iterator[tuple[str, int, int]]:
+    """``(name, start, length)`` of the first members of a tar, one after another (POSIX.1-1988
+    ustar), as old PyTorch wrote models; nothing where ``head`` does not begin one."""
     if head[257:262] != b"ustar" and not head.startswith(b"sys_info\x00"):
-        return None
+        return
     at = 0
     for _ in range(_MAX_MEMBERS):
         header = read_at(at, _TAR_BLOCK)
         length = _octal(header[124:136])
         if len(header) < _TAR_BLOCK or not header[0] or length is None:
-            return None
-        start = at + _TAR_BLOCK
-
-        def inside(offset: int, count: int, start: int = start, length: int = length) -> bytes:
-            return read_at(start + offset, max(0, min(count, length - offset)))
-
-        if length and is_pickle(inside, length):
-            name = header[:100].rstrip(b"\x00").decode("utf-8", "replace")
-            return Executable(PICKLE, name)
-        at = start + -(-length // _TAR_BLOCK) * _TAR_BLOCK
+            return
+        yield header[:100].rstrip(b"\x00").decode("utf-8", "replace"), at + _TAR_BLOCK, length
+        at += _TAR_BLOCK + -(-length // _TAR_BLOCK) * _TAR_BLOCK
         if at >= size:
-            return None
-    return None
+            return
 
 
 def _octal(field: bytes) -> int | None:

@@ -25,6 +25,7 @@ _WINDOW: Final = 65536
 _MAX_LINE: Final = 4096
 _CALLS: Final = frozenset(("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"))
 _PERSISTENT: Final = frozenset(("PERSID", "BINPERSID"))
+_NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
 _NUMBER: Final = re.compile(rb"[-+]?[0-9a-fA-FxXlLeE.+\-_infaN]*\Z")
 _NAMES: Final = re.compile(rb"[A-Za-z_][\w.]*\Z")
 _LINES: Final = {"GLOBAL": 2, "INST": 2}
@@ -32,7 +33,7 @@ _NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Opcode:
+class Opcode:
     """``length`` is the argument's, in bytes, or -n: n bytes that say how many follow, or None:
     ``lines``. ``needs`` lie on the stack before, above the last mark where ``to_mark``."""
 
@@ -44,7 +45,7 @@ class _Opcode:
     gives: int
 
 
-def _table() -> dict[int, _Opcode]:
+def _table() -> dict[int, Opcode]:
     counts = {-2: -1, -3: -4, -4: -4, -5: -8}  # pickletools' own signs for counted arguments
     table = {}
     for each in pickletools.opcodes:
@@ -58,7 +59,7 @@ def _table() -> dict[int, _Opcode]:
             length, lines = None, _LINES.get(each.name, 1)
         elif length is not None and length < 0:
             length = counts[length]
-        table[ord(each.code)] = _Opcode(
+        table[ord(each.code)] = Opcode(
             name=each.name,
             length=length,
             lines=lines,
@@ -69,7 +70,7 @@ def _table() -> dict[int, _Opcode]:
     return table
 
 
-_TABLE: Final = _table()
+OPCODES: Final = _table()
 
 
 def is_pickle(read_at: ReadAt, size: int | None) -> bool:
@@ -94,7 +95,8 @@ class _Walk:
         self._at = 0
         self._window, self._start, self._reads = b"", 0, 0
         self._height, self._marks = 0, list[int]()
-        self._binary = False
+        self._binary = self._names = False
+        self._opcodes = 0
 
     def whole(self) -> bool:
         try:
@@ -109,20 +111,24 @@ class _Walk:
 
     def _step(self) -> bool:
         """Walks over one opcode; whether that is enough."""
-        opcode = _TABLE.get(self._take(1)[0])
+        self._opcodes += 1
+        opcode = OPCODES.get(self._take(1)[0])
         if opcode is None:
             raise _OddError
         self._argument(opcode)
         if opcode.name == "STOP":
-            # An empty stack, or a number on a line of its own, is no pickle worth the name.
             if self._height < 1:
                 raise _OddError
-            return self._binary or self._at > 2
+            # A text may look like a number and an end. Data without a name do nothing either: they
+            # count where they fill the file.
+            whole = self._at == self._size and self._opcodes > 3
+            return self._binary or self._names or whole
         self._stack(opcode)
         self._binary = self._binary or opcode.name == "PROTO"
+        self._names = self._names or opcode.name in _NAMING
         return opcode.name in _CALLS or (opcode.name in _PERSISTENT and self._binary)
 
-    def _argument(self, opcode: _Opcode) -> None:
+    def _argument(self, opcode: Opcode) -> None:
         if opcode.length is None:
             for _ in range(opcode.lines):
                 line = self._line()
@@ -143,7 +149,7 @@ class _Walk:
             raise _OddError
         self._at += count
 
-    def _stack(self, opcode: _Opcode) -> None:
+    def _stack(self, opcode: Opcode) -> None:
         if opcode.name == "MARK":
             self._marks.append(self._height)
             return

@@ -284,7 +284,8 @@ class Client:
     def put_blobs(self, built: Built) -> None:
         component = built.manifest.component
         for digest, data in built.blobs().items():
-            self.call("PUT", f"/api/v1/blobs/{digest}?component={component}", data=data)
+            path = f"/api/v1/blobs/{digest}?component={component}"
+            self.call("PUT", path, data=data, length=len(data))  # said for empty ones too
 
     def publish(self, built: Built, expect: int | None = 201) -> Any:
         self.put_blobs(built)

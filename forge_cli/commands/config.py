@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
-from ..config import SETTINGS
+from ..config import SETTINGS, config_home
 from ..context import Context
 from ..errors import UsageError
-from ._command import forge_command
+from ._command import forge_command, parse_option
 
 
 @click.group("config")
 def command() -> None:
-    """Read and change settings."""
+    """Read and change settings, ours and those of other clients."""
 
 
 @forge_command("get", registry=False)
@@ -49,5 +52,38 @@ def list_(context: Context) -> None:
     context.out.say(f"in {context.places.config}")
 
 
-for _each in (get, set_, list_):
+def _for_client(client: str, summary: str) -> click.Command:
+    @forge_command(client)
+    @click.option("--org", metavar="ORG", help="See the packages of this organisation alone.")
+    @click.option("--write", is_flag=True, help="Write the file, unless there is one.")
+    def show(context: Context, org: str | None, write: bool) -> None:
+        from ..flows.client_settings import settings_of, write_settings
+
+        if org is not None:
+            from signing.names import parse_org_name
+
+            parse_option("--org", parse_org_name, org)
+        settings = settings_of(client, context.url, org)
+        path = None
+        if write:
+            path = write_settings(settings, client, Path.home(), config_home(os.environ))
+        context.out.result({"settings": settings.text, "file": None if path is None else str(path)})
+        if path is None:
+            context.out.answer(settings.text.rstrip())
+        else:
+            context.out.answer(str(path))
+            context.out.done(f"{client} uses {context.url}")
+
+    show.help = f"{summary}\n\nWithout --write it prints what belongs there."
+    return show
+
+
+_CLIENTS = {
+    "pip": "Settings with which pip installs from the registry.",
+    "twine": "Settings with which twine uploads what `forge sign` has signed.",
+    "uv": "Settings with which uv installs from the registry.",
+    "docker": "Settings with which skopeo and other container tools pull from the registry.",
+    "hf": "The environment in which Hugging Face's clients use the registry.",
+}
+for _each in (get, set_, list_, *(_for_client(*each) for each in _CLIENTS.items())):
     command.add_command(_each)

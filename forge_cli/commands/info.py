@@ -61,6 +61,8 @@ def command(context: Context, requirement: str) -> None:
                     "version": str(release.version),
                     "manifest_sha256": release.manifest_sha256,
                     "yanked": release.yanked,
+                    "yanked_successor": release.yanked_successor,
+                    "deprecated": release.deprecated.to_json() if release.deprecated else None,
                     "withheld": _withheld_json(view.withheld(release)),
                 }
                 for release in releases
@@ -85,6 +87,12 @@ def command(context: Context, requirement: str) -> None:
         rows.append(["requires", f"{clean(other)} {clean(specifier)}"])
     if entry.yanked is not None:
         rows.append(["yanked", clean(entry.yanked)])
+        if entry.yanked_successor is not None:
+            rows.append(["successor", entry.yanked_successor])
+    if entry.deprecated is not None:
+        rows.append(["deprecated", clean(entry.deprecated.reason)])
+        if entry.deprecated.successor is not None:
+            rows.append(["successor", entry.deprecated.successor])
     if withheld is not None:
         rows.append([withheld.state, f"since {withheld.since:%Y-%m-%d %H:%M} UTC: "
                      f"{clean(withheld.reason)}"])  # fmt: skip
@@ -101,7 +109,9 @@ def _mark(view: View, entry: IndexEntry, space: str = " ") -> str:
     """What stands behind a version that ranges do not pick."""
     if (withheld := view.withheld(entry)) is not None:
         return f"{space}({withheld.state})"
-    return f"{space}(yanked)" if entry.yanked is not None else ""
+    if entry.yanked is not None:
+        return f"{space}(yanked)"
+    return f"{space}(deprecated)" if entry.deprecated is not None else ""
 
 
 def _withheld_json(one: Withheld | None) -> dict[str, str] | None:

@@ -28,6 +28,7 @@ from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
 from ..remote.upload import Outgoing, Uploader
 from . import along, delta
+from .data_only import require_data_only
 from .pack import Packed, pack
 from .roles import rebasing
 from .signers import held, ids, own_key, publisher_keys, short, unlock
@@ -78,8 +79,11 @@ class _Signed:
     new_project: bool
 
 
-def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -> Published:
-    """Publish ``folder``; with ``dry_run`` everything but sending.
+def publish(
+    context: Context, folder: Path, *, key: str | None, dry_run: bool, waived: bool = False
+) -> Published:
+    """Publish ``folder``; with ``dry_run`` everything but sending. ``waived``: whether files that
+    execute code when they are loaded are left to the registry.
 
     Raises:
         ForgeError, SigningError: as the table of error codes says; nothing is visible then.
@@ -87,6 +91,8 @@ def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -
     packed = pack(folder, context.out, context.cache)
     for notice in packed.notices:
         context.out.warn(notice)
+    if not waived:
+        require_data_only(packed)
     manifest = packed.manifest
     context.out.say(
         f"{manifest.component} {manifest.version}: {count_text(len(manifest.files), 'file')}, "
@@ -103,36 +109,79 @@ def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -
     )
 
 
-def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
-    context, manifest = session.context, session.packed.manifest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedOffer:
+    """The body of an offer, signed and checked as the registry will check it."""
+
+    body: dict[str, Any]
+    signed_by: PublicKey
+
+
+def sign_offer(context: Context, packed: Packed, *, key: str | None) -> SignedOffer | None:
+    """The offer of ``packed``, for somebody else to send; None where it is published already.
+
+    Raises:
+        ForgeError, SigningError: as `publish`.
+    """
+    session = _Session(context=context, api=context.api(), packed=packed, key=key)
+    view = context.view
     state = view.component(session.component)
     if state is None:
         raise _not_registered(session, view)
-    there = state.releases.get(str(manifest.version))
-    if there is not None and there.manifest_sha256 == manifest.digest:
+    if _is_there(session, state):
+        return None
+    signed, publisher = _signed(session, state)
+    return SignedOffer(body=_body(session, signed), signed_by=publisher)
+
+
+def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
+    state = view.component(session.component)
+    if state is None:
+        raise _not_registered(session, view)
+    if _is_there(session, state):
         return Published(packed=session.packed, signed_by=None, already=True)
-    check_version_free(state.releases, manifest)
-    signed = _sign(session, state)
-    role = signed.roles[session.component.role]
-    # The registry will apply the same checks: what it must refuse is not sent at all.
-    offer = check_offer(
-        manifest.raw, session.bundle, role, state.project, signed.organisation, context.now
-    )
+    signed, publisher = _signed(session, state)
     if dry_run:
-        return Published(
-            packed=session.packed, signed_by=offer.publisher, new_project=signed.new_project
-        )
+        return Published(packed=session.packed, signed_by=publisher, new_project=signed.new_project)
     receipt = _offer(session, view, signed)
     _confirm(session)
     return Published(
         packed=session.packed,
-        signed_by=offer.publisher,
+        signed_by=publisher,
         receipt=receipt,
         new_project=signed.new_project,
         uploaded=session.uploaded,
         uploaded_bytes=session.uploaded_bytes,
         reused_bytes=session.reused_bytes,
     )
+
+
+def _is_there(session: _Session, state: ComponentState) -> bool:
+    """Whether this very release is published. Raises ConflictError where another one is."""
+    manifest = session.packed.manifest
+    there = state.releases.get(str(manifest.version))
+    if there is not None and there.manifest_sha256 == manifest.digest:
+        return True
+    check_version_free(state.releases, manifest)
+    return False
+
+
+def _signed(session: _Session, state: ComponentState) -> tuple[_Signed, PublicKey]:
+    """Roles and bundle, checked as the registry will: what it must refuse is not sent at all."""
+    signed = _sign(session, state)
+    offer = check_offer(
+        session.packed.manifest.raw, session.bundle, signed.roles[session.component.role],
+        state.project, signed.organisation, session.context.now,
+    )  # fmt: skip
+    return signed, offer.publisher
+
+
+def _body(session: _Session, signed: _Signed) -> dict[str, Any]:
+    return {
+        "manifest": session.packed.manifest.raw.decode(),
+        "bundle": session.bundle.decode(),
+        "roles": {name: data.decode() for name, data in signed.roles.items()},
+    }
 
 
 def _not_registered(session: _Session, view: View) -> ForgeError:
@@ -229,11 +278,7 @@ def _missing_signature(
 
 def _offer(session: _Session, view: View, signed: _Signed) -> dict[str, Any]:
     """Offer, send what is missing, offer again; the receipt."""
-    body = {
-        "manifest": session.packed.manifest.raw.decode(),
-        "bundle": session.bundle.decode(),
-        "roles": {name: data.decode() for name, data in signed.roles.items()},
-    }
+    body = _body(session, signed)
     uploads = 0
     files = along.smallest(session.packed)
     while uploads < 3:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,13 +22,15 @@ from signing.verify import verify_release
 from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
-from ..lockfile import requirement_text
+from ..lockfile import FILE_NAME as LOCK
+from ..lockfile import locked_release, read_lock, requirement_text
 from ..output import clean
 from ..remote.trust import View
 from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
 from .fetching import fetch, wanted_for
 from .installed import Record, site_of_tree
+from .permission import Judgement, open_gate
 from .withheld import status_of_root, view_remark
 
 
@@ -36,13 +38,15 @@ from .withheld import status_of_root, view_remark
 class Verified:
     """The report, what it is about, and remarks that a person should read.
 
-    ``repair`` is what puts it right when a check failed, where something does.
+    ``repair`` is what puts it right when a check failed, where something does. ``permission`` is
+    what the pinned policies say of it; None without one, and where a check failed.
     """
 
     subject: str
     report: Report
     remarks: tuple[str, ...] = ()
     repair: str | None = None
+    permission: Judgement | None = None
 
 
 def choose(view: View, requirement: Requirement) -> IndexEntry:
@@ -135,7 +139,38 @@ def verify_registry(
     remarks = []
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
-    return Verified(subject=f"{name}=={entry.version}", report=report, remarks=tuple(remarks))
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
+    return Verified(
+        subject=f"{name}=={entry.version}",
+        report=report,
+        remarks=tuple(remarks),
+        permission=_permission(context, Path(), context.pin.fingerprint, evidence, report),
+    )
+
+
+def _permission(
+    context: Context, folder: Path, fingerprint: str, evidence: Evidence, report: Report
+) -> Judgement | None:
+    """What the policies of ``folder`` and of this machine say of a release that verified, with what
+    was put aside for it in the folder's lock."""
+    gate = open_gate(context, folder)
+    if gate is None or not report.ok:
+        return None
+    pin = context.trust.with_fingerprint(fingerprint)
+    if pin is None:
+        raise ForgeError(
+            "fingerprint-needed",
+            "a policy is pinned, and what it must know is kept by trusted registry: the root of "
+            "this one is not trusted here",
+            hint="forge trust add URL --fingerprint …",
+        )
+    release = locked_release(parse_manifest(evidence.manifest))
+    lock = read_lock(folder / LOCK)
+    for locked in () if lock is None else lock.components:
+        if locked.manifest_sha256 == release.manifest_sha256:
+            release = replace(release, overrides=locked.overrides)
+    return gate.judge_evidence(pin, release, evidence)
 
 
 def verify_installed(
@@ -167,6 +202,7 @@ def verify_installed(
         report=report,
         remarks=tuple(remarks),
         repair=f"forge sync --into {_from_here(site.into)}   puts back what was published",
+        permission=_permission(context, site.into, trusted, evidence, report),
     )
 
 
@@ -211,7 +247,12 @@ def verify_exported(
     else:
         remarks += _ages(context, evidence, trusted)
     report = _folder_report(context, evidence, name, folder / "files", trusted)
-    return Verified(subject=str(folder / "files"), report=report, remarks=tuple(remarks))
+    return Verified(
+        subject=str(folder / "files"),
+        report=report,
+        remarks=tuple(remarks),
+        permission=_permission(context, Path(), trusted, evidence, report),
+    )
 
 
 def _folder_report(
@@ -317,6 +358,8 @@ def _refreshed(
     remarks = ["asked the registry just now"]
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
     newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from tuf.api import exceptions as tuf_errors
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
+from urllib3.response import BaseHTTPResponse
 
 from signing.assessment import Assessment
 from signing.errors import VerificationError
@@ -51,6 +52,7 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError, NotThereError
 from ..files import locked
 from ..nearby import did_you_mean
+from ..output import clean
 from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
 from .reviews import Reviews
@@ -484,8 +486,10 @@ def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> byt
     return data
 
 
-def not_served(address: str, status: int) -> ForgeError:
-    """A signed file that the registry does not hand out."""
+def not_served(address: str, status: int, response: BaseHTTPResponse | None = None) -> ForgeError:
+    """A signed file that the registry does not hand out; ``response`` may say why."""
+    if status == 451 and response is not None:
+        return _withheld(address, response)
     if status in (403, 451):
         return ForgeError("blocked", f"{address}: the registry withholds it ({status})")
     kind = NotThereError if status in (404, 410) else NetworkError
@@ -493,6 +497,16 @@ def not_served(address: str, status: int) -> ForgeError:
         f"{address}: the registry answered {status} for a file that its metadata promises",
         hint="try again in a moment, or another mirror",
     )
+
+
+def _withheld(address: str, response: BaseHTTPResponse) -> ForgeError:
+    from .api import problem
+
+    said = problem(response, logged_in=False)
+    code = said.code if said.code in ("withheld", "taken-down") else "withheld"
+    facts = {key: value for key, value in said.facts.items() if isinstance(value, str)}
+    message = f"{address}: the registry does not hand it out: {clean(said.message)}"
+    return ForgeError(code, message, None if said.hint is None else clean(said.hint), **facts)
 
 
 @contextmanager

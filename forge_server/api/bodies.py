@@ -20,8 +20,8 @@ from .requests import transfers
 _ARRIVED_BYTES = 64 * 1024  # what a socket holds without anybody reading
 
 
-def read_json(max_bytes: int) -> Fields:
-    """The request's JSON object.
+def read_json(max_bytes: int, *, declared: bool = True) -> Fields:
+    """The request's JSON object; ``declared`` False where clients of others do not say that it is.
 
     Raises:
         RegistryError: ``unsupported-media-type``, ``length-required``, ``too-large`` or
@@ -29,7 +29,7 @@ def read_json(max_bytes: int) -> Fields:
         MalformedError: not strict JSON, or not an object.
     """
     media_type = request.mimetype
-    if media_type != "application/json":
+    if declared and media_type != "application/json":
         raise RegistryError(
             "unsupported-media-type",
             f"Content-Type: expected application/json, found {media_type or 'none'!r:.60}",
@@ -146,6 +146,15 @@ class SocketUploadStream(UploadStream):
         self._reader.length -= count
         self.count += count
         return count
+
+
+def take_slot() -> None:
+    """A slot for reading the body of this request, where that may take a while.
+
+    Raises:
+        RegistryError: too many are on their way already (``too-many-transfers``).
+    """
+    _take_slot(request.environ["wsgi.input"])
 
 
 def _take_slot(stream: Any) -> None:

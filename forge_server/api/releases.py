@@ -56,14 +56,7 @@ def accept_roles() -> Response:
 def offer_release() -> Response:
     who = authenticated()
     limit = registry().settings.max_offer_bytes
-    body = read_json(limit).only(("manifest", "bundle", "roles"), optional=["files"])
-    text = OfferText(
-        manifest=body.text("manifest", max_chars=limit).encode(),
-        bundle=body.text("bundle", max_chars=limit).encode(),
-        roles=as_bytes(body.object("roles").value),
-        files=_files(body),
-    )
-    result = registry().releases.offer(who, text)
+    result = registry().releases.offer(who, offer_of(read_json(limit), limit))
     if result.receipt is None and not result.missing:
         return answer({"state": "checking"}, 202)
     if result.receipt is None:
@@ -76,6 +69,17 @@ def offer_release() -> Response:
         "taken": list(result.taken),
     }
     return answer(document, 201 if result.created else 200)
+
+
+def offer_of(body: Fields, max_chars: int) -> OfferText:
+    """The offer of a release as it is sent."""
+    body.only(("manifest", "bundle", "roles"), optional=["files"])
+    return OfferText(
+        manifest=body.text("manifest", max_chars=max_chars).encode(),
+        bundle=body.text("bundle", max_chars=max_chars).encode(),
+        roles=as_bytes(body.object("roles").value),
+        files=_files(body),
+    )
 
 
 @audited("release.resign")

@@ -74,15 +74,25 @@ def _identity() -> Identity | None:
     header = request.headers.get("Authorization")
     if header is None:
         return None
-    registry().throttle.check(request.remote_addr, registry().clock())
     kind, _, token = header.partition(" ")
     if kind.lower() != "bearer":
+        registry().throttle.check(request.remote_addr, registry().clock())
         raise RegistryError(
             "token-invalid", "Authorization: expected Bearer and an access token, found another"
         )
+    return authenticated_with(token).identity
+
+
+def authenticated_with(token: str) -> Caller:
+    """The caller, known by an access token that came in whatever form.
+
+    Raises:
+        RegistryError: it is not accepted; too many of those.
+    """
+    registry().throttle.check(request.remote_addr, registry().clock())
     identity = registry().accounts.authenticate(token.strip(" "))
     g.caller = replace(caller(), identity=identity)
-    return identity
+    return caller()
 
 
 def audited(action: str) -> Callable[[_View], _View]:

@@ -209,6 +209,8 @@ class Release(Base):
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
     yanked: Mapped[str | None] = mapped_column(text_type())
+    yanked_successor: Mapped[str | None] = mapped_column(text_type(150))
+    deprecated: Mapped[dict[str, Any] | None]  # {reason, successor?}
     published_at: Mapped[datetime] = mapped_column(index=True)
     stored_at: Mapped[datetime | None]
 
@@ -240,6 +242,44 @@ class Downloads(Base):
     component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True, index=True)
     count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Distribution(Base):
+    """The one component whose wheels and sdists may bear this name (in its PEP 503 form)."""
+
+    __tablename__ = "distributions"
+
+    name: Mapped[str] = mapped_column(text_type(255), primary_key=True)
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), index=True)
+
+
+class DistributionFile(Base):
+    """A wheel or sdist in a release; repeats what the file's name and the manifest say."""
+
+    __tablename__ = "distribution_files"
+
+    release_id: Mapped[int] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(text_type(), primary_key=True)
+    distribution: Mapped[str] = mapped_column(
+        text_type(255), ForeignKey("distributions.name"), index=True
+    )
+    filename: Mapped[str] = mapped_column(text_type(255))
+    version: Mapped[str] = mapped_column(text_type(255))
+    sha256: Mapped[str] = mapped_column(text_type(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class WheelMetadata(Base):
+    """What was read out of a wheel, by the digest of its bytes. ``data`` is None where
+    ``refused`` says why the wheel is not offered."""
+
+    __tablename__ = "wheel_metadata"
+
+    sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    data_sha256: Mapped[str | None] = mapped_column(text_type(64))
+    requires_python: Mapped[str | None] = mapped_column(text_type())
+    refused: Mapped[str | None] = mapped_column(text_type())
 
 
 class ChunkCheck(Base):
@@ -322,6 +362,55 @@ class Quota(Base):
     used_releases: Mapped[int]
 
 
+class ReviewStatement(Base):
+    """A statement that the current role of a reviewer body lists, with its envelope in the exact
+    bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
+    ``expires_at`` is set for decisions."""
+
+    __tablename__ = "review_statements"
+    __table_args__ = (
+        Index("ix_review_statements_body", "body"),
+        Index("ix_review_statements_component_name", "component", "name"),
+        Index("ix_review_statements_expires_at", "expires_at"),
+        Index("ix_review_statements_stored_at", "stored_at"),
+    )
+    path: Mapped[str] = mapped_column(text_type(200), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    kind: Mapped[str] = mapped_column(text_type(10))
+    component: Mapped[str] = mapped_column(text_type(81))
+    name: Mapped[str] = mapped_column(text_type(60))  # a version, or an id
+    sha256: Mapped[str] = mapped_column(text_type(64))
+    envelope: Mapped[bytes] = mapped_column(LargeBinary)
+    signed_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+
+
+class ReviewClaim(Base):
+    """Somebody of a body looks at a release, until a moment."""
+
+    __tablename__ = "review_claims"
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    claimed_by: Mapped[str] = mapped_column(text_type(40))
+    until: Mapped[datetime]
+
+
+class OrganisationPolicy(Base):
+    """A policy that an organisation holds to, by the digest of its manifest."""
+
+    __tablename__ = "organisation_policies"
+
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60))
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    pinned_at: Mapped[datetime]
+
+
 class Scan(Base):
     """What one scanner said last of one release. ``state`` is ``clean``, ``findings``,
     ``not-scanned`` or ``failed``; whether it is too old is computed on reading. ``report`` is JSON
@@ -382,38 +471,3 @@ class ScanRound(Base):
     manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
     round: Mapped[str] = mapped_column(text_type(64))
     scanned_at: Mapped[datetime]
-
-
-class ReviewStatement(Base):
-    """A statement that the current role of a reviewer body lists, with its envelope in the exact
-    bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
-    ``expires_at`` is set for decisions."""
-
-    __tablename__ = "review_statements"
-    __table_args__ = (
-        Index("ix_review_statements_body", "body"),
-        Index("ix_review_statements_component_name", "component", "name"),
-        Index("ix_review_statements_expires_at", "expires_at"),
-        Index("ix_review_statements_stored_at", "stored_at"),
-    )
-    path: Mapped[str] = mapped_column(text_type(200), primary_key=True)
-    body: Mapped[str] = mapped_column(text_type(40))
-    kind: Mapped[str] = mapped_column(text_type(10))
-    component: Mapped[str] = mapped_column(text_type(81))
-    name: Mapped[str] = mapped_column(text_type(60))  # a version, or an id
-    sha256: Mapped[str] = mapped_column(text_type(64))
-    envelope: Mapped[bytes] = mapped_column(LargeBinary)
-    signed_at: Mapped[datetime]
-    expires_at: Mapped[datetime | None]
-    stored_at: Mapped[datetime | None]
-
-
-class ReviewClaim(Base):
-    """Somebody of a body looks at a release, until a moment."""
-
-    __tablename__ = "review_claims"
-    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
-    version: Mapped[str] = mapped_column(text_type(60), primary_key=True)
-    body: Mapped[str] = mapped_column(text_type(40))
-    claimed_by: Mapped[str] = mapped_column(text_type(40))
-    until: Mapped[datetime]

@@ -25,7 +25,7 @@ from ..services.clock import Clock
 from ..services.components import mark_changed
 from ..services.pages_component import owner_of
 from ..services.review_desk import ReviewDesk
-from ..services.status import withheld_by_digest
+from ..services.withheld import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
 from .documents import FORMATS, Document, Facts, document_of, formats_of, in_milliseconds
@@ -165,6 +165,8 @@ def _describe(session: Session, marks: Iterable[int], desk: ReviewDesk) -> list[
     for component, organisation, release in rows:
         held = withheld.get(release.manifest_sha256)
         states = [] if release.yanked is None else ["yanked"]
+        if release.deprecated is not None:
+            states.append("deprecated")
         if held is not None:
             states.append(held.state)
         facts = _facts(component, organisation, release)

@@ -39,7 +39,7 @@ from ..logs import LOGGER
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
-from .components import find_component, mark_changed, refresh_component
+from .components import find_component, mark_changed, refresh_component, take_over
 from .organisations import approve, describe
 from .publication import Publication
 from .review_roles import NewStatement, ReviewRoles, check_statements, mark_all_reviewed
@@ -50,6 +50,7 @@ from .status import (
     require_own_history,
     require_status_sound,
 )
+from .withheld import follow_status
 
 MAX_ROLES = 50  # in one request
 NO_TARGETS: Mapping[str, bytes] = MappingProxyType({})
@@ -109,6 +110,8 @@ class Roles:
             for item in updates:
                 versions.update(self._apply(session, caller, item, new))
             _require_reachable(session, new)
+            if {"root", "targets", STATUS} & new.keys():
+                follow_status(session)
             if heard:
                 require_status_sound(session)
             snapshot = self._announce(session, new)
@@ -184,7 +187,7 @@ class Roles:
         elif level == "reviews":
             self.review_roles.apply(session, caller, item.name, item.data, item.statements, now)
         elif level == "project":
-            self._set_yanked(session, caller, item)
+            self._set_standing(session, caller, item)
         elif level == STATUS:
             changed = record_withheld(self.audit, session, caller, item.current, item.data)
             mark_changed(
@@ -217,19 +220,17 @@ class Roles:
             self.audit.record(session, caller, "organisation.approve", name)
         return versions
 
-    def _set_yanked(self, session: Session, caller: Caller, item: _Update) -> None:
+    def _set_standing(self, session: Session, caller: Caller, item: _Update) -> None:
         component = ComponentName.from_role(item.name)
         row = find_component(session, component)
         if row is None:
-            return  # an empty first role: nothing to yank
+            return  # an empty first role: nothing that could be said of
         index = releases_of(item.data, component)
         for release in session.scalars(select(Release).where(Release.component_id == row.id)):
-            reason = index[release.version].yanked
-            if release.yanked != reason:
-                release.yanked = reason
-                action = "release.yank" if reason is not None else "release.unyank"
+            entry = index[release.version]
+            for action, detail in take_over(release, entry):
                 subject = f"{component}=={release.version}"
-                self.audit.record(session, caller, action, subject, reason=reason)
+                self.audit.record(session, caller, action, subject, **detail)
         session.flush()
         refresh_component(session, row, self.clock())
 

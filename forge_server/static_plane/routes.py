@@ -127,9 +127,19 @@ def _send(file: FileAnswer, compressible: bool) -> Response:
 
 
 def blob(digest: str) -> Response:
-    """The bytes with that SHA-256, if a published release contains them; or where to get them."""
-    if not is_digest(digest) or not registry().releases.is_public(digest):
+    """The bytes with that SHA-256, if a published release contains them that nobody withholds; or
+    where to get them."""
+    if not is_digest(digest):
         raise _no_blob()
+    registry().releases.require_public(digest)
+    return send_blob(digest, digest)
+
+
+def send_blob(digest: str, filename: str) -> Response:
+    """The bytes with that SHA-256, or where to get them, for a browser to save as ``filename``.
+
+    Not checked here: that a published release contains them.
+    """
     if request.method == "GET":
         registry().downloads.count(digest)
     elsewhere = _redirect(digest)
@@ -138,7 +148,7 @@ def blob(digest: str) -> Response:
     try:
         size = registry().blobs.stat(digest).size
         if _is_before_us() and request.method == "GET":
-            return send_by_proxy(digest, size)
+            return _as_attachment(send_by_proxy(digest, size), filename)
         response = send(
             FileAnswer(
                 size=size,
@@ -150,7 +160,7 @@ def blob(digest: str) -> Response:
         )
     except BlobNotFoundError:
         raise _no_blob() from None
-    return _as_attachment(response, digest)
+    return _as_attachment(response, filename)
 
 
 def open_blob(digest: str, start: int, size: int) -> BinaryIO:
@@ -194,12 +204,13 @@ def send_by_proxy(digest: str, size: int) -> Response:
         response.headers["X-Accel-Redirect"] = place
     response.headers["ETag"] = f'"{digest}"'
     response.headers["Cache-Control"] = IMMUTABLE
-    return _as_attachment(response, digest)
+    return response
 
 
-def _as_attachment(response: Response, digest: str) -> Response:
-    """Never shown by a browser as a page of this site, whatever the bytes are."""
-    response.headers["Content-Disposition"] = f'attachment; filename="{digest}"'
+def _as_attachment(response: Response, filename: str) -> Response:
+    """Never shown by a browser as a page of this site, whatever the bytes are. ``filename`` has
+    no character that means something in a header."""
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
 
 

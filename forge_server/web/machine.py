@@ -359,8 +359,9 @@ def badge(organisation: str, name: str) -> Response:
         since = found.standing.withheld.since
     elif found.standing.expired_at is not None and state == "expired":
         since = found.standing.expired_at
-    # Of a withdrawal nobody keeps the day beside the release: its history shows it.
-    when = () if state == "yanked" else (f"{since:%F}",)
+    # Of a withdrawal or a deprecation nobody keeps the day beside the release: its history shows
+    # it.
+    when = () if state in ("yanked", "deprecated") else (f"{since:%F}",)
     data = badges.badge(
         left=found.details.component,
         right=(found.item.version, words.say("state", state), *when),

@@ -14,10 +14,12 @@ from datetime import datetime
 from flask_babel import pgettext
 from markupsafe import Markup
 
+from signing.deprecation import Deprecation
 from signing.status import QUARANTINED, Withheld
 
 from ..services.assurance import Assurance
 from ..services.pages_component import Owner, Signing
+from ..services.withheld import HELD, REMOVED
 from . import assurance, languages
 from .assurance import filled
 from .rendering import bdi
@@ -31,6 +33,8 @@ class Standing:
     states: Sequence[str]
     withheld: Withheld | None
     yanked: str | None
+    yanked_successor: str | None
+    deprecated: Deprecation | None
     expired_at: datetime | None
 
     @property
@@ -45,6 +49,8 @@ def standing(
     withheld: Withheld | None,
     signing: Signing | None,
     now: datetime,
+    yanked_successor: str | None = None,
+    deprecated: Deprecation | None = None,
 ) -> Standing:
     """From what the registry knows of a release to how it stands."""
     expired = signing.expires if signing is not None and signing.expires <= now else None
@@ -54,10 +60,14 @@ def standing(
             ("" if withheld is None else withheld.state, withheld is not None),
             ("expired", expired is not None),
             ("yanked", yanked is not None),
+            ("deprecated", deprecated is not None),
         )
         if holds
     ]
-    return Standing(states=states, withheld=withheld, yanked=yanked, expired_at=expired)
+    return Standing(
+        states=states, withheld=withheld, yanked=yanked, yanked_successor=yanked_successor,
+        deprecated=deprecated, expired_at=expired,
+    )  # fmt: skip
 
 
 def sentence(owner: Owner, published_at: datetime, standing: Standing, known: Assurance) -> Markup:
@@ -74,12 +84,8 @@ def sentence(owner: Owner, published_at: datetime, standing: Standing, known: As
 
 def _state(standing: Standing) -> list[Markup]:
     if standing.withheld is not None:
-        text = (
-            pgettext("trust", "The security desk stopped it on %(since)s: do not use it.")
-            if standing.withheld.state == QUARANTINED
-            else pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
-        )
-        return [filled(text, since=languages.day(standing.withheld.since))]
+        words = _stopped(standing.withheld.state)
+        return [filled(words, since=languages.day(standing.withheld.since))]
     if standing.expired_at is not None:
         text = pgettext(
             "trust",
@@ -89,4 +95,17 @@ def _state(standing: Standing) -> list[Markup]:
         return [filled(text, when=languages.day(standing.expired_at))]
     if standing.yanked is not None:
         return [filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+    if standing.deprecated is not None:
+        return [filled(pgettext("trust", "Its publisher advises to use something else."))]
     return []
+
+
+def _stopped(state: str) -> str:
+    words = pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
+    if state == QUARANTINED:
+        words = pgettext("trust", "The security desk stopped it on %(since)s: do not use it.")
+    elif state == HELD:
+        words = pgettext("trust", "The registry has held it back since %(since)s: do not use it.")
+    elif state == REMOVED:
+        words = pgettext("trust", "Its files were removed on %(since)s by order of an authority.")
+    return str(words)

@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "library": N_("state", "Library"),
         "dataset": N_("state", "Dataset"),
         "prompt": N_("state", "Prompt"),
+        "policy": N_("state", "Policy"),
     },
     "organisation_kind": {
         "government": N_("state", "Public body"),
@@ -48,6 +49,9 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
     },
     "state": {
         "yanked": N_("state", "Withdrawn"),
+        "deprecated": N_("state", "Deprecated"),
+        "held": N_("state", "Held by the registry"),
+        "removed": N_("state", "Removed by order"),
         "quarantined": N_("state", "Stopped"),
         "revoked": N_("state", "Revoked"),
         "expired": N_("state", "Expired"),
@@ -157,6 +161,12 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "release.quarantine": N_("state", "Stopped by the security desk"),
         "release.unquarantine": N_("state", "Released by the security desk"),
         "release.revoke": N_("state", "Revoked for good"),
+        "release.deprecate": N_("state", "Deprecated by its publisher"),
+        "release.undeprecate": N_("state", "Deprecation taken back"),
+        "release.hold": N_("state", "Quarantined by the registry"),
+        "release.unhold": N_("state", "Quarantine lifted by the registry"),
+        "release.takedown": N_("state", "Removed by order of an authority"),
+        "recall.start": N_("state", "Recalled"),
         "role.sign": N_("state", "Index signed anew"),
     },
     "found": {

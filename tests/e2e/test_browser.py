@@ -23,7 +23,7 @@ import pytest
 from assurances import everything
 from server_fixtures import LiveServer, World, start_server
 from showcase import build
-from status_host import Host
+from status_hosts import Host
 from werkzeug.serving import make_server
 
 from forge_server.app import create_app
@@ -46,7 +46,7 @@ TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", 
 PAGES = (*WHOLE, *(f"{NAME}{tab}" for tab in TABS), "minds-lab/darija-lid",
          "casa-mobility/bus-arrival", "atlas-health/triage-notes")  # fmt: skip
 SITUATIONS = (NAME, "minds-lab/darija-lid", "casa-mobility/traffic-2025", "atlas-health/drug-names")
-STOPPED, REVOKED = "minds-lab/darija-asr", "casa-mobility/bus-arrival"
+STOPPED, REVOKED = "minds-lab/darija-asr", "minds-lab/keyword-spotter-00"
 KNOWN = (
     STOPPED,
     f"{REVOKED}/security",
@@ -97,8 +97,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     host = Host(world, show.client)
     reason = "يرسل ما يقرأه إلى خارج البلاد"
     host.say(
-        host.withheld("revoked", reason, REVOKED),  # by name, as the role demands
-        host.withheld("quarantined", reason, STOPPED),
+        host.withheld("quarantined", reason, "darija-asr"),
+        host.withheld("revoked", reason, "keyword-spotter-00"),
     )
     app = create_app(replace(world.registry, assurances=everything()))  # type: ignore[arg-type]
     server = make_server("127.0.0.1", 0, app, threaded=True)

@@ -115,3 +115,32 @@ def test_every_component_waits_to_be_indexed(old: DatabaseUrl) -> None:
     with engine_of(old) as engine, engine.connect() as connection:
         waiting = connection.execute(text("SELECT component_id FROM search_waiting"))
         assert sorted(waiting.scalars()) == [1, 2]
+
+
+def test_names_of_distributions_go_to_who_published_them_first(old: DatabaseUrl) -> None:
+    with engine_of(old) as engine, engine.begin() as connection:
+        for component, release, path in (
+            (2, 22, "dist/Gov_Demo-2.0-py3-none-any.whl"),
+            (1, 11, "gov_demo-1.0-py3-none-any.whl"),
+            (1, 11, "gov_other-1.0.tar.gz"),
+            (2, 21, "no-name.whl"),
+        ):
+            connection.execute(
+                text("UPDATE releases SET kind = 'library' WHERE id = :id AND component_id = :c"),
+                {"id": release, "c": component},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO release_files (release_id, path, size, sha256) "
+                    "VALUES (:id, :path, 1, :sha256)"
+                ),
+                {"id": release, "path": path, "sha256": "a" * 64},
+            )
+    migrate.migrate(old)
+    with engine_of(old) as engine, engine.connect() as connection:
+        names = connection.execute(text("SELECT name, component_id FROM distributions"))
+        assert sorted(map(tuple, names)) == [("gov-demo", 1), ("gov-other", 1)]
+        files = connection.execute(text("SELECT release_id, path FROM distribution_files"))
+        assert sorted(map(tuple, files)) == [
+            (11, "gov_demo-1.0-py3-none-any.whl"), (11, "gov_other-1.0.tar.gz"),
+        ]  # fmt: skip

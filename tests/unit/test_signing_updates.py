@@ -428,6 +428,18 @@ OFFERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "tree-mismatch",
     ),
     "yanked-on-arrival": (lambda: {"role": role_after(new_custom(yanked="x"))}, "tree-mismatch"),
+    "deprecated-on-arrival": (
+        lambda: {"role": role_after(new_custom(deprecated={"reason": "x"}))},
+        "tree-mismatch",
+    ),
+    "another-deprecated-along": (
+        lambda: {
+            "role": role_after(
+                lambda s: s["targets"][MANIFEST]["custom"].update(deprecated={"reason": "x"})
+            )
+        },
+        "tree-mismatch",
+    ),
     "another-yanked-along": (
         lambda: {"role": role_after(lambda s: s["targets"][MANIFEST]["custom"].update(yanked="x"))},
         "tree-mismatch",

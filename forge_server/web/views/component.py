@@ -65,7 +65,12 @@ def sheet(organisation: str, name: str, version: str | None = None) -> Sheet:
         owner=registry().component_pages.owner(parsed.org),
         signing=signing,
         standing=trust.standing(
-            yanked=item.yanked, withheld=item.withheld, signing=signing, now=registry().clock()
+            yanked=item.yanked,
+            withheld=item.withheld,
+            signing=signing,
+            now=registry().clock(),
+            yanked_successor=item.yanked_successor,
+            deprecated=item.deprecated,
         ),
         assurance=registry().assurances.of(parsed, item.version, item.manifest_sha256),
     )

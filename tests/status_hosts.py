@@ -1,4 +1,4 @@
-"""An honest status host beside a registry of a test."""
+"""A status host that looks at a registry in this process."""
 
 from __future__ import annotations
 
@@ -58,14 +58,15 @@ class Host:
         self,
         state: str = "quarantined",
         reason: str = "odd <b>",
-        component: str = f"{ORG}/my-model",
+        name: str = "my-model",
+        version: str = "1.0.0",
     ) -> Withheld:
-        """What it would say of the oldest release of a component."""
-        oldest = self.client.get(f"/api/v1/components/{component}")["versions"][-1]
+        shown = self.client.get(f"/api/v1/components/{ORG}/{name}")
+        digests = {row["version"]: row["manifest_sha256"] for row in shown["versions"]}
         return Withheld(
-            component=ComponentName.parse(component),
-            version=parse_version(oldest["version"]),
-            manifest_sha256=oldest["manifest_sha256"],
+            component=ComponentName.parse(f"{ORG}/{name}"),
+            version=parse_version(version),
+            manifest_sha256=digests[version],
             state=state,
             reason=reason,
             since=self.world.clock().replace(microsecond=0),

@@ -1,0 +1,104 @@
+"""Whether a release may be served by a façade, and with what warning: decided nowhere else.
+
+A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
+would refuse by itself. Whatever else may withhold a release one day (a quarantine by the registry,
+an organisation's policy) becomes a reason here; `stamp` must then change with it, because answers
+are kept for as long as it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from sqlalchemy.orm import Session
+
+from signing.status import Withheld
+
+from ..db.engine import Database
+from ..domain.versions import latest_version
+from ..services.withheld import withheld_by_digest
+
+_STAMP: Final = (
+    "SELECT version, (SELECT max(version) FROM metadata_versions "
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
+)
+_Named = TypeVar("_Named")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """``refused`` says why the release is not served at all; ``yanked`` why only to who names it:
+    nothing that picks a version by itself may pick it."""
+
+    refused: str | None = None
+    yanked: str | None = None
+
+    @property
+    def is_served(self) -> bool:
+        return self.refused is None
+
+    @property
+    def is_picked(self) -> bool:
+        """Whether it may stand for "the newest"."""
+        return self.refused is None and self.yanked is None
+
+    @property
+    def warning(self) -> str | None:
+        """One line for who uses it all the same."""
+        return None if self.yanked is None else f"this version was yanked: {self.yanked}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What may be served as of one reading transaction."""
+
+    withheld: Mapping[str, Withheld]
+
+    @classmethod
+    def of(cls, session: Session) -> Gate:
+        return cls(withheld_by_digest(session))
+
+    def standing(
+        self, manifest_sha256: str, yanked: str | None, stored_at: datetime | None
+    ) -> Standing:
+        """The standing of the release with that manifest. ``stored_at`` None: it is recorded, and
+        not announced yet by the signed plane; nobody else shows it before that does."""
+        withheld = self.withheld.get(manifest_sha256)
+        if withheld is not None:
+            return Standing(refused=f"this version is {withheld.state}: {withheld.reason}")
+        if stored_at is None:
+            return Standing(refused="this version is being published")
+        return Standing(yanked=yanked)
+
+
+def stamp(database: Database) -> Hashable:
+    """Stays the same for as long as no answer of a façade can change: every publish, yank and word
+    of the status host comes with a new timestamp, and is seen when that is published.
+
+    Raises:
+        RegistryError: as `Database.read`.
+    """
+    # Every request asks this, most of them nothing else: so past the ORM, which would take most of
+    # their time. What fails is asked again in the way that explains why.
+    try:
+        connection = database.reading.kw["bind"].raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(_STAMP)
+            return tuple(cursor.fetchone() or ())
+        finally:
+            connection.close()
+    except Exception:
+        with database.read() as session:
+            found = session.connection().exec_driver_sql(_STAMP).one_or_none()
+            return tuple(found or ())
+
+
+def newest(versions: Iterable[tuple[str, Standing, _Named]]) -> _Named | None:
+    """What stands beside the newest version that may be picked; None where none may."""
+    picked = {version: named for version, standing, named in versions if standing.is_picked}
+    latest = latest_version((version, False) for version in picked)
+    return None if latest is None else picked[latest]

@@ -1,0 +1,230 @@
+"""`/v2/`: every component as an OCI repository that can be pulled from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from facades import MODEL_FILES, OTHER, Facades, facades, publish_model
+from server_fixtures import ORG
+
+from forge_server.compat import oci_artifacts, oci_manifests
+
+__all__ = ["facades"]
+
+DEMO = f"/v2/{ORG}/demo"
+NO_DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.fixture(scope="module")
+def oci(facades: Facades) -> Facades:
+    for version in ("1.0.0", "1.1.0", "1.10.0"):
+        publish_model(facades, "demo", version)
+    publish_model(facades, "other", "1.0.0")
+    return facades
+
+
+def refused(facades: Facades, path: str, status: int, code: str, method: str = "GET") -> str:
+    """The message of a refusal, which has the form that clients read."""
+    response = facades.get(path, method)
+    assert response.status_code == status, (path, response.data)
+    assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    (error,) = response.get_json()["errors"]
+    assert error["code"] == code
+    return str(error["message"])
+
+
+def manifest(facades: Facades, reference: str, name: str = "demo") -> tuple[Any, str]:
+    response = facades.get(f"/v2/{ORG}/{name}/manifests/{reference}")
+    assert response.status_code == 200, response.data
+    digest = hashlib.sha256(response.data).hexdigest()
+    assert response.headers["Docker-Content-Digest"] == f"sha256:{digest}"
+    assert response.content_type == oci_manifests.MANIFEST
+    return json.loads(response.data), f"sha256:{digest}"
+
+
+def test_there_is_a_registry(oci: Facades) -> None:
+    for method in ("GET", "HEAD"):
+        response = oci.get("/v2/", method)
+        assert response.status_code == 200
+        assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert oci.get("/v2/").data == b"{}"
+
+
+def test_a_release_is_an_artifact_of_its_files(oci: Facades) -> None:
+    value, digest = manifest(oci, "1.1.0")
+    assert value["artifactType"] == oci_manifests.RELEASE
+    titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in value["layers"]]
+    assert titles == sorted([*MODEL_FILES, "forge.toml", "version.txt"])
+    shown = oci.sara.get(f"/api/v1/components/{ORG}/demo")["versions"]
+    (row,) = (one for one in shown if one["version"] == "1.1.0")
+    assert value["config"]["digest"] == f"sha256:{row['manifest_sha256']}"
+    for part in (value["config"], *value["layers"]):
+        got = oci.get(f"{DEMO}/blobs/{part['digest']}")
+        assert hashlib.sha256(got.data).hexdigest() == part["digest"].removeprefix("sha256:")
+        assert len(got.data) == part["size"]
+        assert got.headers["Docker-Content-Digest"] == part["digest"]
+    assert manifest(oci, digest) == (value, digest)
+
+
+def test_the_newest_is_latest(oci: Facades) -> None:
+    assert manifest(oci, "latest") == manifest(oci, "1.10.0")
+
+
+def test_its_bytes_are_the_same_after_a_restart(oci: Facades) -> None:
+    before = manifest(oci, "1.0.0")
+    oci.world.registry.oci._kept._answers.clear()
+    oci.world.registry.facade_releases._files._answers.clear()
+    assert manifest(oci, "1.0.0") == before
+
+
+def test_head_is_get_without_a_body(oci: Facades) -> None:
+    value, digest = manifest(oci, "1.0.0")
+    layer = value["layers"][0]["digest"]
+    for path in (f"/manifests/{digest}", "/manifests/1.0.0", f"/blobs/{layer}", "/tags/list"):
+        head, whole = oci.get(DEMO + path, "HEAD"), oci.get(DEMO + path)
+        assert (head.status_code, head.data) == (200, b"")
+        for name in ("Content-Length", "Content-Type", "Docker-Content-Digest"):
+            assert head.headers.get(name) == whole.headers.get(name)
+
+
+def test_a_manifest_by_tag_is_asked_for_again(oci: Facades) -> None:
+    by_tag = oci.get(f"{DEMO}/manifests/1.0.0")
+    assert by_tag.headers["Cache-Control"] == "no-cache"
+    again = oci.get(f"{DEMO}/manifests/1.0.0", If_None_Match=by_tag.headers["ETag"])
+    assert again.status_code == 304
+    by_digest = oci.get(f"{DEMO}/manifests/{by_tag.headers['Docker-Content-Digest']}")
+    assert "immutable" in by_digest.headers["Cache-Control"]
+
+
+def test_ranges_of_blobs(oci: Facades) -> None:
+    data = MODEL_FILES["model.bin"]
+    path = f"{DEMO}/blobs/sha256:{hashlib.sha256(data).hexdigest()}"
+    part = oci.get(path, Range="bytes=100-199")
+    assert (part.status_code, part.data) == (206, data[100:200])
+    assert oci.get(path, Range=f"bytes={len(data)}-").status_code == 416
+
+
+def test_the_signature_refers_to_its_release(oci: Facades) -> None:
+    _, digest = manifest(oci, "1.0.0")
+    response = oci.get(f"{DEMO}/referrers/{digest}")
+    assert response.content_type == oci_manifests.INDEX
+    (found,) = response.get_json()["manifests"]
+    assert found["artifactType"] == oci_manifests.SIGNATURE
+    value, own = manifest(oci, found["digest"])
+    assert own == found["digest"]
+    assert value["subject"]["digest"] == digest
+    assert oci.get(f"{DEMO}/blobs/{value['config']['digest']}").data == b"{}"
+    bundle = json.loads(oci.get(f"{DEMO}/blobs/{value['layers'][0]['digest']}").data)
+    assert bundle["mediaType"] == oci_manifests.SIGNATURE
+    for plus in ("+", "%2B"):
+        kind = oci_manifests.SIGNATURE.replace("+", plus)
+        chosen = oci.get(f"{DEMO}/referrers/{digest}?artifactType={kind}")
+        assert chosen.headers["OCI-Filters-Applied"] == "artifactType"
+        assert len(chosen.get_json()["manifests"]) == 1
+    assert oci.get(f"{DEMO}/referrers/{digest}?artifactType=x").get_json()["manifests"] == []
+    for other in (NO_DIGEST, own):  # an empty list, never 404
+        assert oci.get(f"{DEMO}/referrers/{other}").get_json()["manifests"] == []
+    refused(oci, f"{DEMO}/referrers/sha256:1", 400, "DIGEST_INVALID")
+
+
+def test_tags_and_the_catalogue_come_in_pages(oci: Facades) -> None:
+    assert oci.get(f"{DEMO}/tags/list").get_json() == {
+        "name": f"{ORG}/demo", "tags": ["1.0.0", "1.1.0", "1.10.0"],
+    }  # fmt: skip
+    for first, member, every in (
+        (f"{DEMO}/tags/list?n=2", "tags", ["1.0.0", "1.1.0", "1.10.0"]),
+        ("/v2/_catalog?n=1", "repositories", [f"{ORG}/demo", f"{ORG}/other"]),
+    ):
+        path, found = first, list[str]()
+        for _ in range(5):
+            response = oci.get(path)
+            found += response.get_json()[member]
+            if "Link" not in response.headers:
+                break
+            path = response.headers["Link"].partition(">")[0].removeprefix("<")
+        assert found == every
+    assert oci.get(f"{DEMO}/tags/list?n=0").get_json()["tags"] == []
+    refused(oci, f"{DEMO}/tags/list?n=-1", 400, "DIGEST_INVALID")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (f"/v2/{ORG}/nobody/tags/list", "NAME_UNKNOWN"),
+        (f"/v2/{OTHER}/demo/manifests/1.0.0", "NAME_UNKNOWN"),
+        (f"/v2/{ORG}/%2e%2e/manifests/1.0.0", "NAME_UNKNOWN"),
+        (f"{DEMO}/manifests/9.9", "MANIFEST_UNKNOWN"),
+        (f"{DEMO}/manifests/{NO_DIGEST}", "MANIFEST_UNKNOWN"),
+        (f"{DEMO}/manifests/sha256:..", "MANIFEST_UNKNOWN"),
+        (f"{DEMO}/manifests/%00", "MANIFEST_UNKNOWN"),
+        (f"{DEMO}/blobs/{NO_DIGEST}", "BLOB_UNKNOWN"),
+        (f"{DEMO}/blobs/sha512:{'0' * 128}", "BLOB_UNKNOWN"),
+        (f"{DEMO}/blobs/%2e%2e%2f%2e%2e%2fserver.toml", "NAME_UNKNOWN"),
+        ("/v2/demo/manifests/1.0.0", "NAME_UNKNOWN"),
+    ],
+)
+def test_what_is_not_there(oci: Facades, path: str, code: str) -> None:
+    assert refused(oci, path, 404, code).startswith("forge: ")
+
+
+def test_blobs_of_another_component_are_not_in_this_one(oci: Facades) -> None:
+    value, _ = manifest(oci, "1.0.0", "other")
+    own = value["config"]["digest"]
+    assert oci.get(f"/v2/{ORG}/other/blobs/{own}").status_code == 200
+    refused(oci, f"{DEMO}/blobs/{own}", 404, "BLOB_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/blobs/uploads/"), ("PUT", "/manifests/1.0.0"), ("PATCH", "/blobs/uploads/x"),
+        ("DELETE", "/manifests/1.0.0"), ("DELETE", f"/blobs/{NO_DIGEST}"),
+    ],
+)  # fmt: skip
+def test_every_write_is_refused_with_a_sentence(oci: Facades, method: str, path: str) -> None:
+    message = refused(oci, DEMO + path, 405, "UNSUPPORTED", method)
+    assert "forge publish" in message
+
+
+class TestWithheldAndYanked:
+    def test_nothing_of_a_withheld_release_is_served(self, oci: Facades) -> None:
+        publish_model(oci, "stopped", "1.0.0")
+        publish_model(oci, "stopped", "1.1.0")
+        stopped = f"/v2/{ORG}/stopped"
+        value, digest = manifest(oci, "1.1.0", "stopped")
+        old, _ = manifest(oci, "1.0.0", "stopped")
+        (signature,) = oci.get(f"{stopped}/referrers/{digest}").get_json()["manifests"]
+        oci.withhold("stopped", "1.1.0")
+        message = refused(oci, f"{stopped}/manifests/1.1.0", 404, "MANIFEST_UNKNOWN")
+        assert "it phones home" in message
+        for reference in (digest, signature["digest"]):
+            refused(oci, f"{stopped}/manifests/{reference}", 404, "MANIFEST_UNKNOWN")
+        refused(oci, f"{stopped}/blobs/{value['config']['digest']}", 404, "BLOB_UNKNOWN")
+        assert oci.get(f"{stopped}/referrers/{digest}").get_json()["manifests"] == []
+        shared = {layer["digest"] for layer in value["layers"]}
+        for layer in shared:
+            kept = layer in {one["digest"] for one in old["layers"]}
+            assert oci.get(f"{stopped}/blobs/{layer}").status_code == (200 if kept else 404)
+        assert oci.get(f"{stopped}/tags/list").get_json()["tags"] == ["1.0.0"]
+        assert manifest(oci, "latest", "stopped")[0] == old
+
+    def test_a_yanked_version_is_not_the_latest(self, oci: Facades) -> None:
+        publish_model(oci, "yanking", "1.0.0")
+        publish_model(oci, "yanking", "1.1.0")
+        oci.yank("yanking", "1.1.0", "old")
+        assert manifest(oci, "latest", "yanking") == manifest(oci, "1.0.0", "yanking")
+        assert manifest(oci, "1.1.0", "yanking")
+        oci.yank("yanking", "1.0.0", "older")
+        message = refused(oci, f"/v2/{ORG}/yanking/manifests/latest", 404, "MANIFEST_UNKNOWN")
+        assert "yanked" in message
+
+
+def test_a_release_of_too_many_files_is_sent_to_forge_install(
+    oci: Facades, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oci_artifacts, "MAX_BYTES", 1000)
+    message = refused(oci, f"{DEMO}/manifests/1.0.0", 404, "MANIFEST_UNKNOWN")
+    assert f"forge install {ORG}/demo==1.0.0" in message
