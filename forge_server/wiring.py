@@ -173,6 +173,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )
     together = Together(database, publication.announce)
     distributions = Distributions(database, blobs)
+    scans = Scans(database, blobs, clock, settings)
     desk = ReviewDesk(database, audit, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
@@ -220,7 +221,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, desk, clock),
+        assurances=Assurances(database, scans, desk, clock),
         review_desk=desk,
         policies=Policies(database, audit, blobs, clock),
         quarantine=Quarantine(database, audit, publication, clock),
@@ -233,7 +234,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
         oci=OciArtifacts(database, blobs, facade_releases),
-        scans=Scans(database, blobs, clock, settings),
+        scans=scans,
     )
 
 
