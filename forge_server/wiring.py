@@ -173,6 +173,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )
     together = Together(database, publication.announce)
     distributions = Distributions(database, blobs)
+    scans = Scans(database, blobs, clock, settings)
     desk = ReviewDesk(database, audit, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
@@ -221,7 +222,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
-        assurances=Assurances(database, desk, clock),
+        assurances=Assurances(database, scans, desk, clock),
         review_desk=desk,
         policies=Policies(
             database,

@@ -47,7 +47,7 @@ def diff(
     """Show what changed between two releases, the most dangerous first.
 
     \b
-    forge review diff minds-lab/my-model 1.1.0         against the version before it
+    forge review diff minds-lab/my-model 1.1.0         against the last approved one, or the last
     forge review diff minds-lab/my-model 1.0.0 1.1.0   these two
     forge review diff minds-lab/my-model 1.0.0 ./work  against a folder of this machine
     forge review diff old-folder new-folder            nothing is asked of a registry

@@ -17,12 +17,13 @@ from signing.names import ComponentName
 from signing.roles import Delegation
 
 from ..db.engine import Database
-from ..db.models import Finding, Scan
 from ..search.documents import hit_of, in_milliseconds
 from ..search.tables import DOCUMENTS
 from .clock import Clock
+from .findings import AnswerRow, FindingRow, findings_of
 from .pages_component import require_release
 from .review_desk import ReviewDesk
+from .scans import NOTHING_OF_ITS_KIND, Scans, ScanState
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 """From the gravest on."""
@@ -35,14 +36,16 @@ _GRAVEST_SCAN: Final = ("failed", "stale", NOT_SCANNED, "findings", "clean")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSeen:
     """The last run of one scanner. ``state`` is clean, findings, not-scanned, failed or stale;
-    ``data_date`` is how old its knowledge is, where it has any."""
+    ``data_date`` is how old its knowledge is, where it has any. ``applies``: there is something of
+    its kind in the release."""
 
     scanner: str
     scanner_version: str
     state: str
     detail: str
     data_date: date | None
-    finished_at: datetime
+    finished_at: datetime | None
+    applies: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +111,14 @@ class Assurance:
     def scan_state(self) -> str:
         """What all scans say together: one that failed, or is old, is never made good by another
         one."""
-        states = {each.state for each in self.scans}
+        states = {each.state for each in self.scans if each.applies}
         return next((state for state in _GRAVEST_SCAN if state in states), NOT_SCANNED)
 
     @property
     def scanned_at(self) -> datetime | None:
         """When the last scan that came to an end did."""
         ended = [each.finished_at for each in self.scans if each.state != NOT_SCANNED]
-        return max(ended, default=None)
+        return max((at for at in ended if at is not None), default=None)
 
     @property
     def passed_by(self) -> Sequence[str]:
@@ -178,21 +181,15 @@ class Assurances:
     """Reads what is known of releases, each time anew."""
 
     database: Database
+    scans: Scans
     desk: ReviewDesk
     clock: Clock
 
     def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
         """What is known of one release today."""
         with self.database.read() as session:
-            findings = [
-                _finding(row)
-                for row in session.scalars(
-                    select(Finding).where(Finding.manifest_sha256 == manifest_sha256)
-                )
-            ]
-            scans = session.scalars(
-                select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
-            )
+            findings = [_finding(row) for row in findings_of(session, manifest_sha256)]
+            scans = self.scans.of_release(session, manifest_sha256)
             release = require_release(session, name, version)
             assessment, _ = self.desk.assessment(session, name, release)
             spoke = assessment.standing or assessment.lapsed
@@ -267,7 +264,7 @@ def _ending(session: Session, now: datetime, until: datetime) -> list[Ending]:
     ]
 
 
-def _finding(row: Finding) -> FindingSeen:
+def _finding(row: FindingRow) -> FindingSeen:
     return FindingSeen(
         id=row.id,
         severity=row.severity,
@@ -277,11 +274,23 @@ def _finding(row: Finding) -> FindingSeen:
         title=row.title,
         first_seen_at=row.first_seen_at,
         gone_at=row.gone_at,
-        open=row.gone_at is None,
+        open=row.is_open,
+        answer=None if row.answer is None else _answer(row.answer),
     )
 
 
-def _scan(row: Scan) -> ScanSeen:
+def _answer(row: AnswerRow) -> AnswerSeen:
+    return AnswerSeen(
+        type=row.type,
+        text=row.text,
+        links=row.links,
+        at=row.at,
+        verdict=row.verdict,
+        verdict_by=row.verdict_body,
+    )
+
+
+def _scan(row: ScanState) -> ScanSeen:
     return ScanSeen(
         scanner=row.scanner,
         scanner_version=row.scanner_version,
@@ -289,6 +298,7 @@ def _scan(row: Scan) -> ScanSeen:
         detail=row.detail,
         data_date=row.data_date,
         finished_at=row.finished_at,
+        applies=row.detail != NOTHING_OF_ITS_KIND,
     )
 
 

@@ -7,14 +7,14 @@ from datetime import datetime
 from secrets import randbits
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from signing.deprecation import Deprecation
 from signing.names import ComponentName
 from signing.roles import IndexEntry
 
-from ..db.models import Component, Release, Requirement
+from ..db.models import Component, Release, Requirement, ReviewStatement
 from ..domain.versions import latest_version
 from ..search.tables import WAITING
 
@@ -91,6 +91,16 @@ def deprecation_of(release: Release) -> Deprecation | None:
 def _note_requirements(session: Session, component_id: int, requires: Iterable[str]) -> None:
     session.execute(delete(Requirement).where(Requirement.component_id == component_id))
     session.add_all(Requirement(component_id=component_id, required=each) for each in requires)
+
+
+def mark_reviewed(session: Session, name: ComponentName) -> None:
+    """`mark_changed` for a component that reviewers said something about: what was found in it, or
+    settled, may change its level."""
+    said = exists().where(ReviewStatement.component == str(name))
+    mark_changed(
+        session,
+        and_(Component.organisation == name.org, Component.name == name.name, said),
+    )
 
 
 def mark_changed(session: Session, condition: ColumnElement[bool]) -> None:

@@ -35,6 +35,7 @@ from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller, Identity
 from .clock import Clock
+from .components import mark_reviewed
 from .quarantine import require_published
 from .rights import member_role, require_member
 from .rolebook import current_role
@@ -169,6 +170,7 @@ class Findings:
             )  # fmt: skip
             session.add(row)
             session.flush()
+            mark_reviewed(session, name)  # the verdict on the answer before counts no more
             self.audit.record(
                 session, caller, "finding.answer", f"{name}=={version}", finding=finding,
                 type=type_, number=row.id,
@@ -220,6 +222,7 @@ class Findings:
                 )
             row.verdict, row.verdict_reason, row.verdict_body = verdict, reason, body
             row.verdict_user_id, row.verdict_at = identity.user_id, self.clock()
+            mark_reviewed(session, name)
             self.audit.record(
                 session, caller, "finding.judge", f"{name}=={version}", finding=finding,
                 number=number, verdict=verdict, body=body,

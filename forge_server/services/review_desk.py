@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_, delete, exists, func, select
+from sqlalchemy import and_, delete, exists, select
 from sqlalchemy.orm import Session
 
 from signing.advisories import Advisory, verify_advisory
@@ -25,13 +25,14 @@ from signing.reviews import Said, lapse_of, stale
 from signing.roles import Delegation, delegations_of, verify_role
 
 from ..db.engine import Database
-from ..db.models import Component, Finding, Member, Release, ReviewClaim, ReviewStatement
+from ..db.models import Component, Member, Release, ReviewClaim, ReviewStatement
 from ..domain.members import require_member_role
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import find_release
+from .findings import open_findings
 from .review_roles import signers_of
 from .rolebook import current_role, current_row, expiries
 
@@ -321,11 +322,6 @@ class ReviewDesk:
 
 
 def open_critical_since(session: Session, manifest_sha256: str) -> datetime | None:
-    """Since when the newest critical finding of a scanner that is still there is known."""
-    return session.scalar(
-        select(func.max(Finding.first_seen_at)).where(
-            Finding.manifest_sha256 == manifest_sha256,
-            Finding.severity == "critical",
-            Finding.gone_at.is_(None),
-        )
-    )
+    """Since when the newest critical finding that nothing has settled is known."""
+    known = open_findings(session, manifest_sha256)
+    return max((one.first_seen_at for one in known if one.severity == "critical"), default=None)

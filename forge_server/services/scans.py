@@ -43,8 +43,10 @@ from ..scans.known import data_date, known
 from ..scans.running import Limits, Opened, run
 from ..settings import Settings
 from .clock import Clock
-from .components import find_release
+from .components import find_release, mark_reviewed
 
+NOTHING_OF_ITS_KIND: Final = "nothing of its kind in the release"
+"""The detail of a scanner that had nothing to look at: no scan is missing."""
 _CLAIM: Final = timedelta(minutes=30)
 _AT_ONCE: Final = 32  # files in one process
 _HEAD: Final = 512
@@ -171,6 +173,7 @@ class Scans:
                     return None  # somebody took us for dead
                 for result in results:
                     _write(session, due, result, started, self.clock())
+                mark_reviewed(session, due.component)
                 session.merge(
                     ScanRound(
                         manifest_sha256=due.manifest_sha256, round=current, scanned_at=self.clock()
@@ -289,7 +292,7 @@ class Scans:
         data, day = self._data(scanner.name)
         nothing = Result(
             scanner=scanner.name, scanner_version=scanner.version, data_date=day,
-            state=NOT_SCANNED, detail="nothing of its kind in the release", items=(), report={},
+            state=NOT_SCANNED, detail=NOTHING_OF_ITS_KIND, items=(), report={},
         )  # fmt: skip
         if scanner.version == "missing":
             return replace(nothing, detail="not installed")

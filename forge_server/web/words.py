@@ -80,7 +80,7 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "false-positive": N_("state", "False alarm"),
         "mitigated": N_("state", "Mitigated"),
         "not-affected": N_("state", "Not affected"),
-        "no-fix": N_("state", "No fix available"),
+        "no-fix-available": N_("state", "No fix available"),
         "wont-fix": N_("state", "Will not be fixed"),
         "pending": N_("state", "Being looked into"),
     },

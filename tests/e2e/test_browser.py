@@ -23,6 +23,7 @@ import pytest
 from assurances import everything
 from server_fixtures import LiveServer, World, start_server
 from showcase import build
+from status_hosts import Host
 from werkzeug.serving import make_server
 
 from forge_server.app import create_app
@@ -45,7 +46,15 @@ TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", 
 PAGES = (*WHOLE, *(f"{NAME}{tab}" for tab in TABS), "minds-lab/darija-lid",
          "casa-mobility/bus-arrival", "atlas-health/triage-notes")  # fmt: skip
 SITUATIONS = (NAME, "minds-lab/darija-lid", "casa-mobility/traffic-2025", "atlas-health/drug-names")
-KNOWN = (NAME, *(f"{name}/security" for name in SITUATIONS), "reviews")
+STOPPED, REVOKED = "minds-lab/darija-asr", "minds-lab/keyword-spotter-00"
+KNOWN = (
+    STOPPED,
+    f"{REVOKED}/security",
+    "tombstones",
+    NAME,
+    *(f"{name}/security" for name in SITUATIONS),
+    "reviews",
+)
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -82,9 +91,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of such a registry of whose components some were scanned and reviewed."""
     root = tmp_path_factory.mktemp("known") / "reg"
-    initialise(root, dev=True, database=None)
+    initialise(root, dev=True, database=None, with_status=True)
     world = World(root)
-    build(world)
+    show = build(world)
+    host = Host(world, show.client)
+    reason = "يرسل ما يقرأه إلى خارج البلاد"
+    host.say(
+        host.withheld("quarantined", reason, "darija-asr"),
+        host.withheld("revoked", reason, "keyword-spotter-00"),
+    )
     app = create_app(replace(world.registry, assurances=everything()))  # type: ignore[arg-type]
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from ranged_server import Blob, altered, ignoring, refusing
 from static_server import StaticServer
 from tensors import chunks_of, replaced, safetensors, tensors, typed
 
+from forge_cli.remote.trust import View
+from signing.assessment import Assessment
 from signing.role_edits import set_yanked
+from signing.roles import IndexEntry
 
 PATH = "weights/model.safetensors"
 OLD_VALUES = tensors(1, count=24)
@@ -203,6 +207,46 @@ def test_a_yanked_version_is_no_baseline(forge: Forge) -> None:
         forge.trust(server, world)
         value = forge.ok("review", "diff", f"{NAME}==1.2.0", "--json").json
     assert value["document"]["old"]["version"] == "1.0.0"
+
+
+@dataclass(frozen=True)
+class Reviewers:
+    """What bodies decided, by version; asked like `remote.reviews.Reviews`."""
+
+    levels: dict[str, str]
+
+    def bodies(self) -> dict[str, str]:
+        return {"cert": "named by the authority"} if self.levels else {}
+
+    def assess(self, name: object, entry: IndexEntry) -> Assessment:
+        return Assessment(level=self.levels.get(str(entry.version), "community"))
+
+
+@pytest.mark.parametrize(
+    ("levels", "old", "why"),
+    [
+        ({}, "1.2.0", "the version before it"),
+        ({"1.9.9": "approved"}, "1.2.0", "the version before it"),
+        ({"1.0.0": "reviewed"}, "1.0.0", "the last version before it that is reviewed"),
+        ({"1.0.0": "approved", "1.2.0": "reviewed"}, "1.0.0",
+         "the last version before it that is approved"),
+        ({"1.0.0": "approved", "1.1.0": "approved"}, "1.1.0",
+         "the last version before it that is approved"),
+        ({"1.3.0": "approved"}, "1.2.0", "the version before it"),
+    ],
+    ids=["no bodies", "of another", "reviewed", "approved before reviewed", "the newest", "itself"],
+)  # fmt: skip
+def test_the_last_approved_version_is_the_baseline(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, levels: dict[str, str], old: str, why: str
+) -> None:
+    monkeypatch.setattr(View, "reviewers", property(lambda _: Reviewers(levels)))
+    world = new_world()
+    for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
+        publish(world, version, typed({"w": ("F32", [2], f32(1, 2))}))
+    with StaticServer(world.files()) as server:
+        forge.trust(server, world)
+        value = forge.ok("review", "diff", str(NAME), "1.3.0", "--json").json
+    assert (value["document"]["old"]["version"], value["baseline"]) == (old, why)
 
 
 def test_a_version_against_a_folder_and_two_folders(forge: Forge, world: World) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from reviewing import Bodies, levels
 from server_fixtures import Client, Clock, World, copied_world
 from showcase import BODIES, Showcase, tree
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from forge_server.app import create_app
 from forge_server.db.models import Finding, ReviewStatement, Scan
+from forge_server.db.recall_models import Answer as AnswerRow
 from forge_server.operate.initialise import initialise
+from forge_server.scans.base import Answer, FoundItem
+from forge_server.scans.known import known as scanners
+from forge_server.scans.running import Opened
 from forge_server.services.assurance import Assurance
+from forge_server.services.scans import NOTHING_OF_ITS_KIND
 from signing.names import ComponentName
 
 NAME = "minds-lab/darija-asr"
@@ -182,20 +188,72 @@ def test_a_critical_finding_ends_it_until_it_is_gone(world: World) -> None:
 def test_scans_are_shown_as_they_ended(world: World) -> None:
     item = world.registry.catalogue.component(ComponentName.parse(NAME)).versions[0]
     now = world.clock()
-    with world.registry.database.write() as session:
-        for scanner, state in (("osv", "clean"), ("formats", "failed")):
+    ran = {"licence": ("clean", ""), "onnx": ("not-scanned", NOTHING_OF_ITS_KIND)}
+    assert known(world).scan_state == "not-scanned", "nobody looked yet"
+    for state in ("clean", "failed"):
+        with world.registry.database.write() as session:
+            session.execute(delete(Scan))
+            for name, scanner in scanners().items():
+                said, detail = ran.get(name, (state, ""))
+                session.add(
+                    Scan(
+                        manifest_sha256=item.manifest_sha256, component=NAME, version="1.0.0",
+                        scanner=name, scanner_version=scanner.version, data_date=now.date(),
+                        state=said, detail=detail, report=b"{}", report_sha256="ab" * 32,
+                        started_at=now, finished_at=now,
+                    )
+                )  # fmt: skip
+        read = known(world)
+        assert [each.scanner for each in read.scans] == sorted(scanners())
+        assert read.scan_state == state
+        assert read.scanned_at == now
+
+
+def test_only_a_verified_answer_closes_a_finding(world: World) -> None:
+    bodies = Bodies(world)
+    bodies.name("rabat", "Institut de Rabat")
+    bodies.decide("rabat", NAME, "1.0.0", at=world.clock() - timedelta(days=1))
+    finding(world, "critical", timedelta(seconds=-40))
+    item = world.registry.catalogue.component(ComponentName.parse(NAME)).versions[0]
+    (one,) = known(world).findings
+    for verdict, level in (
+        (None, "community"),
+        ("rejected", "community"),
+        ("verified", "reviewed"),
+    ):
+        with world.registry.database.write() as session:
             session.add(
-                Scan(
-                    manifest_sha256=item.manifest_sha256, component=NAME, version="1.0.0",
-                    scanner=scanner, scanner_version="1", data_date=date(2026, 1, 2), state=state,
-                    detail="", report=b"{}", report_sha256="ab" * 32, started_at=now,
-                    finished_at=now,
+                AnswerRow(
+                    manifest_sha256=item.manifest_sha256, finding=one.id, type="false-positive",
+                    text="It is a word of a text", links=[], user_id=1, verdict=verdict,
+                    answered_at=world.clock(), verdict_body=verdict and "rabat",
                 )
             )  # fmt: skip
-    read = known(world)
-    assert [each.scanner for each in read.scans] == ["formats", "osv"]
-    assert read.scan_state == "failed"
-    assert read.scans[1].data_date == date(2026, 1, 2)
+        read = known(world)
+        assert read.assessment.level == level
+        assert bool(read.open_findings) == (level == "community")
+        assert read.findings[0].answer is not None
+        assert read.findings[0].answer.verdict == verdict
+
+
+def test_search_follows_a_scan(world: World) -> None:
+    """The level falls with the scan that finds something critical, without any other change."""
+    bodies = Bodies(world)
+    bodies.name("rabat", "Institut de Rabat")
+    bodies.decide("rabat", NAME, "1.0.0", at=world.clock() - timedelta(days=1))
+    assert found(world)[NAME] == "reviewed"
+
+    def ask(scanner: str, opened: Sequence[Opened], *_: object) -> list[Answer]:
+        grave = FoundItem(rule="test", severity="critical", title="It calls home")
+        if scanner != "secrets":
+            return [Answer(state="clean") for _ in opened]
+        return [Answer(state="findings", items=[grave]) for _ in opened]
+
+    scans = replace(world.registry.scans, ask=ask)
+    for due in scans.due():
+        scans.scan(due)
+    assert known(world).gravest == "critical"
+    assert found(world)[NAME] == "community"
 
 
 def test_a_spoilt_envelope_is_told_and_stops_nothing(world: World) -> None:
