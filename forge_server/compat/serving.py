@@ -3,7 +3,7 @@
 A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
 would refuse by itself. Whatever else may withhold a release one day (a quarantine by the registry,
 an organisation's policy) becomes a reason here; `stamp` must then change with it, because answers
-are kept for as long as it does not.
+are kept for as long as it does not. For the same reason nothing here may depend on the clock.
 """
 
 from __future__ import annotations
