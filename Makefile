@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
+ADVISORS := $(VENV)/judges/advisories
 CLIENTS := $(VENV)/judges/clients
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
@@ -51,6 +52,13 @@ $(SCHEMAS)/.installed: tests/interop/judges/deployment.txt $(INSTALLED)
 	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+$(ADVISORS)/.installed: tests/interop/judges/advisories.txt $(INSTALLED)
+	@test -x $(ADVISORS)/bin/python || $(BIN)/python -m venv $(ADVISORS)
+	@echo "Installing tools that look for advisories into $(ADVISORS) (first time only)"
+	@$(ADVISORS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(ADVISORS)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@touch $@
+
 $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 	@test -x $(CLIENTS)/bin/python || $(BIN)/python -m venv $(CLIENTS)
 	@echo "Installing clients written by others into $(CLIENTS) (first time only)"
@@ -61,8 +69,8 @@ $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(CLIENTS)/.installed
-	@FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed
+	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

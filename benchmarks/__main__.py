@@ -12,6 +12,7 @@ from . import (
     log,
     memory,
     peers,
+    policy,
     publish,
     snapshot,
     startup,
@@ -29,18 +30,9 @@ SMALLER = {
 }
 
 ALL = (
-    startup,
-    snapshot,
-    publish,
-    log,
-    collect,
-    catalogue,
-    stress,
-    transfer,
-    peers,
-    facades,
+    startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, facades,
     memory,
-)
+)  # fmt: skip
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)

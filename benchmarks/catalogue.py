@@ -283,7 +283,7 @@ def _measure(measured: Measured, options: argparse.Namespace) -> None:
     registry = measured.registry
     keys = random.Random(3).choices(range(1, options.components + 1), k=options.questions)
     measured.base = statistics.median(seconds_of(partial(_row, registry, n)) for n in keys) * 1000
-    index = open_index(registry.database, registry.blobs)
+    index = open_index(registry.database, registry.blobs, registry.review_desk, registry.clock)
     first = seconds_of(partial(index.search, Query()))
     print(f"{measured.what}: a process's first search, which reads the columns: {first:.1f} s")
     asked = list(questions(7, options.questions))

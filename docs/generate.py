@@ -17,6 +17,7 @@ from forge_cli.main import cli as forge
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
 from forge_server.witness.main import cli as forge_witness
+from signing import file_formats, policy
 
 REFERENCE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
@@ -81,6 +82,53 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
+def policy_page() -> str:
+    """Every rule of a policy, and the formats that it may name."""
+    lines = ["# `policy.toml`", "", _NOTE, ""]
+    lines += [
+        f"The rules of a component of kind `{policy.KIND}`: what a release must be, for those who",
+        "pinned the policy, before it may be used.",
+        "",
+        "```toml",
+        f"schema = {policy.SCHEMA}",
+        'title = "What our hospitals may use"',
+        "",
+        "[rules]",
+        *(rule.example for rule in policy.RULES.values()),
+        "```",
+        "",
+        "Every rule may be left out, but not all of them. All that are there must hold. An unknown",
+        "rule, an empty list and a value of another form are refused, when the policy is published",
+        "and again by whoever pinned it. What is not known of a release satisfies no rule.",
+        "",
+        "| rule | value | asks that |",
+        "|---|---|---|",
+    ]
+    for rule in policy.RULES.values():
+        word = " (the registry's own word, signed by nobody)" if rule.unsigned else ""
+        lines.append(f"| `{rule.name}` | {rule.form} | {rule.asks}{word} |")
+    lines += [
+        "",
+        "`review-level` is computed as everywhere else ([what the states"
+        " mean](../explanation/trust-states.md)):",
+        "from the reviewers' signed decisions that are in force at this moment.",
+        "",
+        "Of `licences`, an exception (`WITH`) is accepted only where it is named. Who accepts",
+        "`GPL-2.0-only` may take what is `GPL-2.0-or-later`, and not the other way round.",
+        "",
+        "## Formats",
+        "",
+        "By the ending of a file's name. What is inside is what scans look at.",
+        "",
+        "| format | endings |",
+        "|---|---|",
+    ]
+    for name in file_formats.FORMATS:
+        endings = ", ".join(f"`{ending}`" for ending in file_formats.endings_of(name))
+        lines.append(f"| `{name}` | {endings or 'everything else'} |")
+    return "\n".join([*lines, ""])
+
+
 def pages() -> dict[str, str]:
     """``{file name: text}`` of every generated page."""
     return {
@@ -88,6 +136,7 @@ def pages() -> dict[str, str]:
         "forge-server.md": command_page("forge-server", forge_server, "The registry itself."),
         "forge-witness.md": command_page("forge-witness", forge_witness, "A witness of logs."),
         "errors.md": errors_page(),
+        "policy.md": policy_page(),
     }
 
 

@@ -37,6 +37,10 @@ class Places:
     trust: Path
     cache: Path
     receipts: Path
+    folders: Path  # where something was installed, for `forge status`
+    policies: Path  # what this person pinned for this machine
+    kept_policies: Path
+    system_policies: Path = Path("/etc/forge/policies.toml")  # what its administrator pinned
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Places:
@@ -55,6 +59,9 @@ class Places:
             trust=data / "trust",
             cache=cache,
             receipts=data / "receipts",
+            folders=data / "folders.json",
+            policies=config / "policies.toml",
+            kept_policies=data / "policies",
         )
 
 

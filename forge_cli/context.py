@@ -20,7 +20,10 @@ from .transfer import Transfer
 from .truststore import Pin, TrustStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .cache import Cache
+    from .flows.permission import Gate
     from .keystore import KeyStore
     from .remote.api import Api
     from .remote.http import Http
@@ -39,6 +42,7 @@ class Context:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     # False for the commands that mend an authority whose status host stands still.
     requires_status: bool = True
+    gates: dict[Path | None, Gate] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -50,6 +54,17 @@ class Context:
             places=Places.from_environment(os.environ),
             registry_option=registry,
             passphrases=Passphrases(fd=passphrase_fd),
+        )
+
+    def anew(self) -> Context:
+        """The context of a later moment: nothing that was seen before is taken for granted."""
+        return Context(
+            out=self.out,
+            places=self.places,
+            registry_option=self.registry_option,
+            passphrases=self.passphrases,
+            transfer=self.transfer,
+            requires_status=self.requires_status,
         )
 
     @cached_property

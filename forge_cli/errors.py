@@ -36,7 +36,7 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     PERMISSION: "not logged in, or the token or key does not allow it",
     NOT_FOUND: "the thing asked for does not exist",
     CONFLICT: "somebody was faster, or versions contradict each other",
-    POLICY: "blocked by policy: the release is genuine, and quarantined or revoked",
+    POLICY: "blocked by policy: the release is genuine, and quarantined, revoked or not permitted",
     NETWORK: "the registry could not be reached; try again",
     INTERRUPTED: "interrupted; run the same command again to continue",
 }
@@ -59,6 +59,12 @@ CODES: Final[Mapping[str, Meaning]] = {
         USAGE, "A registry is trusted by its root fingerprint, got through another channel."
     ),
     "signature-invalid": Meaning(VERIFICATION, "A signature does not verify."),
+    "own-release": Meaning(
+        PERMISSION, "Nobody reviews a release of an organisation that they belong to."
+    ),
+    "findings-new": Meaning(
+        POLICY, "Findings became known since the decision that is to be renewed."
+    ),
     "threshold-not-met": Meaning(VERIFICATION, "Fewer valid signatures than the role demands."),
     "digest-mismatch": Meaning(VERIFICATION, "The bytes are not the ones that were signed."),
     "length-mismatch": Meaning(VERIFICATION, "More or fewer bytes than were signed."),
@@ -143,9 +149,22 @@ CODES: Final[Mapping[str, Meaning]] = {
         POLICY, "The status host withholds the release until it is cleared up."
     ),
     "release-revoked": Meaning(POLICY, "The status host revoked the release for good."),
+    "policy-refused": Meaning(
+        POLICY, "A pinned policy does not permit the release; the message names each rule."
+    ),
+    "policy-unusable": Meaning(
+        POLICY, "A policy is pinned and cannot be read or verified, so nothing is permitted."
+    ),
+    "withheld": Meaning(
+        POLICY, "The registry does not hand the files out: the release is quarantined or revoked."
+    ),
+    "taken-down": Meaning(
+        POLICY, "The files were deleted by order of an authority; they do not come back."
+    ),
     "quota-exceeded": Meaning(
         POLICY, "The organisation may not publish as much; its operator can give it more."
     ),
+    "unsafe-format": Meaning(ERROR, "A file is in a format that executes code when it is loaded."),
     "changed-while-read": Meaning(ERROR, "A file changed while it was being hashed."),
     "disk-full": Meaning(ERROR, "No room left; what was fetched is kept, so free some and retry."),
     "local-io": Meaning(ERROR, "The operating system refused to read or write a file."),

@@ -32,6 +32,9 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("sync", "Reproduce forge.lock exactly.", "sync"),
             Entry("list", "List what is installed in a folder.", "list"),
             Entry("verify", "Verify a release, an installed folder, or loose files.", "verify"),
+            Entry("audit", "Say what speaks against what a folder uses.", "audit"),
+            Entry("status", "Say what of yours must be stopped or looked at.", "status"),
+            Entry("policy", "Pin what must hold of everything that is used.", "policy"),
             Entry("export-bundle", "Write what an outsider needs to verify.", "export_bundle"),
         ),
     ),
@@ -46,7 +49,13 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("renew", "Sign roles anew before they expire.", "renew"),
             Entry("yank", "Keep ranges from picking a version.", "yank"),
             Entry("unyank", "Let ranges pick a version again.", "unyank"),
+            Entry("deprecate", "Advise to use something else.", "deprecate"),
+            Entry("undeprecate", "Take that advice back.", "undeprecate"),
         ),
+    ),
+    (
+        "Review components",
+        (Entry("review", "Look at releases for others: compare, decide, withdraw.", "review"),),
     ),
     (
         "Accounts, keys and trust",
@@ -60,6 +69,17 @@ SECTIONS: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
             Entry("org", "Create organisations and manage their members.", "org"),
             Entry(
                 "authority", "Found the authority, rotate keys, approve organisations.", "authority"
+            ),
+        ),
+    ),
+    (
+        "When something is wrong",
+        (
+            Entry("report", "Tell the registry that a release should not be used.", "report"),
+            Entry("finding", "See, answer and judge what scanners found.", "finding"),
+            Entry("recall", "Recall a release, and answer recalls.", "recall"),
+            Entry(
+                "inventory", "Tell your agency's list what this host has installed.", "inventory"
             ),
         ),
     ),

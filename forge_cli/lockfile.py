@@ -8,10 +8,11 @@ something ambiguous is refused with the place, not guessed at.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from packaging.version import Version
 
@@ -21,6 +22,10 @@ from signing.names import ComponentName, Requirement, parse_specifier, parse_ver
 
 from .files import write_private
 
+if TYPE_CHECKING:
+    from signing.manifest import Manifest
+    from signing.roles import IndexEntry
+
 FILE_NAME: Final = "forge.lock"
 SCHEMA: Final = 1
 _MAX_BYTES: Final = 16 << 20
@@ -28,14 +33,28 @@ _HEADER: Final = "# Written by forge. Do not edit: change what you ask for and r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A rule of a policy that somebody put aside for this one release, why and when (UTC)."""
+
+    rule: str
+    reason: str
+    at: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} is overridden since {self.at[:10]}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockedComponent:
-    """One release. ``requires`` is what its manifest asks for, ``{"org/name": range}``."""
+    """One release. ``requires`` is what its manifest asks for, ``{"org/name": range}``;
+    ``overrides`` are sorted by rule, each rule once."""
 
     component: ComponentName
     version: Version
     kind: str
     manifest_sha256: str
     requires: dict[str, str]
+    overrides: tuple[Override, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.component}=={self.version}"
@@ -71,6 +90,26 @@ class Lock:
         return True
 
 
+def locked_release(release: Manifest | tuple[ComponentName, IndexEntry]) -> LockedComponent:
+    """A release as a lock would name it, by its manifest or by its entry in the index."""
+    if isinstance(release, tuple):
+        name, entry = release
+        return LockedComponent(
+            component=name,
+            version=entry.version,
+            kind=entry.kind,
+            manifest_sha256=entry.manifest_sha256,
+            requires=dict(entry.requires),
+        )
+    return LockedComponent(
+        component=release.component,
+        version=release.version,
+        kind=release.kind,
+        manifest_sha256=release.digest,
+        requires=dict(release.requires),
+    )
+
+
 def requirements_of(requires: Mapping[str, str], where: str) -> list[Requirement]:
     """``{"org/name": range}`` as requirements. Name and range are read apart: joined, a range
     that is none would become part of the name.
@@ -104,6 +143,9 @@ def dump_lock(lock: Lock) -> bytes:
             "kind": locked.kind,
             "manifest_sha256": locked.manifest_sha256,
             "requires": dict(sorted(locked.requires.items())),
+            **(
+                {"overrides": [asdict(one) for one in locked.overrides]} if locked.overrides else {}
+            ),
         }
         for locked in sorted(lock.components, key=lambda locked: locked.component)
     ]
@@ -169,7 +211,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
 def _component(table: Any, where: str) -> LockedComponent:
     if not isinstance(table, dict):
         raise MalformedError(where, "a table", table)
-    _only(table, {"name", "version", "kind", "manifest_sha256", "requires"}, where)
+    _only(table, {"name", "version", "kind", "manifest_sha256", "requires"}, where, {"overrides"})
     requires = table["requires"]
     if not isinstance(requires, dict):
         raise MalformedError(f"{where}.requires", "a table", requires)
@@ -182,7 +224,24 @@ def _component(table: Any, where: str) -> LockedComponent:
         kind=_text(table["kind"], f"{where}.kind"),
         manifest_sha256=parse_digest(table["manifest_sha256"], f"{where}.manifest_sha256"),
         requires=requires,
+        overrides=_overrides(table.get("overrides", []), f"{where}.overrides"),
     )
+
+
+def _overrides(value: Any, where: str) -> tuple[Override, ...]:
+    found = []
+    for number, item in enumerate(_list(value, where)):
+        place = f"{where}[{number}]"
+        if not isinstance(item, dict):
+            raise MalformedError(place, "a table", item)
+        _only(item, {"rule", "reason", "at"}, place)
+        texts = {name: _text(item[name], f"{place}.{name}") for name in item}
+        if not texts["reason"].strip():
+            raise MalformedError(f"{place}.reason", "a reason", "none")
+        found.append(Override(**texts))
+    if any(one.rule >= other.rule for one, other in pairwise(found)):
+        raise MalformedError(where, "each rule once, in order", "others")
+    return tuple(found)
 
 
 def _require_whole(lock: Lock, where: str) -> None:
@@ -199,9 +258,12 @@ def _require_whole(lock: Lock, where: str) -> None:
         )
 
 
-def _only(table: Mapping[str, Any], keys: set[str], where: str) -> None:
-    if unknown := sorted(set(table) - keys):
-        raise MalformedError(f"{where}: {unknown[0]}", f"one of {', '.join(sorted(keys))}", "this")
+def _only(
+    table: Mapping[str, Any], keys: set[str], where: str, optional: Set[str] = frozenset()
+) -> None:
+    if unknown := sorted(set(table) - keys - optional):
+        known = ", ".join(sorted(keys | optional))
+        raise MalformedError(f"{where}: {unknown[0]}", f"one of {known}", "this")
     if missing := sorted(keys - set(table)):
         raise MalformedError(f"{where}: {missing[0]}", "a value", "nothing")
 

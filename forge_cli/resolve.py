@@ -1,8 +1,9 @@
 """Choosing versions: pure, over what the signed indexes say, with conflicts told in words.
 
 Newest first; pre-releases only where nothing else will do or a range names one (PEP 440);
-yanked versions only where ``==`` names them; withheld ones (`signing.status`) never. A name is
-looked up in the one registry and nowhere else, so nothing can fall through to another index.
+yanked versions only where ``==`` names them; withheld ones (`signing.status`) and those that a
+policy does not permit never. A name is looked up in the one registry and nowhere else, so nothing
+can fall through to another index.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Release:
     requires: Mapping[str, str]
     yanked: str | None
     withheld: Withheld | None = None
+    refused: bool = False  # by a policy
 
     def __str__(self) -> str:
         return f"{self.component} {self.version}"
@@ -133,6 +135,7 @@ def suitable(
         release
         for release in accepted(releases, wanted)
         if release.withheld is None
+        and not release.refused
         and (release.yanked is None or _names_exactly(wanted, release.version))
     ]
     found.sort(key=lambda release: release.version, reverse=True)
@@ -213,6 +216,8 @@ def _conflict(causes: Sequence[tuple[Requirement, Release | None]], lookup: Look
 def _marked(release: Release) -> str:
     if release.withheld is not None:
         return f" ({release.withheld.state})"
+    if release.refused:
+        return " (not permitted)"
     return " (yanked)" if release.yanked is not None else ""
 
 

@@ -16,7 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from signing.errors import SigningError
 from storage.errors import StorageError
 
-from .api import v1
+from .api import osv, v1
 from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
@@ -83,7 +83,9 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    for part in (v1, static_plane, pypi, legacy, huggingface, oci, machine, pages, observed):
+    for part in (
+        v1, static_plane, osv, pypi, legacy, huggingface, oci, machine, pages, observed,
+    ):  # fmt: skip
         app.register_blueprint(part.blueprint())
     app.before_request(_begin)
     if services.settings.tracing:
@@ -123,7 +125,7 @@ def _request_id() -> str:
 
 def _limit() -> None:
     """Refuses who asks too often of what costs something; says to everybody how much is left."""
-    if not request.path.startswith("/api/") and request.endpoint not in _COSTLY:
+    if not request.path.startswith(("/api/", "/osv/")) and request.endpoint not in _COSTLY:
         return
     header = request.headers.get("Authorization", "")
     # A made-up token is a caller of its own, and is stopped by the limit on failures.
@@ -196,7 +198,10 @@ def _refuse(error: Exception) -> Response:
         response = problem(refusal, g.request_id)
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
         return response
-    if request.path.startswith(("/api/", "/tuf/", "/blobs/")) or request.blueprint == "machine":
+    if (
+        request.path.startswith(("/api/", "/tuf/", "/blobs/", "/osv/"))
+        or request.blueprint == "machine"
+    ):
         response = problem(refusal, g.request_id)
         if refusal.code == "range-not-satisfiable":
             response.headers["Content-Range"] = f"bytes */{refusal.facts.get('size', '*')}"

@@ -45,6 +45,19 @@ def _row(status: int, title: str, help_: str) -> Row:
 
 
 TABLE: Mapping[str, Row] = {
+    # Reviews
+    "body-not-found": _row(404, "No such reviewer body", "The authority names no body of that "
+        "name; GET /api/v1/reviews/bodies lists those it names."),
+    "claimed": _row(409, "Another body looks at it", "A reviewer of another "
+        "body claimed the release until the moment that the detail names."),
+    "own-release": _row(403, "A release of their own", "A body reviews no release of an "
+        "organisation that it belongs to, and no publisher reviews what they publish."),
+    "review-lapsed": _row(422, "The decision would not count", "It expired, is dated in the "
+        "future, or claims more time than this risk class allows; decide again."),
+    "statement-missing": _row(422, "A signed statement is missing", "A body's role lists a "
+        "statement that the registry does not have and that did not come along."),
+    "release-not-found": _row(404, "No such release", "The statement is about a release that is "
+        "not here, or that has other content."),
     # The request itself
     "malformed": _row(400, "Not the expected form", "A field has the wrong type, is missing or "
         "is unknown; the detail names it with what was expected and found."),
@@ -77,6 +90,10 @@ TABLE: Mapping[str, Row] = {
     "not-a-member": _row(403, "Not a member", "Only members of the organisation may do this."),
     "role-too-low": _row(403, "Role does not suffice", "The detail names the role that is needed; "
         "an owner of the organisation can give it."),
+    "not-a-reviewer": _row(403, "No reviewer of this", "Answers to findings are judged by members "
+        "of a reviewer body, and never by who belongs to the organisation that is concerned."),
+    "answer-changed": _row(409, "Answered again", "The publisher answered again, or never did: "
+        "read the newest answer before you judge it."),
     "too-many-failures": _row(429, "Too many refused attempts", "Wait as long as the Retry-After "
         "header says."),
     "too-many-requests": _row(429, "Too many requests", "The RateLimit headers say how many one "
@@ -107,6 +124,10 @@ TABLE: Mapping[str, Row] = {
         "organisation yet."),
     "organisation-refused": _row(409, "Application refused", "The registrar refused the "
         "application; the application says why. Change what it names and apply again."),
+    "policy-unusable": _row(409, "Not a policy to hold to", "What is to be pinned is no policy, or "
+        "it was taken back; the detail says which."),
+    "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
+        "policy of this name."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "
@@ -128,6 +149,9 @@ TABLE: Mapping[str, Row] = {
         "quota."),
     "metadata-mismatch": _row(422, "Description differs from forge.toml", "The manifest must "
         "repeat what forge.toml inside the release says."),
+    "unsafe-format": _row(422, "Format executes code", "A file of the release is in a format that "
+        "executes code when it is loaded. The members path and format say which; the hint says how "
+        "to convert it. The registry's operator can allow a format: allow_code_formats."),
     "digest-mismatch": _row(422, "Wrong digest", "The bytes do not hash to the announced SHA-256; "
         "they were cut, altered or changed meanwhile. Send them again."),
     "length-mismatch": _row(422, "Wrong length", "The number of bytes is not the announced one."),
@@ -135,6 +159,10 @@ TABLE: Mapping[str, Row] = {
         "expiry does not hold; the member check says which, the detail what was found."),
     # Blobs
     "blob-not-found": _row(404, "No such blob", "No published release contains these bytes."),
+    "withheld": _row(451, "Withheld", "Every release that holds these bytes is quarantined or "
+        "revoked. The members release, state, reason and since say which, and why."),
+    "taken-down": _row(451, "Taken down", "The bytes were deleted by order of an authority; the "
+        "member reference says which order. They do not come back."),
     "range-not-satisfiable": _row(416, "Range not satisfiable", "The range lies outside the file, "
         "or several ranges were asked for at once."),
     "upload-not-found": _row(404, "No such upload", "It was never begun, is finished, or nothing "

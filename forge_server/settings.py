@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from signing.errors import MalformedError
+from signing.formats import FORMATS
 
 from .db.url import DatabaseUrl
 from .errors import RegistryError
@@ -36,7 +37,11 @@ class Settings:
     of large files there. ``embedded_worker`` says whether `forge-server run`
     signs again what grows old, or leaves that to `forge-server worker`. ``accel_redirect`` is an
     internal location of the nginx in front, over the folder of blobs; it must not be set without
-    one, nor where blobs are in an object store.
+    one, nor where blobs are in an object store. ``cert_accounts`` are the users whose reports are
+    credible by themselves, and who may begin recalls. ``allow_code_formats`` are formats of
+    `signing.formats` that anybody may publish. ``scan`` says whether workers scan releases;
+    ``scan_memory_bytes`` and ``scan_seconds`` bound the process of one scanner, ``osv_snapshot``
+    is a folder or zip of advisories, and ``osv_max_age_days`` when they are too old.
     """
 
     name: str = "National Software Forge"
@@ -72,6 +77,13 @@ class Settings:
     direct_uploads: bool = True
     embedded_worker: bool = True
     accel_redirect: str = ""
+    cert_accounts: tuple[str, ...] = ()
+    allow_code_formats: tuple[str, ...] = ()
+    scan: bool = True
+    scan_memory_bytes: int = 2**30
+    scan_seconds: int = 120
+    osv_snapshot: str = ""
+    osv_max_age_days: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,8 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         if known[key] == "tuple[str, ...]":
             if not isinstance(item, list) or not all(isinstance(each, str) for each in item):
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
+            if key == "allow_code_formats" and set(item) - set(FORMATS):
+                raise _bad(path, f"{key} of {', '.join(FORMATS)}", repr(item))
             value = {**value, key: tuple(item)}
             continue
         expected = _TYPES[str(known[key])]
@@ -162,6 +176,8 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
             raise _bad(path, f"{key} = a location of nginx that begins with /", repr(item))
         if key == "log_format" and item not in LOG_FORMATS:
             raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
+        if key == "osv_snapshot" and item and not str(item).startswith("/"):
+            raise _bad(path, f"{key} = a full path", repr(item))
         if type(item) is int and item < 0:
             raise _bad(path, f"{key} of at least 0", str(item))
     if value.get("database"):
@@ -213,6 +229,12 @@ TEMPLATE = """\
 # redirect_blobs = true          # false: blobs of an object store pass through this server
 # direct_uploads = true          # false: what clients send to an object store does so
 # embedded_worker = true         # false: a `forge-server worker` signs again what grows old
+# allow_code_formats = []        # formats that execute code on loading, like "pickle"
+# scan = true                    # false: workers scan no releases; forge-server scan still does
+# scan_memory_bytes = 1_073_741_824  # of a scanner's process
+# scan_seconds = 120             # and how long it may take for a file, for each begun GiB
+# osv_snapshot = ""              # full path of a folder or zip of OSV advisories (PyPI's all.zip)
+# osv_max_age_days = 30          # what it says of a release is stale afterwards
 # accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -20,6 +20,9 @@ from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
 from .services.accounts import Accounts
+from .services.admission import Admission
+from .services.advisories import Advisories
+from .services.assurance import Assurances
 from .services.audit import Audit
 from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
@@ -28,6 +31,7 @@ from .services.collection import Collection
 from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
+from .services.findings import Findings
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -39,13 +43,21 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
+from .services.policies import Policies
 from .services.publication import Publication
+from .services.quarantine import Quarantine
 from .services.quotas import Quotas
+from .services.recalls import Recalls
 from .services.releases import Releases
+from .services.reports import Reports
+from .services.review_desk import ReviewDesk
+from .services.review_roles import ReviewRoles
 from .services.roles import Roles
+from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
+from .services.takedown import Takedown
 from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
@@ -88,10 +100,20 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    assurances: Assurances
+    review_desk: ReviewDesk
+    policies: Policies
+    quarantine: Quarantine
+    reports: Reports
+    takedown: Takedown
+    recalls: Recalls
+    advisories: Advisories
+    findings: Findings
     python_index: PythonIndex
     facade_releases: FacadeReleases
     hub_listing: HubListing
     oci: OciArtifacts
+    scans: Scans
 
 
 def utc_now() -> datetime:
@@ -151,9 +173,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )
     together = Together(database, publication.announce)
     distributions = Distributions(database, blobs)
+    desk = ReviewDesk(database, audit, clock)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
-        distributions,
+        distributions, Admission(database, blobs, settings.allow_code_formats),
     )  # fmt: skip
     facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
@@ -169,7 +192,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
-        roles=Roles(database, audit, publication, clock),
+        roles=Roles(database, audit, publication, clock, ReviewRoles(audit, blobs)),
         releases=releases,
         uploads=Uploads(
             releases,
@@ -186,7 +209,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),
-        index=open_index(database, blobs),
+        index=open_index(database, blobs, desk, clock),
         feeds=Feeds(database),
         downloads=DownloadCounter(database, clock),
         tensors=TensorHeaders(database, blobs),
@@ -197,10 +220,20 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        assurances=Assurances(database, desk, clock),
+        review_desk=desk,
+        policies=Policies(database, audit, blobs, clock),
+        quarantine=Quarantine(database, audit, publication, clock),
+        reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
+        takedown=Takedown(database, audit, publication, blobs, leases, clock),
+        advisories=Advisories(database, tree),
+        findings=Findings(database, audit, clock),
+        recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         python_index=PythonIndex(database, distributions),
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
         oci=OciArtifacts(database, blobs, facade_releases),
+        scans=Scans(database, blobs, clock, settings),
     )
 
 

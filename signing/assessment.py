@@ -14,7 +14,7 @@ asked a moment later has another answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -97,6 +97,20 @@ class Assessment:
     lapsed: tuple[Lapse, ...] = ()
     rejected_by: tuple[str, ...] = ()
 
+    def summary(self) -> str:
+        """In a line: the level, by whom and until when, and what does not count and why."""
+        text = {
+            COMMUNITY: "community: no review of it counts",
+            REVIEWED: "reviewed",
+            APPROVED: "approved",
+        }[self.level]
+        if self.rejected_by:
+            text = f"REJECTED by {', '.join(self.rejected_by)}"
+        elif self.until is not None:
+            bodies = ", ".join(dict.fromkeys(one.body for one in self.standing))
+            text += f" by {bodies}, until {self.until:%Y-%m-%d}"
+        return "; ".join([text, *(f"of {lapse.body}: {lapse.why}" for lapse in self.lapsed)])
+
     def reaches(self, level: str) -> bool:
         """Whether the release is at ``level`` or above it."""
         return LEVELS.index(self.level) >= LEVELS.index(level)
@@ -155,39 +169,45 @@ def _lapse(
     longest = MAX_LIFE_HIGH_RISK if subject.risk_class == "high" else MAX_LIFE
     own = subject.component.org in {one.body, *one.organisations} or one.keyid in subject.keyids
     critical = subject.critical_since
-    reasons = (
+    # The words are made for the one reason that holds: most decisions count.
+    reasons: tuple[tuple[str, bool, Callable[[], str]], ...] = (
         (
             "other-release",
             (one.component, one.version, one.manifest_sha256)
             != (subject.component, subject.version, subject.manifest_sha256),
-            f"it is about {one.component} {one.version}, manifest sha256:{one.manifest_sha256}",
+            lambda: (
+                f"it is about {one.component} {one.version}, manifest sha256:{one.manifest_sha256}"
+            ),
         ),
         (
             "own-release",
             own,
-            f"{one.body} belongs to {subject.component.org}, or its reviewer signs for it: "
-            "nobody reviews a release of their own",
+            lambda: (
+                f"{one.body} belongs to {subject.component.org}, or its reviewer signs for it: "
+                "nobody reviews a release of their own"
+            ),
         ),
         (
             "reviewer-not-accepted",
             bodies is not None and one.body not in bodies,
-            f"the policy takes no review by {one.body}",
+            lambda: f"the policy takes no review by {one.body}",
         ),
-        ("not-yet", one.at > now + _SKEW, f"it is dated {one.at:%Y-%m-%d %H:%M} UTC"),
+        ("not-yet", one.at > now + _SKEW, lambda: f"it is dated {one.at:%Y-%m-%d %H:%M} UTC"),
         (
             "too-long",
             one.expires - one.at > longest,
-            f"it claims more than {longest.days} days, which is the most for this risk class",
+            lambda: (
+                f"it claims more than {longest.days} days, which is the most for this risk class"
+            ),
         ),
-        ("review-expired", one.expires <= now, f"it expired on {one.expires:%Y-%m-%d}"),
+        ("review-expired", one.expires <= now, lambda: f"it expired on {one.expires:%Y-%m-%d}"),
         (
             "critical-finding",
             critical is not None and one.passed and critical > one.at,
-            "a critical finding became known since"
-            + ("" if critical is None else f", on {critical:%Y-%m-%d}"),
+            lambda: f"a critical finding became known since, on {critical:%Y-%m-%d}",
         ),
     )
     for code, holds, why in reasons:
         if holds:
-            return Lapse(body=one.body, code=code, why=why, decision=one)
+            return Lapse(body=one.body, code=code, why=why(), decision=one)
     return None

@@ -13,6 +13,7 @@ from datetime import datetime
 from tuf.api.metadata import Root, Targets
 
 from .authority import fingerprint
+from .bodies import is_reviews
 from .errors import VerificationError
 from .roles import (
     check_signed_by,
@@ -139,22 +140,28 @@ def check_next_targets(signed: Targets, current: bytes | None, now: datetime) ->
 
 
 def check_status_apart(root: Root, targets: Targets) -> None:
-    """Establishes that no key of the status host is one of the server's: whoever stole the server
-    could otherwise vouch for it.
+    """Establishes that no key of the status host or of a reviewer is one of the server's: whoever
+    stole the server could otherwise vouch for it.
 
     Raises:
         VerificationError: ``root-form``.
     """
-    status = delegations_in(targets).get(STATUS)
+    offline = [
+        key
+        for role, each in delegations_in(targets).items()
+        if role == STATUS or is_reviews(role)
+        for key in each.keys
+    ]
     online = {key for role in ONLINE_ROLES for key in keys_of_root(root, role)}
     policy = policy_in(targets)
     online |= set() if policy is None else {key.public for key in policy.keys}
-    both = [key.keyid[:12] for key in (() if status is None else status.keys) if key in online]
+    both = [key.keyid[:12] for key in offline if key in online]
     if both:
         raise VerificationError(
             "root-form",
             "role targets",
-            "status keys that are not the server's (snapshot, timestamp, log)",
+            "keys of the status host and of reviewers that are not the server's (snapshot, "
+            "timestamp, log)",
             f"{', '.join(both)} for both",
         )
 

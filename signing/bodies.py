@@ -82,9 +82,9 @@ class ReviewTarget:
     size: int
 
 
-def is_reviews(role: str) -> bool:
-    """Whether ``role`` is that of a body."""
-    return role.startswith(PREFIX)
+def is_reviews(role: object) -> bool:
+    """Whether ``role`` is that of a body; metadata may hold anything for a name."""
+    return isinstance(role, str) and role.startswith(PREFIX)
 
 
 def role_of(body: str) -> str:

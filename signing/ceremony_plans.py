@@ -6,13 +6,15 @@ reads the bytes again and says in words what they change.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from tuf.api.metadata import Role, Root, Targets
 
 from .authority_updates import verify_below, verify_root_chain
+from .bodies import Body, is_reviews
 from .ceremony import Ceremony, Change, payload_of
 from .ceremony_rules import check_ceremony, check_quorum
 from .errors import ConflictError, VerificationError
@@ -20,10 +22,11 @@ from .keys import PublicKey
 from .role_edits import delegate
 from .roles import EXPIRY, MAX_THRESHOLD, delegations_in, keys_of_root, parse_root, parse_targets
 from .status import ROLE as STATUS
-from .tlog.policy import LogPolicy, policy_of, set_policy
+from .tlog.policy import FIELD, LogPolicy, policy_of, set_policy
 
 OFFLINE = ("root", "targets", "registrar")
 ONLINE = ("snapshot", "timestamp")
+NO_BODIES: Mapping[str, Body] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +56,20 @@ class Chain:
         return root
 
     def key_set(self, role: str) -> KeySet:
-        """Who signs for ``role`` now; no key and threshold 0 where no status host is named."""
-        if role in ("registrar", STATUS):
+        """Who signs for ``role`` now; no key and threshold 0 where no such status host or reviewer
+        body is named."""
+        if role in ("registrar", STATUS) or is_reviews(role):
             found = delegations_in(parse_targets(self.targets, "targets").signed).get(role)
             if found is None:
                 return KeySet(keys=(), threshold=0)
             return KeySet(keys=found.keys, threshold=found.threshold)
         root = parse_root(self.roots[-1]).signed
         return KeySet(keys=keys_of_root(root, role), threshold=root.roles[role].threshold)
+
+    def body(self, role: str) -> Body | None:
+        """What is said of a reviewer body; None where it is not named."""
+        found = delegations_in(parse_targets(self.targets, "targets").signed).get(role)
+        return None if found is None else found.body
 
 
 def check_key_set(role: str, keys: KeySet, *, dev: bool) -> KeySet:
@@ -169,12 +178,15 @@ def plan_next(
     renew: Collection[str] = (),
     log: LogPolicy | None = None,
     drop_status: bool = False,
+    bodies: Mapping[str, Body] = NO_BODIES,
     dev: bool = False,
 ) -> Ceremony:
     """The ceremony that gives each role of ``keys`` these keys, those of ``renew`` a fresh expiry,
     and names the public ``log`` with its witnesses where that is given. A role whose own keys
     change is signed anew, in the same ceremony; but for the status role, which its host signs
-    where it sees the registry. With ``drop_status`` no status host is named any more.
+    where it sees the registry, and those of reviewer bodies, which sign theirs when they can: until
+    then nothing counts that only a key signed which was taken away. With ``drop_status`` no status
+    host is named any more. ``bodies`` is what is said of reviewer bodies: ``{role: Body}``.
 
     Raises:
         VerificationError: a broken chain, ``quorum-unsafe`` or ``root-form``.
@@ -186,7 +198,8 @@ def plan_next(
         check_key_set(role, wanted, dev=dev)
     new_log = log is not None and log != policy_of(chain.targets)
     dropped = drop_status and bool(chain.key_set(STATUS).keys)
-    if not changed and not renew and not new_log and not dropped:
+    described = {role: body for role, body in bodies.items() if chain.body(role) != body}
+    if not changed and not renew and not new_log and not dropped and not described:
         raise ConflictError(
             "nothing-changes", "nothing would change: these are the keys that sign now"
         )
@@ -197,12 +210,14 @@ def plan_next(
         for role in changed.keys() & {"root", "targets", *ONLINE}:
             _set_keys(signed, role, changed[role])
         changes.append(_change("root", signed))
-    below = {"targets", "registrar", STATUS}
-    if "targets" in renew or new_log or dropped or changed.keys() & below:
+    below = {"targets", "registrar", STATUS, *filter(is_reviews, changed)}
+    if "targets" in renew or new_log or dropped or described or changed.keys() & below:
         targets = parse_targets(chain.targets, "targets").signed
         _next(targets, now, "targets")
-        for role in sorted(changed.keys() & {"registrar", STATUS}):
+        for role in sorted(changed.keys() & (below - {"targets"})):
             _set_keys(targets, role, changed[role])
+        for role, body in described.items():
+            _describe(targets, role, body)
         if dropped:
             _drop(targets, STATUS)
         if new_log:
@@ -251,6 +266,12 @@ def _set_keys(signed: Root | Targets, role: str, wanted: KeySet) -> None:
         signed.add_key(key.tuf, role)
     delegated.threshold = wanted.threshold
     return None
+
+
+def _describe(signed: Targets, role: str, body: Body) -> None:
+    assert signed.delegations is not None
+    assert signed.delegations.roles is not None
+    signed.delegations.roles[role].unrecognized_fields[FIELD] = body.to_json()
 
 
 def _drop(signed: Targets, role: str) -> None:

@@ -122,12 +122,13 @@ def _delegation_lines(signed: Targets, current: bytes | None) -> list[str]:
         if old is None:
             lines += _all_new(f"{name} is signed by", now.keys, now.threshold)
         elif _same(old, now):
-            same += old.profile == now.profile
+            same += (old.profile, old.body) == (now.profile, now.body)
         else:
             lines += _differences(
                 f"{name} is signed by", now.keys, now.threshold, old.keys, old.threshold
             )
         lines += _profile_lines(name, now, old)
+        lines += _body_lines(name, now, old)
         if name == STATUS and old is None:
             lines += [f"  {line}" for line in _STATUS_NEW]
     if STATUS in before and STATUS not in after:
@@ -167,6 +168,20 @@ def _profile_lines(name: str, now: Delegation, old: Delegation | None) -> list[s
         f"{name}: {field.name} is {getattr(now.profile, field.name)!r}"
         for field in fields(now.profile)
         if before is None or getattr(before, field.name) != getattr(now.profile, field.name)
+    ]
+
+
+def _body_lines(name: str, now: Delegation, old: Delegation | None) -> list[str]:
+    """What is said of a reviewer body, where that is new or other."""
+    before = None if old is None else old.body
+    if now.body == before:
+        return []
+    if now.body is None:
+        return [f"{name}: nothing is said of the body any more"]
+    theirs = ", ".join(sorted(now.body.organisations)) or "no organisation"
+    return [
+        f"{name}: display_name is {now.body.display_name!r}",
+        f"{name}: belongs to {theirs}, whose releases it does not review",
     ]
 
 

@@ -23,12 +23,12 @@ from .paths import check_path
 FILE_NAME = "forge.toml"
 MAX_TOML_BYTES = 256 * 1024
 MAX_DOTS_IN_A_LINE = 200
-KINDS = ("model", "library", "dataset", "prompt")
+KINDS = ("model", "library", "dataset", "prompt", "policy")
 RISK_CLASSES = ("minimal", "limited", "high")
 
 _REQUIRED = ("org", "name", "version", "kind", "summary", "license")
 _OPTIONAL = ("languages", "tasks", "card")
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")  # RFC 5646 §2.1, the usual part
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")  # RFC 5646 §2.1, the usual part
 _TASK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -79,7 +79,7 @@ def parse_forge_toml(data: bytes, where: str = FILE_NAME) -> ComponentSpec:
         text = data.decode("utf-8")
         if text.startswith("\ufeff"):
             raise MalformedError(where, "TOML in plain UTF-8", "a byte order mark before it")
-        _check_dots(text, where)
+        require_short_keys(text, where)
         value = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise MalformedError(where, "UTF-8 text", f"something else at byte {error.start}") from None
@@ -91,7 +91,7 @@ def parse_forge_toml(data: bytes, where: str = FILE_NAME) -> ComponentSpec:
         raise _with_line(error, text, where) from None
 
 
-def _check_dots(text: str, where: str) -> None:
+def require_short_keys(text: str, where: str) -> None:
     """Refuses long dotted keys before they are parsed: tomllib's time grows with the square of
     their length (50,000 parts, 100 kB: a minute)."""
     for number, line in enumerate(text.split("\n"), start=1):
@@ -137,9 +137,7 @@ def _parse_description(table: Fields) -> dict[str, Any]:
     return {
         "summary": _line(table, "summary", 200),
         "license": _license(table),
-        "languages": _matching(
-            table, "languages", _LANGUAGE, "a language tag like ary or ber-Latn"
-        ),
+        "languages": _matching(table, "languages", LANGUAGE, "a language tag like ary or ber-Latn"),
         "tasks": _matching(table, "tasks", _TASK, "a task like text-classification"),
         "card": None if card is None else check_path(card, table.path("card")),
     }

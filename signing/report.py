@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .assessment import Assessment
 from .errors import SigningError, VerificationError
 from .manifest import Manifest
 
@@ -35,12 +36,14 @@ class Check:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All checks in order, and the manifest that they speak of (None where none was reached).
+    ``assessment`` is what reviewers decided, where that was looked at.
 
     The manifest of a report that is not `ok` is not to be relied on; `require` refuses it.
     """
 
     checks: tuple[Check, ...]
     release: Manifest | None
+    assessment: Assessment | None = None
 
     @property
     def ok(self) -> bool:

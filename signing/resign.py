@@ -14,7 +14,7 @@ from .keys import PublicKey
 from .manifest import parse_manifest
 from .names import ComponentName
 from .oms import verify_bundle
-from .roles import delegation_of, releases_of
+from .roles import IndexEntry, delegation_of, releases_of
 from .updates import check_index_entry, check_role_update, check_same_files
 
 
@@ -50,9 +50,12 @@ def check_resign(
         manifest = parse_manifest(resigned[version][0])
         bundle = resigned[version][1]
         check_index_entry(entry, manifest, bundle)
-        if before[version].yanked != entry.yanked:
+        if _said_of(before[version]) != _said_of(entry):
             raise VerificationError(
-                "tree-mismatch", f"role {component.role}", "no other change", f"yank of {version}"
+                "tree-mismatch",
+                f"role {component.role}",
+                "no other change",
+                f"yank or deprecation of {version}",
             )
         verified = verify_bundle(bundle, keys)
         check_same_files(verified, manifest)
@@ -62,3 +65,7 @@ def check_resign(
             "chain-broken", str(component), "a version that is published", missing[0]
         )
     return signers
+
+
+def _said_of(entry: IndexEntry) -> tuple[object, ...]:
+    return entry.yanked, entry.yanked_successor, entry.deprecated

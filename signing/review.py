@@ -34,6 +34,13 @@ _PREDICATE: Final = (
     "verifier", "timeVerified", "resourceUri", "policy", "inputAttestations",
     "verificationResult", "verifiedLevels", "slsaVersion", "forge",
 )  # fmt: skip
+_CRITERIA_TEXT: Final = (
+    b"forge review criteria 1: the release verifies; its scans and findings were read; its card "
+    b"says what it is for, what it must not be used for and what it was made from; the difference "
+    b"from the version approved before was looked at."
+)
+CRITERIA: Final = Resource("forge:criteria/1", sha256_hex(_CRITERIA_TEXT))
+"""What a release is held against where a reviewer names no policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

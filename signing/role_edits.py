@@ -25,6 +25,7 @@ from tuf.api.metadata import (
 
 from . import manifest as manifests
 from . import oms
+from .deprecation import DEPRECATED, YANKED, YANKED_SUCCESSOR, Deprecation, parse_successor
 from .digests import sha256_hex
 from .encoding import Fields, parse_json
 from .errors import ConflictError, VerificationError
@@ -154,26 +155,67 @@ def set_yanked(
     reason: str | None,
     keys: Iterable[SigningKey],
     now: datetime,
+    *,
+    successor: str | None = None,
 ) -> bytes:
     """The next version of the project's role with the release yanked for ``reason``, or, with
-    None, no longer yanked.
+    None, no longer yanked; ``successor`` is what to use instead.
 
     Raises:
         VerificationError: no such version (``chain-broken``).
-        MalformedError: a reason that is not one line of plain text.
+        MalformedError: a reason that is not one line of plain text, a successor that is no name.
     """
+    said: dict[str, object] = {}
     if reason is not None:
-        check_reason(reason)
+        said[YANKED] = check_reason(reason)
+        if successor is not None:
+            said[YANKED_SUCCESSOR] = parse_successor(successor)
     signed = next_version(current, component.role, now)
-    index_of(signed, component)  # a spoilt index is not signed again
-    target = signed.targets.get(component.target(version, manifests.FILE))
-    if target is None:
-        raise VerificationError("chain-broken", str(component), f"a version {version}", "none")
-    custom = {key: value for key, value in target.custom.items() if key != "yanked"}
-    if reason is not None:
-        custom["yanked"] = reason
-    target.unrecognized_fields["custom"] = custom
+    _say(signed, component, [version], (YANKED, YANKED_SUCCESSOR), said)
     return sign_role(signed, keys)
+
+
+def set_deprecated(
+    current: bytes,
+    component: ComponentName,
+    versions: Iterable[Version],
+    deprecation: Deprecation | None,
+    keys: Iterable[SigningKey],
+    now: datetime,
+) -> bytes:
+    """The next version of the project's role with each of ``versions`` deprecated, or, with None,
+    no longer deprecated.
+
+    Raises:
+        VerificationError: no such version (``chain-broken``).
+        MalformedError: a reason that is not one line of plain text, a successor that is no name.
+    """
+    said: dict[str, object] = {}
+    if deprecation is not None:
+        check_reason(deprecation.reason, required=True)
+        if deprecation.successor is not None:
+            parse_successor(deprecation.successor)
+        said[DEPRECATED] = deprecation.to_json()
+    signed = next_version(current, component.role, now)
+    _say(signed, component, versions, (DEPRECATED,), said)
+    return sign_role(signed, keys)
+
+
+def _say(
+    signed: Targets,
+    component: ComponentName,
+    versions: Iterable[Version],
+    members: Sequence[str],
+    said: Mapping[str, object],
+) -> None:
+    """Puts ``said`` in the place of ``members`` of what the index says of ``versions``."""
+    index_of(signed, component)  # a spoilt index is not signed again
+    for version in versions:
+        target = signed.targets.get(component.target(version, manifests.FILE))
+        if target is None:
+            raise VerificationError("chain-broken", str(component), f"a version {version}", "none")
+        kept = {key: value for key, value in target.custom.items() if key not in members}
+        target.unrecognized_fields["custom"] = {**kept, **said}
 
 
 def add_project(

@@ -31,6 +31,7 @@ from . import manifest as manifests
 from . import oms
 from .bodies import Body, body_of, is_reviews
 from .component import KINDS
+from .deprecation import DEPRECATED, MEMBERS, YANKED_SUCCESSOR, Deprecation, read_successor
 from .digests import parse_digest
 from .encoding import Fields, is_plain, parse_json
 from .errors import MalformedError, VerificationError
@@ -74,7 +75,8 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexEntry:
-    """One release as its project role lists it. ``yanked`` is the reason, None when it is not."""
+    """One release as its project role lists it. ``yanked`` is the reason, None when it is not;
+    ``yanked_successor`` what its publisher would rather see used (see `signing.deprecation`)."""
 
     version: Version
     manifest_sha256: str
@@ -84,6 +86,8 @@ class IndexEntry:
     kind: str
     requires: dict[str, str]
     yanked: str | None
+    yanked_successor: str | None = None
+    deprecated: Deprecation | None = None
 
 
 def level_of(role: str) -> str:
@@ -333,7 +337,7 @@ def _index_entry(text: str, pair: dict[str, TargetFile], component: ComponentNam
     if set(pair) != {manifests.FILE, oms.FILE}:
         raise MalformedError(where, f"{manifests.FILE} and {oms.FILE}", ", ".join(sorted(pair)))
     manifest, bundle = pair[manifests.FILE], pair[oms.FILE]
-    custom = Fields.of(manifest.custom, where).only(("kind", "requires"), optional=["yanked"])
+    custom = Fields.of(manifest.custom, where).only(("kind", "requires"), optional=MEMBERS)
     requires = {}
     for name, range_ in custom.object("requires").value.items():
         ComponentName.parse(name, f"{where}.requires")
@@ -345,6 +349,8 @@ def _index_entry(text: str, pair: dict[str, TargetFile], component: ComponentNam
     yanked = custom.optional_text("yanked", max_chars=MAX_REASON_CHARS)
     if yanked is not None:
         check_reason(yanked, f"{where}.yanked")
+    elif YANKED_SUCCESSOR in custom.value:
+        raise MalformedError(f"{where}.{YANKED_SUCCESSOR}", "a release that is yanked", "another")
     return IndexEntry(
         version=parse_version(text, where),
         manifest_sha256=_sha256_of(manifest, where),
@@ -354,7 +360,18 @@ def _index_entry(text: str, pair: dict[str, TargetFile], component: ComponentNam
         kind=kind,
         requires=requires,
         yanked=yanked,
+        yanked_successor=read_successor(custom, YANKED_SUCCESSOR),
+        deprecated=_deprecation(custom),
     )
+
+
+def _deprecation(custom: Fields) -> Deprecation | None:
+    if DEPRECATED not in custom.value:
+        return None
+    fields = custom.object(DEPRECATED)
+    deprecation = Deprecation.read(fields)
+    check_reason(deprecation.reason, fields.path("reason"), required=True)
+    return deprecation
 
 
 def check_reason(text: str, where: str = "reason", *, required: bool = False) -> str:

@@ -274,14 +274,15 @@ def _only_addition(
             ", ".join(added) or "nothing",
         )
     changed = [number for number in before if after[number] != before[number]]
-    if changed or after[version].yanked is not None:
+    new = after[version]
+    if changed or new.yanked is not None or new.deprecated is not None:
         raise VerificationError(
             "tree-mismatch",
             f"role {component.role}",
             "no other change",
             f"a change of {', '.join(changed) or version}",
         )
-    return after[version]
+    return new
 
 
 def check_index_entry(entry: IndexEntry, manifest: Manifest, bundle: bytes) -> None:

@@ -6,7 +6,7 @@ where, makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +14,8 @@ from packaging.version import Version
 from tuf.api.metadata import Targets
 
 from . import authority, component
+from .assessment import Assessment, Subject, assess
+from .bodies import is_reviews
 from .digests import sha256_hex
 from .errors import VerificationError
 from .evidence import Evidence
@@ -22,6 +24,7 @@ from .names import ComponentName
 from .oms import Bundle
 from .publisher_keys import verify_publisher_bundle
 from .report import NotAtHand, Report, Step, run_steps
+from .reviews import gather
 from .roles import (
     Delegation,
     IndexEntry,
@@ -60,7 +63,9 @@ class _Procedure:
     log_size: int | None = None
     roles: dict[str, Targets] = field(default_factory=dict)
     expiries: dict[str, datetime] = field(default_factory=dict)
+    organisation: Delegation | None = None
     publishers: Delegation | None = None
+    assessment: Assessment | None = None
     manifest: Manifest | None = None
     bundle: Bundle | None = None
 
@@ -110,7 +115,7 @@ def verify_release(
         known_status=status,
     )
     checks = run_steps(_STEPS, procedure)
-    return Report(checks=checks, release=procedure.manifest)
+    return Report(checks=checks, release=procedure.manifest, assessment=procedure.assessment)
 
 
 # --- the checks, in order -----------------------------------------------------------------
@@ -159,7 +164,7 @@ def _check_role(p: _Procedure, parent: str, role: str, data: bytes) -> Delegatio
 
 def _check_organisation(p: _Procedure) -> str:
     _check_role(p, "targets", "registrar", p.evidence.registrar)
-    delegation = _check_role(p, "registrar", p.name.org, p.evidence.organisation)
+    p.organisation = delegation = _check_role(p, "registrar", p.name.org, p.evidence.organisation)
     profile = delegation.profile
     described = f", {profile.kind}: {profile.display_name}" if profile else ""
     return f"{p.name.org}{described}; {_keys(delegation)}"
@@ -344,7 +349,51 @@ def _signed_status(p: _Procedure) -> Status | None:
 
 
 def _check_reviews(p: _Procedure) -> str:
-    raise NotAtHand("this registry keeps no signed reviews yet")
+    """Nobody's review is needed for a release to be genuine: what is found is only told."""
+    if not any(is_reviews(role) for role in delegations_in(p.roles["targets"])):
+        raise NotAtHand("the authority names no reviewer body for this registry")
+    if p.evidence.reviews is None:
+        raise NotAtHand("nobody asked for reviews when this was fetched")
+    manifest = p.trusted_manifest()
+    at = p.evidence.refreshed_at or p.now
+    said = gather(
+        p.roles["targets"], p.evidence.reviews, manifest.component, str(manifest.version), at
+    )
+    p.assessment = assess(
+        subject_of(manifest, _signers(p), said.critical_since(manifest.digest)),
+        said.decisions,
+        p.now,
+        unread=said.lapses,
+    )
+    return p.assessment.summary()
+
+
+def _signers(p: _Procedure) -> Iterable[Delegation | None]:
+    return p.publishers, p.organisation
+
+
+def subject_of(
+    manifest: Manifest,
+    signers: Iterable[Delegation | None],
+    critical_since: datetime | None = None,
+) -> Subject:
+    """What reviewers decide about. ``signers`` are the delegations to the component and to its
+    organisation: whoever signs for one of them reviews none of its releases."""
+    keys = [
+        key.keyid
+        for each in signers
+        if each is not None
+        for key in (*each.keys, *each.former.keys())
+    ]
+    risk = manifest.metadata.get("risk") or {}
+    return Subject(
+        component=manifest.component,
+        version=str(manifest.version),
+        manifest_sha256=manifest.digest,
+        risk_class=risk.get("class"),
+        keyids=frozenset(keys),
+        critical_since=critical_since,
+    )
 
 
 _STEPS: tuple[Step[_Procedure], ...] = (
@@ -412,7 +461,8 @@ _STEPS: tuple[Step[_Procedure], ...] = (
     Step(
         "reviews",
         _check_reviews,
-        "nothing",
-        "that a reviewer approved the release",
+        "what reviewers of the bodies that the authority names decided about exactly this release, "
+        "and until when",
+        "that they were right; without a policy an unreviewed release passes",
     ),
 )

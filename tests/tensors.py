@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from forge_cli.chunking import cut
 from signing.chunks import ChunkList
@@ -25,14 +25,19 @@ def replaced(old: dict[str, bytes], names: Iterable[str], seed: int = 99) -> dic
 
 def safetensors(values: dict[str, bytes], note: str = "") -> bytes:
     """The file with these tensors in order; ``note`` makes the header longer."""
+    return typed({name: ("U8", [len(data)], data) for name, data in values.items()}, note)
+
+
+def typed(values: Mapping[str, tuple[str, Sequence[int], bytes]], note: str = "") -> bytes:
+    """The file with these ``{name: (dtype, shape, data)}``."""
     header: dict[str, object] = {"__metadata__": {"note": note}} if note else {}
     at = 0
-    for name, data in values.items():
+    for name, (kind, shape, data) in values.items():
         offsets = [at, at + len(data)]
-        header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": offsets}
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": offsets}
         at += len(data)
     text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + b"".join(values.values())
+    return len(text).to_bytes(8, "little") + text + b"".join(each[2] for each in values.values())
 
 
 def chunks_of(data: bytes, average: int | None = None) -> ChunkList:

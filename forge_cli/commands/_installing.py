@@ -10,6 +10,7 @@ import click
 from ..context import Context
 from ..output import count_text, duration_text, size_text
 from ._command import Function
+from ._permission import explain, permission_json
 
 if TYPE_CHECKING:
     from ..flows.install import Forecast, Installed
@@ -26,8 +27,12 @@ def pip_options(function: Function) -> Function:
     return click.option("--pip/--no-pip", default=True, help="Hand wheels to pip or uv.")(function)
 
 
-def report(context: Context, done: Installed, *, pip: bool, python: Path | None) -> None:
+def report(
+    context: Context, done: Installed, *, pip: bool, python: Path | None, explained: bool = False
+) -> None:
     """Hand the wheels over, and say what is where now."""
+    from ..flows.permission import open_gate
+
     wheels: list[str] = []
     used = ""
     if pip and any(component.kind == "library" for component in done.lock.components):
@@ -36,6 +41,10 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
         handed = hand_wheels(context, done, python)
         wheels, used = [wheel.path.name for wheel in handed.wheels], handed.python
     out, site = context.out, done.site
+    gate = open_gate(context, site.into)
+    from ..flows.inventory import tell
+
+    tell(context, site.into, done.lock.components)
     if context.asked_registry:
         from ..flows.renew import warn_expiring
 
@@ -60,8 +69,11 @@ def report(context: Context, done: Installed, *, pip: bool, python: Path | None)
             "reused_bytes": done.fetched.reused,
             "wheels": wheels,
             "python": used or None,
+            "permission": permission_json(gate, done.lock.components),
         }
     )
+    if explained:
+        explain(context, gate, done.lock.components)
     for component in done.lock.components:
         out.answer(f"{component.component}=={component.version} {site.tree(component.component)}")
     if done.plan.idle:

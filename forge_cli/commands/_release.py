@@ -18,3 +18,12 @@ def parse_release(text: str) -> tuple[ComponentName, Version]:
             hint="see its versions: forge info ORG/NAME",
         )
     return ComponentName.parse(name.strip()), parse_version(version.strip())
+
+
+def parse_releases(text: str) -> tuple[ComponentName, Version | None]:
+    """``org/name==1.0.0``, or ``org/name`` for all of its releases. Raises MalformedError."""
+    name, separator, version = text.partition("==")
+    return (
+        ComponentName.parse(name.strip()),
+        parse_version(version.strip()) if separator else None,
+    )

@@ -10,7 +10,7 @@ import click
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..output import clean
-from . import _ceremony, _ceremony_plans, _status
+from . import _ceremony, _ceremony_bodies, _ceremony_plans, _status
 from ._command import FILE, FOLDER, Function, forge_command
 from ._profile import profile_json, profile_rows
 
@@ -251,6 +251,7 @@ def refuse(
 
 
 for _each in (
+    _ceremony_bodies.command,
     *_ceremony_plans.COMMANDS,
     *_ceremony.COMMANDS,
     _status.status,

@@ -13,12 +13,20 @@ from ._command import FOLDER, forge_command
 
 @forge_command("check", registry=False)
 @click.argument("folder", type=FOLDER, default=Path())
+@click.option(
+    "--waived",
+    is_flag=True,
+    help="Leave formats that execute code to the registry: it allows them, or a waiver does.",
+)
 @click.option("--files", "list_files", is_flag=True, help="List what would be published.")
-def command(context: Context, folder: Path, list_files: bool) -> None:
+def command(context: Context, folder: Path, waived: bool, list_files: bool) -> None:
     """Check FOLDER as `forge publish` would; nothing is sent."""
+    from ..flows.data_only import require_data_only
     from ..flows.pack import pack
 
     packed = pack(folder, context.out)
+    if not waived:
+        require_data_only(packed)
     manifest, out = packed.manifest, context.out
     notices = list(packed.notices)
     if manifest.kind == "library" and not any(f.path.endswith(".whl") for f in manifest.files):

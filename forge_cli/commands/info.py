@@ -25,34 +25,16 @@ def command(context: Context, requirement: str) -> None:
 
     Everything shown was verified from the pinned root; nothing is the registry's own word.
     """
-    from signing.errors import WithheldError
     from signing.names import Requirement
-    from signing.verify import verify_release
 
-    from ..border import sound
-    from ..flows.verify import choose
+    from ..flows.verify import choose, verified_manifest
 
     wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     view, name = context.view, wanted.component
     entry = choose(view, wanted)
     state = view.require(name)
     withheld = view.withheld(entry)
-    with sound(str(name)):
-        report = verify_release(
-            view.evidence(name, entry),
-            name,
-            entry.version,
-            fingerprint=view.fingerprint,
-            now=context.now,
-            observed=None,
-            forge_toml=None,
-            witnesses=view.witnesses,
-        )
-        failure = report.first_failure
-        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
-            manifest = report.release  # shown as well, and said to be withheld
-        else:
-            manifest = report.require()
+    manifest = verified_manifest(context, name, entry)  # withheld ones are said to be so
     profile = state.organisation_delegation.profile
     meta: dict[str, Any] = manifest.metadata
     releases = list(reversed(state.releases.values()))
@@ -79,6 +61,8 @@ def command(context: Context, requirement: str) -> None:
                     "version": str(release.version),
                     "manifest_sha256": release.manifest_sha256,
                     "yanked": release.yanked,
+                    "yanked_successor": release.yanked_successor,
+                    "deprecated": release.deprecated.to_json() if release.deprecated else None,
                     "withheld": _withheld_json(view.withheld(release)),
                 }
                 for release in releases
@@ -103,6 +87,12 @@ def command(context: Context, requirement: str) -> None:
         rows.append(["requires", f"{clean(other)} {clean(specifier)}"])
     if entry.yanked is not None:
         rows.append(["yanked", clean(entry.yanked)])
+        if entry.yanked_successor is not None:
+            rows.append(["successor", entry.yanked_successor])
+    if entry.deprecated is not None:
+        rows.append(["deprecated", clean(entry.deprecated.reason)])
+        if entry.deprecated.successor is not None:
+            rows.append(["successor", entry.deprecated.successor])
     if withheld is not None:
         rows.append([withheld.state, f"since {withheld.since:%Y-%m-%d %H:%M} UTC: "
                      f"{clean(withheld.reason)}"])  # fmt: skip
@@ -119,7 +109,9 @@ def _mark(view: View, entry: IndexEntry, space: str = " ") -> str:
     """What stands behind a version that ranges do not pick."""
     if (withheld := view.withheld(entry)) is not None:
         return f"{space}({withheld.state})"
-    return f"{space}(yanked)" if entry.yanked is not None else ""
+    if entry.yanked is not None:
+        return f"{space}(yanked)"
+    return f"{space}(deprecated)" if entry.deprecated is not None else ""
 
 
 def _withheld_json(one: Withheld | None) -> dict[str, str] | None:

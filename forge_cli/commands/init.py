@@ -18,7 +18,7 @@ _OPTION_OF = {
     "languages": "--language",
     "summary": "--summary",
 }
-_KINDS = ("model", "library", "dataset", "prompt")
+_KINDS = ("model", "library", "dataset", "prompt", "policy")
 
 
 @forge_command("init", registry=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from ..context import Context
+from ..errors import UsageError
 from ._command import forge_command, into_option
 from ._installing import pip_options, report, show_forecast
+from ._permission import explain_option, override_options
 from ._transfer import download_options
 
 
@@ -28,6 +30,8 @@ from ._transfer import download_options
     "--exclude", multiple=True, metavar="GLOB", help="Leave out files whose path matches."
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be moved, and stop.")
+@override_options
+@explain_option
 @download_options
 @pip_options
 def command(
@@ -40,6 +44,9 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     only_plan: bool,
+    overrides: tuple[str, ...],
+    reason: str | None,
+    explain: bool,
     pip: bool,
     python: Path | None,
 ) -> None:
@@ -52,14 +59,29 @@ def command(
     from signing.names import Requirement
 
     from ..flows.install import install, plan
+    from ..flows.permission import parse_overrides
     from ..transfer import Selection
 
     wanted = [Requirement.parse(text) for text in requirements]
     selection = Selection(include=include, exclude=exclude)
+    aside = parse_overrides(overrides, reason, (requirement.component for requirement in wanted))
+    if aside and (locked or selection):
+        raise UsageError(
+            "--override writes forge.lock, and --locked, --include and --exclude leave it alone",
+            hint="put the rule aside first: forge lock ORG/NAME --override RULE --reason TEXT",
+        )
     if only_plan:
         show_forecast(
             context,
-            plan(context, wanted, into, locked_only=locked, upgrade=upgrade, selection=selection),
+            plan(
+                context,
+                wanted,
+                into,
+                locked_only=locked,
+                upgrade=upgrade,
+                selection=selection,
+                overrides=aside,
+            ),
         )
         return
     done = install(
@@ -70,5 +92,6 @@ def command(
         upgrade=upgrade,
         force=force,
         selection=selection,
+        overrides=aside,
     )
-    report(context, done, pip=pip, python=python)
+    report(context, done, pip=pip, python=python, explained=explain)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..context import Context
 from ..output import clean, size_text
 from ._command import forge_command, into_option
+from ._permission import overrides_json
 
 
 @forge_command("list", registry=False)
@@ -14,10 +15,14 @@ from ._command import forge_command, into_option
 def command(context: Context, into: Path) -> None:
     """List what is installed in a folder, and whether it was touched since."""
     from ..flows.installed import Site
+    from ..flows.permission import warn_overrides
     from ..flows.withheld import status_of_root
+    from ..lockfile import read_lock
     from ..tree import looks_untouched
 
     site = Site(into)
+    lock = read_lock(site.lock_path)
+    put_aside = {} if lock is None else {one.manifest_sha256: one for one in lock.components}
     rows = []
     for record in site.records():
         manifest = record.manifest()
@@ -39,6 +44,9 @@ def command(context: Context, into: Path) -> None:
                 "registry": record.registry,
                 "installed_at": record.installed_at,
                 "path": str(tree),
+                "overrides": overrides_json([put_aside[manifest.digest]])
+                if manifest.digest in put_aside
+                else [],
             }
         )
     context.out.result(rows)
@@ -57,6 +65,8 @@ def command(context: Context, into: Path) -> None:
     )
     if not rows:
         context.out.say(f"nothing is installed in {site.components}")
+    if lock is not None:
+        warn_overrides(context, lock.components)
     if any(row["withheld"] for row in rows):
         context.out.warn("stop using what is quarantined or revoked")
     elif any(row["state"] != "untouched" for row in rows):

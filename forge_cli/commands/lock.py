@@ -9,25 +9,39 @@ import click
 from ..context import Context
 from ..output import count_text
 from ._command import forge_command, into_option
+from ._permission import explain as show_rules
+from ._permission import explain_option, override_options, permission_json
 
 
 @forge_command("lock")
 @click.argument("requirements", nargs=-1, metavar="ORG/NAME[RANGE]...")
 @into_option
 @click.option("-U", "--upgrade", is_flag=True, help="Take newer versions than the locked ones.")
-def command(context: Context, requirements: tuple[str, ...], into: Path, upgrade: bool) -> None:
+@override_options
+@explain_option
+def command(
+    context: Context,
+    requirements: tuple[str, ...],
+    into: Path,
+    upgrade: bool,
+    overrides: tuple[str, ...],
+    reason: str | None,
+    explain: bool,
+) -> None:
     """Resolve requirements and write forge.lock, without fetching any file."""
     from signing.names import Requirement
 
-    from ..flows.install import settle_lock
     from ..flows.installed import Site
+    from ..flows.locking import settle_lock
+    from ..flows.permission import open_gate, parse_overrides, warn_overrides
     from ..lockfile import write_lock
 
     wanted = [Requirement.parse(text) for text in requirements]
     site = Site(into)
-    lock = settle_lock(context, wanted, site, locked_only=False, upgrade=upgrade)
+    aside = parse_overrides(overrides, reason, (requirement.component for requirement in wanted))
+    lock = settle_lock(context, wanted, site, locked_only=False, upgrade=upgrade, overrides=aside)
     changed = write_lock(site.lock_path, lock)
-    out = context.out
+    out, gate = context.out, open_gate(context, site.into)
     out.result(
         {
             "lock": str(site.lock_path),
@@ -40,8 +54,12 @@ def command(context: Context, requirements: tuple[str, ...], into: Path, upgrade
                 }
                 for component in lock.components
             ],
+            "permission": permission_json(gate, lock.components),
         }
     )
+    if explain:
+        show_rules(context, gate, lock.components)
+    warn_overrides(context, lock.components)
     out.table([[str(c.component), str(c.version)] for c in lock.components])
     what = f"{site.lock_path}: {count_text(len(lock.components), 'component')}"
     out.done(f"wrote {what}" if changed else f"{what}, unchanged")

@@ -13,6 +13,7 @@ from ..nearby import did_you_mean
 from ..output import clean
 from ._command import FILE, forge_command, parse_option
 from ._profile import profile_json, profile_rows
+from .org_policy import policy
 from .org_publisher import publisher
 
 if TYPE_CHECKING:
@@ -279,5 +280,5 @@ def _say_signed(context: Context, file: Path, done: Signed) -> None:
 
 for _each in (member_add, member_remove, member_list):
     member.add_command(_each)
-for _each in (create, show, member, publisher, sign, send):
+for _each in (create, show, member, publisher, policy, sign, send):
     command.add_command(_each)

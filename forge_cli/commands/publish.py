@@ -15,9 +15,14 @@ from ._transfer import pace_options
 @forge_command("publish", signs=True)
 @click.argument("folder", type=FOLDER, default=Path())
 @click.option("-n", "--dry-run", is_flag=True, help="Do everything but send.")
+@click.option(
+    "--waived",
+    is_flag=True,
+    help="Leave formats that execute code to the registry: it allows them, or a waiver does.",
+)
 @pace_options
 @key_option
-def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> None:
+def command(context: Context, folder: Path, dry_run: bool, waived: bool, key: str | None) -> None:
     """Sign the component in FOLDER and publish it.
 
     The release is visible only when every file is there and every signature was checked.
@@ -27,7 +32,7 @@ def command(context: Context, folder: Path, dry_run: bool, key: str | None) -> N
     from ..flows.renew import warn_expiring
     from ..flows.signers import short
 
-    done = publish(context, folder, key=key, dry_run=dry_run)
+    done = publish(context, folder, key=key, dry_run=dry_run, waived=waived)
     manifest, out = done.packed.manifest, context.out
     out.result(
         {

@@ -54,7 +54,13 @@ def _mark(item: dict[str, object]) -> str:
     withheld = item.get("withheld")
     if isinstance(withheld, dict):
         return f" ({clean(withheld.get('state'))})"
-    return " (yanked)" if item.get("yanked") else ""
+    if item.get("yanked"):
+        return " (yanked)"
+    said = item.get("deprecated")
+    if not isinstance(said, dict):
+        return ""
+    successor = said.get("successor")
+    return f" (deprecated → {clean(successor)})" if successor else " (deprecated)"
 
 
 def _shortened(text: str, limit: int = 100) -> str:

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..output import clean
 from ._command import forge_command, parse_option
 
-_ACTIONS = ("read", "publish", "manage")
+_ACTIONS = ("read", "publish", "manage", "inventory")
 
 
 @click.group("token")

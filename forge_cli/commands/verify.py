@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +14,7 @@ from ..context import Context
 from ..errors import OK, POLICY, VERIFICATION, UsageError
 from ..output import Output, clean
 from ._command import FILE, forge_command, parse_option
+from ._permission import explain_option, judgement_json
 from ._transfer import download_options
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ _COLOR = {"passed": "green", "failed": "red", "not-checked": "yellow"}
 @click.option(
     "--repair", is_flag=True, help="Fetch what is damaged or missing of an installed folder."
 )
+@explain_option
 @download_options
 def command(
     context: Context,
@@ -50,6 +54,7 @@ def command(
     metadata_only: bool,
     fingerprint: str | None,
     repair: bool,
+    explain: bool,
 ) -> int:
     """Verify a release, an installed or exported folder, or loose files.
 
@@ -61,7 +66,8 @@ def command(
     forge verify FOLDER --bundle FILE --key FILE          no registry, no network
 
     Each numbered check says what it establishes and what it does not. Exit code 3 when any
-    of them fails, 7 when all that is wrong is that the release is quarantined or revoked.
+    of them fails, 7 when all that is wrong is that the release is quarantined or revoked, or
+    that a pinned policy does not permit it.
     """
     from signing.authority import parse_fingerprint
     from signing.names import Requirement
@@ -95,7 +101,7 @@ def command(
         done = flow.verify_exported(context, folder, online=online, fingerprint=fingerprint)
     else:
         done = flow.verify_installed(context, folder, online=online, fingerprint=fingerprint)
-    return _show(context, done)
+    return _show(context, done, explained=explain)
 
 
 def _repair(context: Context, folder: Path, fingerprint: str | None) -> int:
@@ -114,7 +120,7 @@ def _repair(context: Context, folder: Path, fingerprint: str | None) -> int:
     context.out.done(
         f"{count_text(len(done.files), 'file')} put right: {came}" if done.files else "undamaged"
     )
-    return _show(context, done.verified, **repaired)
+    return _show(context, done.verified, more=repaired)
 
 
 def _refuse(wrong: bool, option: str, only_with: str) -> None:
@@ -131,7 +137,30 @@ def _is_installed(target: str) -> bool:
     )
 
 
-def _show(context: Context, done: Verified, **more: object) -> int:
+def _show_permission(context: Context, done: Verified, *, explained: bool) -> bool:
+    """Whether the pinned policies permit it; shows what they say where somebody must know."""
+    out, permission = context.out, done.permission
+    if permission is None:
+        if explained:
+            out.say("no policy applies to it")
+        return True
+    if explained or not permission.permits:
+        for line in permission.lines():
+            out.answer(clean(line))
+    for pinned, rule in permission.overridden:
+        out.warn(f"{rule.name} of {pinned} is overridden: {clean(rule.overridden)}")
+    if not permission.permits:
+        out.answer(f"NOT PERMITTED, though verified: {done.subject}")
+    return permission.permits
+
+
+def _show(
+    context: Context,
+    done: Verified,
+    *,
+    explained: bool = False,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> int:
     from signing.errors import WithheldError
 
     out, report = context.out, done.report
@@ -157,6 +186,7 @@ def _show(context: Context, done: Verified, **more: object) -> int:
                 }
                 for check in report.checks
             ],
+            "permission": None if done.permission is None else judgement_json(done.permission),
             **more,
         }
     )
@@ -168,6 +198,8 @@ def _show(context: Context, done: Verified, **more: object) -> int:
         from ..flows.renew import warn_expiring
 
         warn_expiring(context)
+    if failure is None and not _show_permission(context, done, explained=explained):
+        return POLICY
     if failure is None:
         what = f"{release.component} {release.version}" if release else done.subject
         out.answer(f"verified: {what}")

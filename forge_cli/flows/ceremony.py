@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from signing.authority import fingerprint, parse_fingerprint
+from signing.bodies import Body, body_of, is_reviews, role_of
 from signing.ceremony import Ceremony
 from signing.ceremony_plans import Chain, KeySet, edit_key_set, plan_first, plan_next
 from signing.ceremony_rules import check_ceremony
 from signing.ceremony_signing import add_signature, finish, merge_ceremonies
 from signing.ceremony_words import Described, describe, follows_from
-from signing.roles import parse_root, role_version
+from signing.roles import Delegation, delegations_of, parse_root, role_version
 from signing.status import ROLE as STATUS
 from signing.tlog.note import COSIGNATURE
 from signing.tlog.policy import LogPolicy, parse_keys, policy_of, with_witnesses
@@ -99,6 +100,56 @@ def rotate(
     plan = plan_next(chain, context.now, keys=keys, log=_new_log(chain, edit), dev=dev)
     create_ceremony(out, plan)
     return plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyEdit:
+    """How a reviewer body changes. ``title`` and ``belongs_to`` are None where they stay."""
+
+    add: tuple[Path, ...] = ()
+    remove: tuple[str, ...] = ()
+    threshold: int | None = None
+    title: str | None = None
+    belongs_to: tuple[str, ...] | None = None
+
+
+def name_body(
+    context: Context, folder: Path, out: Path, body: str, edit: BodyEdit, *, dev: bool
+) -> Ceremony:
+    """Plan who reviews for ``body``, from the authority's metadata in ``folder``."""
+    chain, role = read_chain(folder), role_of(body)
+    there = chain.body(role)
+    current = chain.key_set(role)
+    if not current.keys and not edit.add:
+        raise UsageError(f"{body} is no reviewer body yet", hint="give it a key: --key FILE")
+    threshold = edit.threshold or (None if current.keys else 1)
+    keys = edit_key_set(
+        role, current, add=read_public_keys(edit.add), remove=edit.remove, threshold=threshold
+    )
+    if not keys.keys:
+        raise UsageError(
+            f"{body} would have no reviewer left: a body that was named stays named",
+            hint="take another key in its place: --key FILE --remove ID",
+        )
+    said = Body(
+        display_name=edit.title or (there.display_name if there else body),
+        organisations=(
+            frozenset(edit.belongs_to)
+            if edit.belongs_to is not None
+            else there.organisations
+            if there
+            else frozenset()
+        ),
+    )
+    plan = plan_next(chain, context.now, keys={role: keys}, bodies={role: said}, dev=dev)
+    create_ceremony(out, plan)
+    return plan
+
+
+def bodies_named(folder: Path) -> dict[str, Delegation]:
+    """``{body: delegation}`` in the authority's metadata in ``folder``."""
+    named = delegations_of(read_chain(folder).targets, "targets")
+    return {body_of(role): each for role, each in named.items() if is_reviews(role)}
 
 
 def _new_keys(chain: Chain, roles: Sequence[str], edit: Edit) -> dict[str, KeySet]:

@@ -47,7 +47,7 @@ def export_bundle(context: Context, requirement: Requirement, into: Path) -> Exp
         )
     view, name = context.view, requirement.component
     entry = choose(view, requirement)
-    evidence = view.evidence(name, entry)
+    evidence = view.evidence(name, entry, reviews=True)
 
     def report(observed: bool, manifest: Manifest | None = None) -> Manifest:
         files = {file.path: file for file in manifest.files} if manifest else None

@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
 
 from ..context import Context
 from ..errors import ForgeError
 from ..files import locked
-from ..lockfile import Lock, LockedComponent, read_lock, requirement_text, write_lock
-from ..output import clean
+from ..lockfile import Lock, LockedComponent, read_lock, write_lock
 from ..plan import Build, Keep, Plan, plan_installation, require_room
 from ..remote.wanted import Wanted
 from ..transfer import WHOLE, Selection
 from ..tree import Builder, looks_untouched
 from .fetching import Fetched, fetch, measured_speed, olds, sources, to_fetch, wanted_for
+from .folders import remember_folder
 from .installed import Record, Site, instant
+from .locking import NO_OVERRIDES, settle_lock
+from .permission import Overrides, open_gate, warn_overrides
 from .proof import Proof, Prover
 from .withheld import require_usable
 
@@ -70,6 +71,7 @@ def install(
     upgrade: bool = False,
     force: bool = False,
     selection: Selection = WHOLE,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Installed:
     """Install ``requirements`` beside what ``into`` holds already, and write the lock.
 
@@ -78,7 +80,14 @@ def install(
     """
     site = Site(into)
     with locked(site.private / "lock"):
-        lock = settle_lock(context, requirements, site, locked_only=locked_only, upgrade=upgrade)
+        lock = settle_lock(
+            context,
+            requirements,
+            site,
+            locked_only=locked_only,
+            upgrade=upgrade,
+            overrides=overrides,
+        )
         selections = {wanted.component: selection for wanted in requirements}
         done = _apply(context, lock, site, force=force, selections=selections)
         if not selection:
@@ -94,10 +103,18 @@ def plan(
     locked_only: bool = False,
     upgrade: bool = False,
     selection: Selection = WHOLE,
+    overrides: Overrides = NO_OVERRIDES,
 ) -> Forecast:
     """What `install` would do, without fetching a file or writing anything in ``into``."""
     site = Site(into)
-    lock = settle_lock(context, requirements, site, locked_only=locked_only, upgrade=upgrade)
+    lock = settle_lock(
+        context,
+        requirements,
+        site,
+        locked_only=locked_only,
+        upgrade=upgrade,
+        overrides=overrides,
+    )
     selections = {wanted.component: selection for wanted in requirements}
     steps = _steps(context, Prover(context, lock), lock, site, selections)
     return _forecast(context, site, lock, steps)
@@ -115,124 +132,6 @@ def sync(context: Context, into: Path, *, force: bool = False) -> Installed:
         )
     with locked(site.private / "lock"):
         return _apply(context, lock, site, force=force)
-
-
-def settle_lock(
-    context: Context,
-    requirements: Sequence[Requirement],
-    site: Site,
-    *,
-    locked_only: bool,
-    upgrade: bool,
-) -> Lock:
-    """The lock to install: the one that is there if it will do, else a newly resolved one."""
-    old = read_lock(site.lock_path)
-    wanted = merge(old.requirements if old is not None else (), requirements)
-    if not wanted:
-        raise ForgeError(
-            "usage",
-            "nothing to install: no requirement, and no forge.lock that has one",
-            hint="name a component: forge install ORG/NAME   (find one: forge search WORDS)",
-        )
-    if old is not None and not upgrade and old.satisfies(wanted):
-        kept = _narrowed(old, wanted)
-        if (pin := context.trust.with_fingerprint(kept.fingerprint)) is not None:
-            try:
-                require_usable(context, pin, kept.components)
-            except WithheldError as error:
-                error.hint = f"{error.hint}\n--upgrade resolves anew, without it"
-                raise
-        return kept
-    if locked_only:
-        raise ForgeError(
-            "lock-missing" if old is None else "unsatisfiable",
-            f"{site.lock_path}: {'no such file' if old is None else 'does not satisfy'} "
-            + ", ".join(map(requirement_text, requirements)),
-            hint="leave --locked out to resolve anew",
-        )
-    return resolve_lock(context, wanted, None if upgrade else old)
-
-
-def merge(old: Sequence[Requirement], new: Sequence[Requirement]) -> tuple[Requirement, ...]:
-    """``old`` with each component that ``new`` names asked for as ``new`` says."""
-    named = {requirement.component for requirement in new}
-    kept = [requirement for requirement in old if requirement.component not in named]
-    return tuple(sorted([*kept, *new], key=requirement_text))
-
-
-def resolve_lock(context: Context, wanted: Sequence[Requirement], old: Lock | None) -> Lock:
-    """Choose versions from the registry's signed indexes."""
-    from ..resolve import Release, resolve
-
-    pin, view = context.pin, context.view
-    if old is not None and old.fingerprint != pin.fingerprint:
-        raise ForgeError(
-            "conflict",
-            f"forge.lock belongs to {old.registry}, not to {pin.url}\n"
-            f"expected {old.fingerprint}\nfound    {pin.fingerprint}",
-            hint="use that registry (--registry), or another folder (--into)",
-        )
-
-    def lookup(name: ComponentName) -> list[Release] | None:
-        state = view.component(name)
-        if state is None or state.delegation is None:
-            return None
-        return [
-            Release(
-                component=name,
-                version=entry.version,
-                requires=entry.requires,
-                yanked=entry.yanked,
-                withheld=view.withheld(entry),
-            )
-            for entry in state.releases.values()
-        ]
-
-    preferred = {c.component: c.version for c in old.components} if old is not None else {}
-    try:
-        chosen = resolve(wanted, lookup, preferred)
-    except ForgeError as error:
-        unknown = (r.component for r in wanted if lookup(r.component) is None)
-        error.hint = next(filter(None, map(view.near, unknown)), error.hint)
-        raise
-    components = []
-    for name, release in chosen.items():
-        entry = view.require(name).releases[str(release.version)]
-        if entry.yanked is not None:
-            context.out.warn(f"{release} was yanked by its publisher: {clean(entry.yanked)}")
-        components.append(
-            LockedComponent(
-                component=name,
-                version=entry.version,
-                kind=entry.kind,
-                manifest_sha256=entry.manifest_sha256,
-                requires=dict(entry.requires),
-            )
-        )
-    return Lock(
-        registry=pin.url,
-        fingerprint=pin.fingerprint,
-        requirements=tuple(wanted),
-        components=tuple(components),
-    )
-
-
-def _narrowed(lock: Lock, wanted: tuple[Requirement, ...]) -> Lock:
-    """``lock`` for other requirements that it satisfies, without what nobody needs any more."""
-    by_name = lock.by_name()
-    needed: dict[ComponentName, LockedComponent] = {}
-    queue = [requirement.component for requirement in wanted]
-    while queue:
-        name = queue.pop()
-        if name not in needed:
-            needed[name] = by_name[name]
-            queue += [ComponentName.parse(other) for other in by_name[name].requires]
-    return Lock(
-        registry=lock.registry,
-        fingerprint=lock.fingerprint,
-        requirements=wanted,
-        components=tuple(needed[name] for name in sorted(needed)),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +169,8 @@ def _steps(
         )
     # Also what is in place already: it may have been withheld since it was installed.
     require_usable(context, prover.pin, lock.components)
+    if (gate := open_gate(context, site.into)) is not None:
+        gate.say_age(gate.require(prover, lock.components))
     # Part of a component is not the answer to what the folder shall hold: nothing goes then.
     partial = any(selections.values())
     gone = (
@@ -310,6 +211,8 @@ def _apply(
     for name in plan.remove:
         site.forget(name)
         builder.remove(site.tree(name))
+    warn_overrides(context, lock.components)
+    remember_folder(context, site.into)
     return Installed(lock=lock, plan=plan, site=site, placed=dict(builder.how), fetched=fetched)
 
 

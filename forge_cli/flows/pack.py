@@ -23,6 +23,9 @@ from signing.digests import hash_stream
 from signing.errors import MalformedError
 from signing.manifest import FileEntry, Manifest, build_manifest
 from signing.paths import check_path, check_paths
+from signing.policy import FILE_NAME as POLICY_FILE
+from signing.policy import KIND as POLICY
+from signing.policy import MAX_POLICY_BYTES, Policy, parse_policy
 
 from ..cache import Cache
 from ..chunking import cut
@@ -80,6 +83,8 @@ def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
     found, notices = walk(folder)
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
     require_card(folder, spec, found)
+    if spec.kind == POLICY:
+        read_policy(folder / POLICY_FILE)
     total = sum(file.info.st_size for file in found)
     lists: dict[str, Path | bytes] = {}
     with out.progress("hashing", total) as bar:
@@ -121,19 +126,39 @@ def read_spec(folder: Path) -> ComponentSpec:
         )
     path = folder / _TOML
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return parse_forge_toml(_read_plain(path, 1 << 20), str(path))
     except FileNotFoundError:
         raise ForgeError(
             "not-found",
             f"{path}: no such file; every component has one",
             hint=f"make one: forge init {folder} --org ORG --name NAME --kind model",
         ) from None
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy's rules, as publish would read them."""
+    try:
+        return parse_policy(_read_plain(path, MAX_POLICY_BYTES + 1), str(path))
+    except FileNotFoundError:
+        raise ForgeError(
+            "not-found",
+            f"{path}: no such file; a component of kind {POLICY} has its rules there",
+            hint="see one: forge init FOLDER --kind policy",
+        ) from None
+
+
+def _read_plain(path: Path, most: int) -> bytes:
+    """The first bytes of a regular file, which is not followed to elsewhere."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
     except OSError:
         raise ForgeError("refused-file", f"{path}: expected a regular file") from None
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ForgeError("refused-file", f"{path}: expected a regular file")
-        return parse_forge_toml(file.read(1 << 20), str(path))
+        return file.read(most)
 
 
 def require_card(folder: Path, spec: ComponentSpec, found: list[Found]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from signing.errors import MalformedError, SigningError, VerificationError
 from signing.manifest import FileEntry, Manifest, parse_manifest
@@ -22,6 +23,9 @@ from ..lockfile import Lock, LockedComponent
 from ..transfer import WHOLE, Selection
 from ..truststore import Pin
 from .installed import instant
+
+if TYPE_CHECKING:
+    from signing.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,12 @@ class Prover:
             # What is known now counts, not what was kept: a key may have been revoked since.
             return self._fetched(locked)
         return self._kept(locked) or self._fetched(locked)
+
+    def evidence(self, locked: LockedComponent) -> Evidence:
+        """`prove`, as `signing` takes it."""
+        from signing.evidence import Evidence
+
+        return Evidence.from_json(self.prove(locked).evidence)
 
     def require_files(self, proof: Proof, selection: Selection = WHOLE) -> None:
         """Establishes that the cache holds every selected file of the release, as signed.

@@ -28,6 +28,7 @@ from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
 from ..remote.upload import Outgoing, Uploader
 from . import along, delta
+from .data_only import require_data_only
 from .pack import Packed, pack
 from .roles import rebasing
 from .signers import held, ids, own_key, publisher_keys, short, unlock
@@ -78,8 +79,11 @@ class _Signed:
     new_project: bool
 
 
-def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -> Published:
-    """Publish ``folder``; with ``dry_run`` everything but sending.
+def publish(
+    context: Context, folder: Path, *, key: str | None, dry_run: bool, waived: bool = False
+) -> Published:
+    """Publish ``folder``; with ``dry_run`` everything but sending. ``waived``: whether files that
+    execute code when they are loaded are left to the registry.
 
     Raises:
         ForgeError, SigningError: as the table of error codes says; nothing is visible then.
@@ -87,6 +91,8 @@ def publish(context: Context, folder: Path, *, key: str | None, dry_run: bool) -
     packed = pack(folder, context.out, context.cache)
     for notice in packed.notices:
         context.out.warn(notice)
+    if not waived:
+        require_data_only(packed)
     manifest = packed.manifest
     context.out.say(
         f"{manifest.component} {manifest.version}: {count_text(len(manifest.files), 'file')}, "

@@ -8,6 +8,8 @@ from typing import Final
 
 from signing.component import parse_forge_toml
 from signing.names import ComponentName
+from signing.policy import FILE_NAME as POLICY_FILE
+from signing.policy import KIND as POLICY
 
 from ..errors import ForgeError
 from ..files import create_private
@@ -20,7 +22,7 @@ _TOML: Final = """\
 org = "{org}"
 name = "{name}"
 version = "{version}"  # PEP 440; a published version never changes
-kind = "{kind}"  # model | library | dataset | prompt
+kind = "{kind}"  # model | library | dataset | prompt | policy
 summary = {summary}
 license = "{license}"  # SPDX expression
 languages = [{languages}]  # ISO 639 codes, such as "ary", "zgh", "ar", "fr"
@@ -67,7 +69,21 @@ _CONTENT: Final = {
         "Put the wheels (*.whl) beside this file; `forge install` hands them over.",
     ),
     "prompt": ("Models", "Say which models it was written for."),
+    "policy": ("Rules", "Say what each rule is for, and whom to ask about it."),
 }
+
+_POLICY: Final = """\
+# What a component must be for those who use this policy. `forge policy check` explains it.
+schema = 1
+title = {title}
+
+[rules]
+licences = ["Apache-2.0", "MIT", "EUPL-1.2"]
+formats-denied = ["pickle", "keras"]
+cooldown-days = 7
+# review-level = "reviewed"
+# All rules: docs/reference/policy.md
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +134,10 @@ def scaffold(folder: Path, wanted: Scaffold) -> list[Path]:
         )
         create_private(card, content.encode(), mode=0o644)
         written.append(card)
+    rules = folder / POLICY_FILE
+    if wanted.kind == POLICY and not rules.exists():
+        create_private(rules, _POLICY.format(title=_quoted(summary)).encode(), mode=0o644)
+        written.append(rules)
     create_private(path, text.encode(), mode=0o644)
     return [path, *written]
 

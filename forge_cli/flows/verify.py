@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from signing.authority import fingerprint as root_fingerprint
-from signing.errors import MalformedError, VerificationError
+from signing.errors import MalformedError, VerificationError, WithheldError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
-from signing.manifest import FileEntry, parse_manifest
+from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
@@ -22,13 +22,15 @@ from signing.verify import verify_release
 from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
-from ..lockfile import requirement_text
+from ..lockfile import FILE_NAME as LOCK
+from ..lockfile import locked_release, read_lock, requirement_text
 from ..output import clean
 from ..remote.trust import View
 from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
 from .fetching import fetch, wanted_for
 from .installed import Record, site_of_tree
+from .permission import Judgement, open_gate
 from .withheld import status_of_root, view_remark
 
 
@@ -36,13 +38,15 @@ from .withheld import status_of_root, view_remark
 class Verified:
     """The report, what it is about, and remarks that a person should read.
 
-    ``repair`` is what puts it right when a check failed, where something does.
+    ``repair`` is what puts it right when a check failed, where something does. ``permission`` is
+    what the pinned policies say of it; None without one, and where a check failed.
     """
 
     subject: str
     report: Report
     remarks: tuple[str, ...] = ()
     repair: str | None = None
+    permission: Judgement | None = None
 
 
 def choose(view: View, requirement: Requirement) -> IndexEntry:
@@ -76,6 +80,30 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
     return releases[str(found[0].version)]
 
 
+def verified_manifest(context: Context, name: ComponentName, entry: IndexEntry) -> Manifest:
+    """The release's manifest after every check on its signatures; withheld ones as well.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    view = context.view
+    with sound(str(name)):
+        report = verify_release(
+            view.evidence(name, entry),
+            name,
+            entry.version,
+            fingerprint=view.fingerprint,
+            now=context.now,
+            observed=None,
+            forge_toml=None,
+            witnesses=view.witnesses,
+        )
+        failure = report.first_failure
+        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
+            return report.release
+        return report.require()
+
+
 def verify_registry(
     context: Context, requirement: Requirement, *, download: bool, fingerprint: str | None = None
 ) -> Verified:
@@ -97,7 +125,7 @@ def verify_registry(
         )
     view, name = context.view, requirement.component
     entry = choose(view, requirement)
-    evidence = view.evidence(name, entry)
+    evidence = view.evidence(name, entry, reviews=True)
     report = _release_report(context, evidence, name, entry, None, None)
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
@@ -111,7 +139,38 @@ def verify_registry(
     remarks = []
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
-    return Verified(subject=f"{name}=={entry.version}", report=report, remarks=tuple(remarks))
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
+    return Verified(
+        subject=f"{name}=={entry.version}",
+        report=report,
+        remarks=tuple(remarks),
+        permission=_permission(context, Path(), context.pin.fingerprint, evidence, report),
+    )
+
+
+def _permission(
+    context: Context, folder: Path, fingerprint: str, evidence: Evidence, report: Report
+) -> Judgement | None:
+    """What the policies of ``folder`` and of this machine say of a release that verified, with what
+    was put aside for it in the folder's lock."""
+    gate = open_gate(context, folder)
+    if gate is None or not report.ok:
+        return None
+    pin = context.trust.with_fingerprint(fingerprint)
+    if pin is None:
+        raise ForgeError(
+            "fingerprint-needed",
+            "a policy is pinned, and what it must know is kept by trusted registry: the root of "
+            "this one is not trusted here",
+            hint="forge trust add URL --fingerprint …",
+        )
+    release = locked_release(parse_manifest(evidence.manifest))
+    lock = read_lock(folder / LOCK)
+    for locked in () if lock is None else lock.components:
+        if locked.manifest_sha256 == release.manifest_sha256:
+            release = replace(release, overrides=locked.overrides)
+    return gate.judge_evidence(pin, release, evidence)
 
 
 def verify_installed(
@@ -143,6 +202,7 @@ def verify_installed(
         report=report,
         remarks=tuple(remarks),
         repair=f"forge sync --into {_from_here(site.into)}   puts back what was published",
+        permission=_permission(context, site.into, trusted, evidence, report),
     )
 
 
@@ -187,7 +247,12 @@ def verify_exported(
     else:
         remarks += _ages(context, evidence, trusted)
     report = _folder_report(context, evidence, name, folder / "files", trusted)
-    return Verified(subject=str(folder / "files"), report=report, remarks=tuple(remarks))
+    return Verified(
+        subject=str(folder / "files"),
+        report=report,
+        remarks=tuple(remarks),
+        permission=_permission(context, Path(), trusted, evidence, report),
+    )
 
 
 def _folder_report(
@@ -293,10 +358,12 @@ def _refreshed(
     remarks = ["asked the registry just now"]
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
+    if entry.deprecated is not None:
+        remarks.append(f"deprecated by its publisher: {clean(str(entry.deprecated))}")
     newest = max((e.version for e in state.releases.values() if e.yanked is None), default=None)
     if newest is not None and newest > manifest.version:
         remarks.append(f"a newer version is there: {newest}")
-    return view.evidence(name, entry), remarks
+    return view.evidence(name, entry, reviews=True), remarks
 
 
 def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:

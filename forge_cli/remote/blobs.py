@@ -88,6 +88,29 @@ class Downloader:
         self._queue.extend(sorted(wanted, key=lambda want: -want.size))
         self._line.crew.run(self._lane, range(self.parallel))
 
+    def fetch_parts(self, want: Wanted, partial: Partial, parts: Sequence[range]) -> None:
+        """The chunks ``parts`` of one file are in ``partial`` afterwards, each verified; no others
+        are asked for. What came stays, for whoever fetches the whole one day.
+
+        Raises as `fetch`, but that nothing is said about the digest of the whole.
+        """
+        fetch = ChunkFetch(want=want, partial=partial, line=self._line, progress=self.progress)
+        left = deque(parts)
+
+        def lane(_: int) -> None:
+            while left:
+                with suppress(IndexError):  # another lane took the last one
+                    self._part(fetch, left.popleft())
+
+        self._line.crew.run(lane, range(self.parallel))
+
+    def _part(self, fetch: ChunkFetch, numbers: range) -> None:
+        while not fetch.partial.has_all(numbers):
+            if self._line.crew.stop.is_set():
+                raise Stopped
+            if not self._range(fetch, numbers):
+                self._look_again()  # the source knows no ranges, and another lane reads it all
+
     def _lane(self, number: int) -> None:
         while not self._line.crew.stop.is_set():
             if number >= self._line.lanes.allowed:
@@ -178,9 +201,9 @@ class Downloader:
                 self._active.remove(fetch)
                 self._lock.notify_all()
 
-    def _range(self, fetch: ChunkFetch) -> bool:
+    def _range(self, fetch: ChunkFetch, within: range | None = None) -> bool:
         """Fetch the next range of the file; False when there was none to take."""
-        numbers = fetch.partial.take(self._span(fetch.want.size))
+        numbers = fetch.partial.take(self._span(fetch.want.size), within)
         if not numbers:
             return False
         try:

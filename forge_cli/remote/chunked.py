@@ -205,7 +205,7 @@ class ChunkFetch:
         address = source.address(self.want.digest)
         with http.open("GET", address, headers=headers) as response:
             if response.status not in (200, 206):
-                raise not_served(f"{self.want.label} ({address})", response.status)
+                raise not_served(f"{self.want.label} ({address})", response.status, response)
             if response.status == 206:
                 expected = f"bytes {place.at}-{end - 1}/{self.want.size}"
                 if not headers or response.headers.get("Content-Range") != expected:

@@ -102,10 +102,12 @@ class Partial:
 
     # --- who fetches what -----------------------------------------------------------------
 
-    def take(self, span: int) -> range:
-        """The next chunks that nobody fetches, about ``span`` bytes in a row; maybe none."""
+    def take(self, span: int, within: range | None = None) -> range:
+        """The next chunks that nobody fetches, about ``span`` bytes in a row; maybe none. Only
+        those ``within`` are looked at, where it is given."""
         with self._lock:
-            match = _FREE_RUN.search(self._state)
+            limits = (0, len(self._state)) if within is None else (within.start, within.stop)
+            match = _FREE_RUN.search(self._state, *limits)
             if match is None:
                 return range(0)
             begin = match.start()
@@ -123,6 +125,13 @@ class Partial:
 
     def has(self, number: int) -> bool:
         return self._state[number] == _HERE
+
+    def has_all(self, numbers: range) -> bool:
+        return self._state.count(_HERE, numbers.start, numbers.stop) == len(numbers)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Bytes of chunks that are here."""
+        return self._read(size, start)
 
     # --- bytes ----------------------------------------------------------------------------
 

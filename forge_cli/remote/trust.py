@@ -20,7 +20,9 @@ from urllib.parse import quote
 from tuf.api import exceptions as tuf_errors
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
+from urllib3.response import BaseHTTPResponse
 
+from signing.assessment import Assessment
 from signing.errors import VerificationError
 from signing.evidence import Evidence
 from signing.manifest import FILE as MANIFEST_FILE
@@ -50,8 +52,10 @@ from ..cache import Cache
 from ..errors import ForgeError, NetworkError, NotThereError
 from ..files import locked
 from ..nearby import did_you_mean
+from ..output import clean
 from .http import BLOCK_BYTES, GZIP, Http, body_of, read_limited
 from .log import LogView
+from .reviews import Reviews
 from .status import StatusMemory, StatusView
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
@@ -338,8 +342,20 @@ class View:
         roles = {role: parse_targets(data, role).signed.expires for role, data in self._top.items()}
         return {"root": parse_root(self._roots[-1]).signed.expires, **roles}
 
-    def evidence(self, name: ComponentName, entry: IndexEntry) -> Evidence:
-        """Everything that proves the release: roles from here, manifest and bundle fetched.
+    @property
+    def reviewers(self) -> Reviews:
+        """The reviewer bodies of this registry, and what they say."""
+        return Reviews(self)
+
+    def reviews(self, name: ComponentName, entry: IndexEntry) -> Assessment:
+        """What reviewers decided about the release: its level now, and why."""
+        return self.reviewers.assess(name, entry)
+
+    def evidence(
+        self, name: ComponentName, entry: IndexEntry, *, reviews: bool = False
+    ) -> Evidence:
+        """Everything that proves the release: roles from here, manifest and bundle fetched; with
+        ``reviews`` what reviewer bodies say of it as well.
 
         Manifest and bundle come from the cache when it has them. Nothing is judged here beyond
         their digests: that is what `signing.verify` is for.
@@ -348,10 +364,10 @@ class View:
         if state.project is None:
             raise AssertionError(f"{name} has releases but no role")
         version = str(entry.version)
-        manifest = self._target(
+        manifest = self.target(
             name.target(version, MANIFEST_FILE), entry.manifest_sha256, entry.manifest_size
         )
-        bundle = self._target(
+        bundle = self.target(
             name.target(version, BUNDLE_FILE), entry.bundle_sha256, entry.bundle_size
         )
         return Evidence(
@@ -365,6 +381,7 @@ class View:
             refreshed_at=self.now,
             log_proof=state.log_proof,
             status=self._top.get(STATUS),
+            reviews=self.reviewers.words(name, version) if reviews else None,
         )
 
     def withheld(self, entry: IndexEntry) -> Withheld | None:
@@ -402,12 +419,23 @@ class View:
         self.refresh()
         return self._read("snapshot")
 
-    def _target(self, path: str, digest: str, size: int) -> bytes:
+    def target(self, path: str, digest: str, size: int) -> bytes:
+        """A small signed file, from the cache or the registry, up to its size and hashed."""
         data = self.cache.read(digest, size)
         if data is None:
             data = fetch_target(self.http, self.url, path, digest, size)
             self.cache.put(data)
         return data
+
+    def load_role(self, path: str, role: str) -> bytes:
+        """The role that ``path`` leads to, verified by TUF.
+
+        Raises:
+            VerificationError: it does not verify, or has expired.
+        """
+        if role not in self._top:
+            self._load(path, role)
+        return self._top[role]
 
     def _load(self, path: str, role: str) -> None:
         self.refresh()
@@ -458,8 +486,10 @@ def fetch_target(http: Http, url: str, path: str, digest: str, size: int) -> byt
     return data
 
 
-def not_served(address: str, status: int) -> ForgeError:
-    """A signed file that the registry does not hand out."""
+def not_served(address: str, status: int, response: BaseHTTPResponse | None = None) -> ForgeError:
+    """A signed file that the registry does not hand out; ``response`` may say why."""
+    if status == 451 and response is not None:
+        return _withheld(address, response)
     if status in (403, 451):
         return ForgeError("blocked", f"{address}: the registry withholds it ({status})")
     kind = NotThereError if status in (404, 410) else NetworkError
@@ -467,6 +497,16 @@ def not_served(address: str, status: int) -> ForgeError:
         f"{address}: the registry answered {status} for a file that its metadata promises",
         hint="try again in a moment, or another mirror",
     )
+
+
+def _withheld(address: str, response: BaseHTTPResponse) -> ForgeError:
+    from .api import problem
+
+    said = problem(response, logged_in=False)
+    code = said.code if said.code in ("withheld", "taken-down") else "withheld"
+    facts = {key: value for key, value in said.facts.items() if isinstance(value, str)}
+    message = f"{address}: the registry does not hand it out: {clean(said.message)}"
+    return ForgeError(code, message, None if said.hint is None else clean(said.hint), **facts)
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class WholeFetch:
         address = source.address(want.digest)
         with http.open("GET", address, headers=headers) as response:
             if response.status not in (200, 206):
-                raise not_served(f"{want.label} ({address})", response.status)
+                raise not_served(f"{want.label} ({address})", response.status, response)
             if response.status == 206 and not (part.size and _continues_at(response, part.size)):
                 raise other_range(want.label)
             if response.status == 200 and part.size:

@@ -20,8 +20,8 @@ from .requests import transfers
 _ARRIVED_BYTES = 64 * 1024  # what a socket holds without anybody reading
 
 
-def read_json(max_bytes: int) -> Fields:
-    """The request's JSON object.
+def read_json(max_bytes: int, *, declared: bool = True) -> Fields:
+    """The request's JSON object; ``declared`` False where clients of others do not say that it is.
 
     Raises:
         RegistryError: ``unsupported-media-type``, ``length-required``, ``too-large`` or
@@ -29,7 +29,7 @@ def read_json(max_bytes: int) -> Fields:
         MalformedError: not strict JSON, or not an object.
     """
     media_type = request.mimetype
-    if media_type != "application/json":
+    if declared and media_type != "application/json":
         raise RegistryError(
             "unsupported-media-type",
             f"Content-Type: expected application/json, found {media_type or 'none'!r:.60}",

@@ -10,7 +10,13 @@ from signing.names import ComponentName
 
 from .. import __version__
 from ..services.catalogue import MAX_PAGE, ComponentDetails
-from .rendering import expiring_json, instant, optional_withheld, status_json
+from .rendering import (
+    expiring_json,
+    instant,
+    optional_deprecation,
+    optional_withheld,
+    status_json,
+)
 from .requests import answer, audited, query_integer, registry
 
 
@@ -73,6 +79,7 @@ def search() -> Response:
             "updated_at": instant(item.updated_at),
             "yanked": item.yanked,
             "withheld": optional_withheld(item.withheld),
+            "deprecated": optional_deprecation(item.deprecated),
         }
         for item in page.items
     ]
@@ -111,6 +118,8 @@ def _details(details: ComponentDetails) -> dict[str, Any]:
                 "publisher_key": item.publisher_key,
                 "requires": item.requires,
                 "yanked": item.yanked,
+                "yanked_successor": item.yanked_successor,
+                "deprecated": optional_deprecation(item.deprecated),
                 "withheld": optional_withheld(item.withheld),
             }
             for item in details.versions

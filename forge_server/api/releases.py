@@ -42,8 +42,12 @@ def show_role(role: str) -> Response:
 @audited("role.accept")
 def accept_roles() -> Response:
     registry().throttle.check(request.remote_addr, registry().clock())
-    body = read_json(registry().settings.max_roles_bytes).only(["roles"])
-    accepted = registry().roles.accept(caller(), as_bytes(body.object("roles").value))
+    limit = registry().settings.max_roles_bytes
+    body = read_json(limit).only(["roles"], optional=["targets"])
+    targets = body.object("targets").value if "targets" in body.value else {}
+    accepted = registry().roles.accept(
+        caller(), as_bytes(body.object("roles").value), as_bytes(targets, "targets")
+    )
     registry().index.follow()
     return answer({"accepted": dict(accepted.roles), "snapshot": accepted.snapshot})
 

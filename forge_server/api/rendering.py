@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from signing.deprecation import Deprecation
 from signing.renewal import Expiring
 from signing.status import Withheld, withheld_json
 
@@ -38,3 +39,7 @@ def optional_withheld(one: Withheld | None) -> dict[str, str] | None:
 
 def optional_instant(value: datetime | None) -> str | None:
     return None if value is None else instant(value)
+
+
+def optional_deprecation(one: Deprecation | None) -> dict[str, str] | None:
+    return None if one is None else one.to_json()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from . import accounts, catalogue, organisations, releases, uploads
+from . import (
+    accounts,
+    catalogue,
+    findings,
+    organisations,
+    policies,
+    recalls,
+    releases,
+    reviews,
+    scans,
+    standing,
+    uploads,
+)
 
 PREFIX = "/api/v1"
 
@@ -12,6 +24,18 @@ PREFIX = "/api/v1"
 def blueprint() -> Blueprint:
     """A fresh blueprint with every route of the interface."""
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
-    for part in (catalogue, accounts, organisations, releases, uploads):
+    for part in (
+        catalogue,
+        accounts,
+        organisations,
+        releases,
+        uploads,
+        reviews,
+        policies,
+        standing,
+        recalls,
+        findings,
+        scans,
+    ):
         part.add_routes(api)
     return api

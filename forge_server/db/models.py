@@ -209,6 +209,8 @@ class Release(Base):
     role_version: Mapped[int]
     snapshot_version: Mapped[int]
     yanked: Mapped[str | None] = mapped_column(text_type())
+    yanked_successor: Mapped[str | None] = mapped_column(text_type(150))
+    deprecated: Mapped[dict[str, Any] | None]  # {reason, successor?}
     published_at: Mapped[datetime] = mapped_column(index=True)
     stored_at: Mapped[datetime | None]
 
@@ -358,3 +360,114 @@ class Quota(Base):
     max_releases: Mapped[int | None]
     used_bytes: Mapped[int] = mapped_column(BigInteger)
     used_releases: Mapped[int]
+
+
+class ReviewStatement(Base):
+    """A statement that the current role of a reviewer body lists, with its envelope in the exact
+    bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
+    ``expires_at`` is set for decisions."""
+
+    __tablename__ = "review_statements"
+    __table_args__ = (
+        Index("ix_review_statements_body", "body"),
+        Index("ix_review_statements_component_name", "component", "name"),
+        Index("ix_review_statements_expires_at", "expires_at"),
+        Index("ix_review_statements_stored_at", "stored_at"),
+    )
+    path: Mapped[str] = mapped_column(text_type(200), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    kind: Mapped[str] = mapped_column(text_type(10))
+    component: Mapped[str] = mapped_column(text_type(81))
+    name: Mapped[str] = mapped_column(text_type(60))  # a version, or an id
+    sha256: Mapped[str] = mapped_column(text_type(64))
+    envelope: Mapped[bytes] = mapped_column(LargeBinary)
+    signed_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+
+
+class ReviewClaim(Base):
+    """Somebody of a body looks at a release, until a moment."""
+
+    __tablename__ = "review_claims"
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60), primary_key=True)
+    body: Mapped[str] = mapped_column(text_type(40))
+    claimed_by: Mapped[str] = mapped_column(text_type(40))
+    until: Mapped[datetime]
+
+
+class OrganisationPolicy(Base):
+    """A policy that an organisation holds to, by the digest of its manifest."""
+
+    __tablename__ = "organisation_policies"
+
+    organisation: Mapped[str] = mapped_column(
+        text_type(40), ForeignKey("organisations.name"), primary_key=True
+    )
+    component: Mapped[str] = mapped_column(text_type(81), primary_key=True)
+    version: Mapped[str] = mapped_column(text_type(60))
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    pinned_at: Mapped[datetime]
+
+
+class Scan(Base):
+    """What one scanner said last of one release. ``state`` is ``clean``, ``findings``,
+    ``not-scanned`` or ``failed``; whether it is too old is computed on reading. ``report`` is JSON
+    in the bytes that ``report_sha256`` is of, so that a review can name what it rests on."""
+
+    __tablename__ = "scans"
+    __table_args__ = (UniqueConstraint("manifest_sha256", "scanner"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64))
+    component: Mapped[str] = mapped_column(text_type(81))
+    version: Mapped[str] = mapped_column(text_type(60))
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    scanner_version: Mapped[str] = mapped_column(text_type(60))
+    data_date: Mapped[date | None]  # of what the scanner knows; None where it knows no data
+    state: Mapped[str] = mapped_column(text_type(12))
+    detail: Mapped[str] = mapped_column(text_type())
+    report: Mapped[bytes] = mapped_column(LargeBinary)
+    report_sha256: Mapped[str] = mapped_column(text_type(64))
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+
+
+class Finding(Base):
+    """``id`` is the same however often the same is found; ``gone_at`` is when a later scan of the
+    same scanner did not find it any more."""
+
+    __tablename__ = "findings"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    id: Mapped[str] = mapped_column(text_type(120), primary_key=True)
+    scanner: Mapped[str] = mapped_column(text_type(40))
+    severity: Mapped[str] = mapped_column(text_type(8))
+    path: Mapped[str] = mapped_column(text_type())
+    location: Mapped[str] = mapped_column(text_type())
+    title: Mapped[str] = mapped_column(text_type())
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    gone_at: Mapped[datetime | None]
+
+
+class ScanClaim(Base):
+    """One worker scans a release at a time; after ``expires_at`` it is taken for dead."""
+
+    __tablename__ = "scan_claims"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    token: Mapped[str] = mapped_column(text_type(16))
+    expires_at: Mapped[datetime]
+
+
+class ScanRound(Base):
+    """With which scanners, in which versions and with data of which dates, a release was scanned
+    last: ``round`` is a digest of them."""
+
+    __tablename__ = "scan_rounds"
+
+    manifest_sha256: Mapped[str] = mapped_column(text_type(64), primary_key=True)
+    round: Mapped[str] = mapped_column(text_type(64))
+    scanned_at: Mapped[datetime]

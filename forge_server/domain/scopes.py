@@ -1,7 +1,8 @@
 """What a token may be used for: actions, possibly within one organisation or one component.
 
 Reading what is public needs no token at all. ``read`` shows one's own account and memberships,
-``publish`` sends releases, ``manage`` changes members, tokens and applications.
+``publish`` sends releases, ``manage`` changes members, tokens and applications. ``inventory`` tells
+what a host has installed and nothing else; whoever may manage may hand it on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from signing.names import ComponentName
 
 from ..errors import RegistryError
 
-ACTIONS = ("publish", "read", "manage")
+ACTIONS = ("publish", "read", "manage", "inventory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ class Scope:
 
     def covers(self, other: Scope) -> bool:
         """Whether everything that ``other`` allows is allowed here too."""
-        if not other.actions <= self.actions:
+        handed_on = {"inventory"} if "manage" in self.actions else set()
+        if not other.actions <= self.actions | handed_on:
             return False
         if self.component is not None:
             return other.component == self.component

@@ -24,8 +24,10 @@ from signing.status import ROLE as STATUS
 from storage import BackendError, BlobNotFoundError, PathNotFoundError
 
 from ..db.models import BlobDamage, Component, MetadataVersion, Quota, Release, ReleaseFile, Role
+from ..db.recall_models import Withholding
 from ..errors import RegistryError
 from ..services.chunk_checks import compare, read_list
+from ..services.components import deprecation_of
 from ..services.leases import batches, referred
 from ..services.publication import target_files
 from ..services.rolebook import current_row, head_versions
@@ -56,6 +58,7 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
             *_check_releases(registry, session),
             *_check_index(session),
             *_check_quotas(session),
+            *_check_withheld(session),
             *_check_blobs(registry, session, deep=deep),
             *check_log(registry, session, deep=deep),
         ]
@@ -168,10 +171,18 @@ def _check_index(session: Session) -> Iterator[str]:
             if entry is None or release is None:
                 where = "the catalogue" if entry is None else "the signed role"
                 yield f"{component}=={version}: only in {where}"
-            elif (entry.manifest_sha256, entry.bundle_sha256, entry.yanked) != (
+            elif (
+                entry.manifest_sha256,
+                entry.bundle_sha256,
+                entry.yanked,
+                entry.yanked_successor,
+                entry.deprecated,
+            ) != (
                 release.manifest_sha256,
                 release.bundle_sha256,
                 release.yanked,
+                release.yanked_successor,
+                deprecation_of(release),
             ):
                 yield f"{component}=={version}: the catalogue differs from the signed role"
 
@@ -191,6 +202,23 @@ def _check_quotas(session: Session) -> Iterator[str]:
                 f"quota of {row.organisation}: expected {size} bytes in {count} releases, found "
                 f"{row.used_bytes} in {row.used_releases}"
             )
+
+
+def _check_withheld(session: Session) -> Iterator[str]:
+    """What the status host withholds is what its signed word says."""
+    state = named_status(session)
+    signed = (
+        set() if state is None else {(one.manifest_sha256, one.state) for one in state.withheld}
+    )
+    query = select(Withholding.manifest_sha256, Withholding.state)
+    known = {
+        (digest, how) for digest, how in session.execute(query.where(Withholding.source == STATUS))
+    }
+    for digest, how in sorted(signed ^ known):
+        where = (
+            "the signed status role" if (digest, how) in signed else "the list of what to refuse"
+        )
+        yield f"manifest {digest}: {how} only in {where}"
 
 
 def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterator[str]:

@@ -79,8 +79,8 @@ class Query:
 class Hit:
     """One component, described by its latest version. ``title`` and ``summary`` by language, empty
     where the publisher gives none; a text whose language is not said stands under `NO_LANGUAGE`.
-    What nobody said is None, and never made up. ``states`` are ``yanked``, ``quarantined`` and
-    ``revoked``; ``exact``: its name is what was asked for."""
+    What nobody said is None, and never made up. ``states`` are those of `web.words`
+    that are not ``good``; ``exact``: its name is what was asked for."""
 
     organisation: str
     name: str

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from signing.assessment import COMMUNITY
+
 from .base import NO_LANGUAGE, SIZES, UNKNOWN, Hit
 from .folding import ARABIC, split, stem, without_particle
 from .sounds import sound
@@ -48,7 +50,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What there is to say about one component, of its latest version. ``formats`` are values of
+    """What there is to say about one component, of its latest version. At ``look_again`` its level
+    may be another one by itself. ``formats`` are values of
     `FORMATS`; ``titles`` and ``summaries`` by language; ``names`` of the organisation likewise."""
 
     component_id: int
@@ -67,6 +70,9 @@ class Facts:
     region: str | None
     size: int
     risk: str | None
+    review: str = COMMUNITY
+    review_until: datetime | None = None
+    look_again: datetime | None = None
     formats: frozenset[str] = frozenset()
     states: tuple[str, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +91,8 @@ class Document:
     size: int
     facets: str
     shown: str
+    falls_at: int | None
+    look_at: int | None
     lexemes: frozenset[str]
     words: frozenset[str]
 
@@ -99,6 +107,8 @@ class Document:
             "size": self.size,
             "facets": self.facets,
             "shown": self.shown,
+            "falls_at": self.falls_at,
+            "look_at": self.look_at,
         }
 
 
@@ -120,13 +130,20 @@ def document_of(facts: Facts) -> Document:
         component_id=facts.component_id,
         name=facts.name,
         full_name=f"{facts.organisation}/{facts.name}",
-        updated=round((facts.updated_at - _EPOCH).total_seconds() * 1000),
+        updated=in_milliseconds(facts.updated_at),
         size=facts.size,
         facets=json.dumps(_facets(facts), ensure_ascii=False, separators=(",", ":")),
         shown=_shown(facts),
+        falls_at=None if facts.review_until is None else in_milliseconds(facts.review_until),
+        look_at=None if facts.look_again is None else in_milliseconds(facts.look_again),
         lexemes=frozenset(lexemes),
         words=frozenset(word for word in words if _HAS_LETTER.search(word)),
     )
+
+
+def in_milliseconds(at: datetime) -> int:
+    """``at`` as the index keeps instants: milliseconds since 1970."""
+    return round((at - _EPOCH).total_seconds() * 1000)
 
 
 def _other_words(facts: Facts) -> Iterable[tuple[str, str]]:
@@ -149,7 +166,7 @@ def _facets(facts: Facts) -> list[list[str]]:
         [facts.organisation_kind],
         _known([facts.region]),
         [facts.licence],
-        ["community"],  # everything here is signed; nobody has reviewed it
+        [facts.review],
         _known([facts.risk]),
         _known(sorted(facts.formats)),
         [size_class(facts.size)],
@@ -181,7 +198,7 @@ def _shown(facts: Facts) -> str:
             "region": facts.region,
             "size": facts.size,
             "updated_at": facts.updated_at.isoformat(),
-            "review": "community",
+            "review": facts.review,
             "risk": facts.risk,
             "states": list(facts.states),
         },

@@ -15,16 +15,20 @@ from typing import Any, Final
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from signing.names import ComponentName
 from storage import BlobNotFoundError, BlobStore, StorageError
 
 from ..db.engine import Database
 from ..db.models import Component, Organisation, Release, ReleaseFile
 from ..logs import LOGGER
+from ..services.clock import Clock
+from ..services.components import mark_changed
 from ..services.pages_component import owner_of
-from ..services.status import withheld_by_digest
+from ..services.review_desk import ReviewDesk
+from ..services.withheld import withheld_by_digest
 from .base import NO_LANGUAGE
 from .cards import MAX_CARD_BYTES, Top, top_of, translations
-from .documents import FORMATS, Document, Facts, document_of, formats_of
+from .documents import FORMATS, Document, Facts, document_of, formats_of, in_milliseconds
 from .engine import Engine
 from .tables import DOCUMENTS, STATE, WAITING
 
@@ -46,9 +50,12 @@ class Filling:
     database: Database
     blobs: BlobStore
     engine: Engine
+    desk: ReviewDesk
+    clock: Clock
 
     def refresh(self) -> int:
         """Indexes what waits; returns how many components were."""
+        self._wake()
         done = 0
         while marks := self._marks():
             waiting = self._read(marks)
@@ -83,7 +90,17 @@ class Filling:
     def _read(self, marks: Mapping[int, int]) -> list[_Waiting]:
         # After the marks: what changes in between is read, and indexed once more for nothing.
         with self.database.read() as session:
-            return _describe(session, marks)
+            return _describe(session, marks, self.desk)
+
+    def _wake(self) -> None:
+        """Those whose level may have fallen by itself wait as well: nobody changed anything about
+        them."""
+        due = DOCUMENTS.c.look_at <= in_milliseconds(self.clock())
+        with self.database.read() as session:
+            if session.scalar(select(DOCUMENTS.c.component_id).where(due).limit(1)) is None:
+                return
+        with self.database.write() as session:
+            mark_changed(session, Component.id.in_(select(DOCUMENTS.c.component_id).where(due)))
 
     def _with_cards(self, waiting: _Waiting) -> Facts:
         titles, summaries = {}, {}
@@ -129,7 +146,7 @@ class Filling:
         return len(kept)
 
 
-def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
+def _describe(session: Session, marks: Iterable[int], desk: ReviewDesk) -> list[_Waiting]:
     rows = session.execute(
         select(Component, Organisation, Release)
         .join(Organisation, Component.organisation == Organisation.name)
@@ -143,13 +160,18 @@ def _describe(session: Session, marks: Iterable[int]) -> list[_Waiting]:
     formats = _formats(session, releases)
     cards = _cards(session, releases)
     withheld = withheld_by_digest(session)
+    decided = desk.decided(session)
     found = []
     for component, organisation, release in rows:
         held = withheld.get(release.manifest_sha256)
         states = [] if release.yanked is None else ["yanked"]
+        if release.deprecated is not None:
+            states.append("deprecated")
         if held is not None:
             states.append(held.state)
         facts = _facts(component, organisation, release)
+        if (f"{component.organisation}/{component.name}", release.version) in decided:
+            facts = _with_level(session, facts, release, desk)
         found.append(
             _Waiting(
                 replace(
@@ -183,6 +205,17 @@ def _facts(component: Component, organisation: Organisation, release: Release) -
         region=owner.region,
         size=release.total_bytes,
         risk=risk.get("class"),
+    )
+
+
+def _with_level(session: Session, facts: Facts, release: Release, desk: ReviewDesk) -> Facts:
+    name = ComponentName.parse(f"{facts.organisation}/{facts.name}")
+    assessment, _ = desk.assessment(session, name, release)
+    return replace(
+        facts,
+        review=assessment.level,
+        review_until=assessment.until,
+        look_again=desk.look_again(session, assessment),
     )
 
 

@@ -36,6 +36,10 @@ DOCUMENTS: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("facets", text_type(), nullable=False),
     Column("shown", text_type(), nullable=False),
+    # In the same milliseconds: when the level that reviewers gave it falls by itself, and when it
+    # must be looked at again, because a role that is renewed may have ended instead.
+    Column("falls_at", BigInteger, nullable=True, index=True),
+    Column("look_at", BigInteger, nullable=True, index=True),
 )
 LEXEMES: Final = Table(
     "search_lexemes",

@@ -13,6 +13,7 @@ _KINDS: Final = {
     "library": "library bibliothèque logicielle مكتبة ⵜⴰⵙⴷⵍⵉⵙⵜ",
     "dataset": "dataset data corpus jeu de données بيانات مجموعة ⵉⵙⴼⴽⴰ",
     "prompt": "prompt invite consigne تعليمات",
+    "policy": "policy politique règles d'usage سياسة قواعد ⵜⴰⵙⵔⵜⵉⵜ",
 }
 _LANGUAGES: Final = {
     "ar": "arabic arabe العربية عربي ⵜⴰⵄⵔⴰⴱⵜ",

@@ -9,6 +9,7 @@ from datetime import datetime
 from packaging.version import Version
 from sqlalchemy import func, select
 
+from signing.deprecation import Deprecation
 from signing.names import ComponentName
 from signing.renewal import Expiring, expiring
 from signing.status import Withheld
@@ -18,8 +19,9 @@ from ..db.models import Component, Organisation, Release, ReleaseFile, User
 from ..domain.versions import latest_version
 from ..errors import RegistryError
 from .clock import Clock
+from .components import deprecation_of
 from .rolebook import expiries
-from .status import withheld_by_digest
+from .withheld import withheld_by_digest
 
 MAX_PAGE = 100
 _MAX_WORDS = 8
@@ -28,7 +30,7 @@ _MAX_WORDS = 8
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentItem:
     """One line of a search result. ``yanked``: every version of it was. ``withheld``: its latest
-    version is quarantined or revoked."""
+    version is quarantined or revoked; ``deprecated`` speaks of that one too."""
 
     component: str
     kind: str
@@ -41,6 +43,7 @@ class ComponentItem:
     updated_at: datetime
     yanked: bool
     withheld: Withheld | None
+    deprecated: Deprecation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class VersionItem:
     yanked: str | None
     withheld: Withheld | None
     requires: dict[str, str]
+    yanked_successor: str | None = None
+    deprecated: Deprecation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +107,13 @@ class Catalogue:
         """Components whose name, summary, languages or tasks hold every word of ``text``."""
         # The latest version is a yanked one only where all are (`latest_version`).
         query = (
-            select(Component, Organisation.display_name, Release.yanked, Release.manifest_sha256)
+            select(
+                Component,
+                Organisation.display_name,
+                Release.yanked,
+                Release.manifest_sha256,
+                Release.deprecated,
+            )
             .join(Organisation, Component.organisation == Organisation.name)
             .join(
                 Release,
@@ -121,8 +132,8 @@ class Catalogue:
             )
             withheld = withheld_by_digest(session)
             items = [
-                _item(component, name, yanked, withheld.get(digest))
-                for component, name, yanked, digest in rows
+                _item(component, name, yanked, withheld.get(digest), said)
+                for component, name, yanked, digest, said in rows
             ]
         return Page(total=total, items=items)
 
@@ -188,7 +199,11 @@ class Catalogue:
 
 
 def _item(
-    row: Component, display_name: str, yanked: str | None, withheld: Withheld | None
+    row: Component,
+    display_name: str,
+    yanked: str | None,
+    withheld: Withheld | None,
+    deprecated: dict[str, str] | None,
 ) -> ComponentItem:
     return ComponentItem(
         component=f"{row.organisation}/{row.name}",
@@ -202,6 +217,7 @@ def _item(
         updated_at=row.updated_at,
         yanked=yanked is not None,
         withheld=withheld,
+        deprecated=None if deprecated is None else Deprecation(**deprecated),
     )
 
 
@@ -218,4 +234,6 @@ def _version(release: Release, user: str, withheld: Withheld | None) -> VersionI
         yanked=release.yanked,
         withheld=withheld,
         requires=release.details["requires"],
+        yanked_successor=release.yanked_successor,
+        deprecated=deprecation_of(release),
     )

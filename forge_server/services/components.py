@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from secrets import randbits
 from typing import Final
@@ -10,7 +10,9 @@ from typing import Final
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
+from signing.deprecation import Deprecation
 from signing.names import ComponentName
+from signing.roles import IndexEntry
 
 from ..db.models import Component, Release, Requirement
 from ..domain.versions import latest_version
@@ -63,6 +65,27 @@ def refresh_component(session: Session, row: Component, now: datetime) -> None:
     _note_requirements(session, row.id, newest.details["requires"])
     mark_changed(session, Component.id == row.id)
     row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()
+
+
+def take_over(release: Release, entry: IndexEntry) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Repeats in the catalogue what the index says of a release that may change; yields the acts
+    that this is, with their details."""
+    said = entry.deprecated
+    if (release.yanked, release.yanked_successor) != (entry.yanked, entry.yanked_successor):
+        release.yanked, release.yanked_successor = entry.yanked, entry.yanked_successor
+        act = "release.yank" if entry.yanked is not None else "release.unyank"
+        yield act, {"reason": entry.yanked, "successor": entry.yanked_successor}
+    if release.deprecated != (None if said is None else said.to_json()):
+        release.deprecated = None if said is None else said.to_json()
+        if said is None:
+            yield "release.undeprecate", {"reason": None}
+        else:
+            yield "release.deprecate", {"reason": said.reason, "successor": said.successor}
+
+
+def deprecation_of(release: Release) -> Deprecation | None:
+    """What its publisher said of the release, as the catalogue repeats it."""
+    return None if release.deprecated is None else Deprecation(**release.deprecated)
 
 
 def _note_requirements(session: Session, component_id: int, requires: Iterable[str]) -> None:

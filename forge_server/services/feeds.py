@@ -20,7 +20,8 @@ PER_PART: Final = 12_500
 file may hold (sitemaps.org)."""
 NOTICES: Final = (
     "release.yank", "release.unyank", "release.quarantine", "release.unquarantine",
-    "release.revoke",
+    "release.revoke", "release.deprecate", "release.undeprecate", "release.hold",
+    "release.unhold", "release.takedown", "recall.start",
 )  # fmt: skip
 
 

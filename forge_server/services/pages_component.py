@@ -39,7 +39,8 @@ _MAX_COMPARED: Final = 20_000  # files of each release
 _MAX_REQUIRED_BY: Final = 100
 _ACTS: Final = (
     "release.yank", "release.unyank", "release.resign", "release.quarantine",
-    "release.unquarantine", "release.revoke",
+    "release.unquarantine", "release.revoke", "release.deprecate", "release.undeprecate",
+    "release.hold", "release.unhold", "release.takedown", "recall.start",
 )  # fmt: skip
 
 

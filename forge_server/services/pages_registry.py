@@ -12,17 +12,16 @@ from typing import Any, Final
 from sqlalchemy import func, literal_column, select
 
 from signing.errors import SigningError
-from signing.status import Withheld
 from signing.tlog.checkpoint import open_checkpoint
 from signing.tlog.policy import policy_of
 
 from ..db.engine import Database
 from ..db.models import Component, LogCheckpoint, Organisation, Release
+from ..db.recall_models import Withholding
 from .clock import Clock
 from .log_keys import LogKeys
 from .pages_component import Owner, owner_of
 from .rolebook import current_role
-from .status import named_status
 
 MAX_LISTED: Final = 500
 _MAX_CHECKPOINTS: Final = 3000
@@ -58,13 +57,16 @@ class LogState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """A release that was taken back. ``state`` is yanked, quarantined or revoked."""
+    """A release that was taken back. ``state`` is yanked, quarantined, revoked, held or removed;
+    ``reference`` names the order behind a removal, ``successor`` what a publisher advises."""
 
     component: str
     version: str
     state: str
     reason: str
     since: datetime | None
+    reference: str | None = None
+    successor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,22 +152,27 @@ class RegistryPages:
     def tombstones(self) -> list[Tombstone]:
         """What was taken back, newest first where that is known; at most five hundred."""
         query = (
-            select(Component.organisation, Component.name, Release.version, Release.yanked)
+            select(
+                Component.organisation,
+                Component.name,
+                Release.version,
+                Release.yanked,
+                Release.yanked_successor,
+            )
             .join(Component, Release.component_id == Component.id)
             .where(Release.yanked.is_not(None))
             .order_by(Release.published_at.desc())
             .limit(MAX_LISTED)
         )
         with self.database.read() as session:
-            status = named_status(session)
             yanked = session.execute(query).all()
-        withheld = [] if status is None else [_tombstone(one) for one in status.withheld]
+            withheld = [_tombstone(row) for row in session.scalars(select(Withholding))]
         rest = [
             Tombstone(
                 component=f"{organisation}/{name}", version=version, state="yanked",
-                reason=reason or "", since=None,
+                reason=reason or "", since=None, successor=successor,
             )
-            for organisation, name, version, reason in yanked
+            for organisation, name, version, reason, successor in yanked
         ]  # fmt: skip
         return sorted(withheld, key=_since, reverse=True) + rest
 
@@ -233,11 +240,12 @@ def _since(one: Tombstone) -> datetime:
     return one.since or datetime.min.replace(tzinfo=UTC)
 
 
-def _tombstone(one: Withheld) -> Tombstone:
+def _tombstone(row: Withholding) -> Tombstone:
     return Tombstone(
-        component=str(one.component),
-        version=str(one.version),
-        state=one.state,
-        reason=one.reason,
-        since=one.since,
+        component=row.component,
+        version=row.version,
+        state=row.state,
+        reason=row.reason,
+        since=row.since,
+        reference=row.reference,
     )

@@ -39,7 +39,7 @@ from .log import hash_reader
 from .pages_component import require_release
 from .publication import target_path
 from .rolebook import current_role, current_row, head_version
-from .status import withheld_by_digest
+from .withheld import withheld_by_digest
 
 _MAX_KEPT: Final = 128
 MAX_FOUND: Final = 50

@@ -32,7 +32,7 @@ from signing.tlog.policy import policy_of
 from storage import BlobStore, PublishedTree, put_together
 
 from ..db.engine import Database
-from ..db.models import Component, MetadataVersion, Release, Role
+from ..db.models import Component, MetadataVersion, Release, ReviewStatement, Role
 from ..errors import RegistryError
 from .clock import Clock
 from .forward import publish_forward
@@ -41,6 +41,7 @@ from .log_files import History, LogFiles
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
 from .restored import why_unconfirmed
+from .review_roles import statement_file
 from .rolebook import add_role, current_role, current_row, head_version, head_versions
 from .switch import why_switched_off
 
@@ -67,6 +68,7 @@ class _Todo:
     targets: Sequence[TargetFile]
     roles: Sequence[tuple[int, str, int, bytes]]  # (row id, role, version, bytes), by id
     leaves: Sequence[tuple[str, int, int | None]]  # (role, version, number in the log)
+    statements: Sequence[tuple[str, str, bytes]]  # (target path, digest, envelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,8 @@ class Publication:
         their name."""
         for target in todo.targets:
             yield target.path, partial(self._blob, target.sha256)
+        for path, digest, envelope in todo.statements:
+            yield statement_file(path, digest), partial(bytes, envelope)
         for _, role, version, data in todo.roles:
             if role != "timestamp":
                 yield f"{version}.{role}.json", partial(bytes, data)
@@ -306,7 +310,13 @@ class Publication:
                 .join(Component, Release.component_id == Component.id)
                 .where(Release.stored_at.is_(None))
             ).all()
+            statements = session.execute(
+                select(
+                    ReviewStatement.path, ReviewStatement.sha256, ReviewStatement.envelope
+                ).where(ReviewStatement.stored_at.is_(None))
+            ).all()
             return _Todo(
+                statements=[(path, digest, data) for path, digest, data in statements],
                 roles=[(id_, role, version, data) for id_, role, version, data, _ in roles],
                 leaves=[(role, version, number) for _, role, version, _, number in roles],
                 releases=[(release.id, release.bundle_sha256) for release, _ in releases],
@@ -326,6 +336,17 @@ class Publication:
                     update(MetadataVersion)
                     .where(MetadataVersion.id.in_(ids))
                     .values(published_at=now)
+                )
+            for start in range(0, len(todo.statements), 500):
+                batch = todo.statements[start : start + 500]
+                # What was replaced meanwhile waits for its own turn.
+                session.execute(
+                    update(ReviewStatement)
+                    .where(
+                        ReviewStatement.path.in_([path for path, _, _ in batch]),
+                        ReviewStatement.sha256.in_([digest for _, digest, _ in batch]),
+                    )
+                    .values(stored_at=now)
                 )
             for start in range(0, len(todo.releases), 500):
                 part = todo.releases[start : start + 500]

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from io import BytesIO
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from signing.component import FILE_NAME, MAX_TOML_BYTES, parse_forge_toml
@@ -21,6 +21,8 @@ from signing.digests import sha256_hex
 from signing.errors import VerificationError
 from signing.manifest import Manifest, build_manifest, parse_manifest
 from signing.names import ComponentName
+from signing.policy import KIND as POLICY
+from signing.policy import MAX_POLICY_BYTES, parse_policy, require_policy_file
 from signing.roles import role_version
 from signing.updates import Offer, check_offer, check_role_update
 from storage import BlobNotFoundError, BlobStore
@@ -30,6 +32,7 @@ from storage.hashing import Readable
 from ..db.engine import Database
 from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
+from .admission import Admission
 from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
@@ -43,6 +46,7 @@ from .rights import require_member
 from .rolebook import add_role, current_roles
 from .roles import require_no_look_alike
 from .together import Together
+from .withheld import is_in_force, require_in_force
 
 _ROUNDS = 3  # in which blobs may vanish under an offer
 
@@ -109,6 +113,7 @@ class Releases:
     clock: Clock
     together: Together
     distributions: Distributions
+    admission: Admission
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -303,17 +308,15 @@ class Releases:
         require_member(session, identity, component.org, "publisher")
 
     def is_public(self, digest: str) -> bool:
-        """Whether the blob belongs to a published release."""
+        """Whether the blob belongs to a published release that nobody withholds."""
         with self.database.read() as session:
-            in_files = select(ReleaseFile.release_id).where(
-                or_(ReleaseFile.sha256 == digest, ReleaseFile.chunks == digest)
-            )
-            in_releases = select(Release.id).where(
-                or_(Release.manifest_sha256 == digest, Release.bundle_sha256 == digest)
-            )
-            return any(
-                session.scalar(query.limit(1)) is not None for query in (in_files, in_releases)
-            )
+            return is_in_force(session, digest)
+
+    def require_public(self, digest: str) -> None:
+        """Raises RegistryError (``withheld``, ``taken-down``, ``blob-not-found``) unless the blob
+        may be handed out."""
+        with self.database.read() as session:
+            require_in_force(session, digest)
 
     def _check(self, manifest: Manifest, text: OfferText, current: Mapping[str, bytes]) -> _Checked:
         """Every check that needs neither lock nor blob."""
@@ -355,7 +358,8 @@ class Releases:
         return {digest: wanted[digest] for digest in sorted(missing)}
 
     def _check_contents(self, manifest: Manifest) -> None:
-        """Establishes that the manifest repeats the ``forge.toml`` inside the release."""
+        """Establishes that the manifest repeats the ``forge.toml`` inside the release, and that
+        nothing in it is executed on loading."""
         entry = manifest.by_path[FILE_NAME]
         if entry.size > MAX_TOML_BYTES:
             raise RegistryError(
@@ -370,6 +374,11 @@ class Releases:
                 f"{manifest}: expected manifest.json to repeat {FILE_NAME}, found differences",
                 "build the manifest from the forge.toml that is in the folder",
             )
+        if manifest.kind == POLICY:
+            # Whoever pinned a policy that cannot be read could use nothing any more.
+            with self.blobs.open(require_policy_file(manifest)) as file:
+                parse_policy(file.read(MAX_POLICY_BYTES + 1))
+        self.admission.require(manifest)
 
     def _publish(
         self,

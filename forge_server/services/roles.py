@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.authority_updates import check_reachable, check_root_update, check_targets_update
+from signing.bodies import body_of, is_reviews
 from signing.errors import MalformedError
 from signing.names import ComponentName, parse_org_name, skeleton
 from signing.roles import (
@@ -37,9 +39,10 @@ from ..logs import LOGGER
 from .audit import Audit
 from .callers import Caller
 from .clock import Clock
-from .components import find_component, mark_changed, refresh_component
+from .components import find_component, mark_changed, refresh_component, take_over
 from .organisations import approve, describe
 from .publication import Publication
+from .review_roles import NewStatement, ReviewRoles, check_statements, mark_all_reviewed
 from .rolebook import add_role, current_roles, head_version, require_role
 from .status import (
     is_status_sound,
@@ -47,10 +50,12 @@ from .status import (
     require_own_history,
     require_status_sound,
 )
+from .withheld import follow_status
 
 MAX_ROLES = 50  # in one request
+NO_TARGETS: Mapping[str, bytes] = MappingProxyType({})
 _AUTHORITY = ("root", "targets", "registrar")
-_LEVELS = (*_AUTHORITY, STATUS, "organisation", "project")
+_LEVELS = (*_AUTHORITY, STATUS, "reviews", "organisation", "project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ class _Update:
     data: bytes
     current: bytes | None
     organisations: Mapping[str, Delegation]  # of the registrar's role alone
+    statements: tuple[NewStatement, ...] = ()  # of a reviewer body's role alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +82,36 @@ class Roles:
     audit: Audit
     publication: Publication
     clock: Clock
+    review_roles: ReviewRoles
 
     def current(self, name: str) -> bytes:
         """The current bytes of role ``name``. Raises RegistryError (``role-not-found``)."""
         with self.database.read() as session:
             return require_role(session, name)
 
-    def accept(self, caller: Caller, new: Mapping[str, bytes]) -> Accepted:
-        """Takes the new versions of one or several roles, all or none.
+    def accept(
+        self,
+        caller: Caller,
+        new: Mapping[str, bytes],
+        targets: Mapping[str, bytes] = NO_TARGETS,
+    ) -> Accepted:
+        """Takes the new versions of one or several roles, all or none. ``targets`` are the
+        statements that the role of a reviewer body newly lists: ``{path: envelope}``.
 
         Raises:
             RegistryError, SigningError: one of them does not hold, or came too late.
         """
         if "root" not in new:
             self.publication.require_writable()
-        updates = self._check(_in_order(new))
+        updates = self._check(_in_order(new), targets)
         with self.database.write() as session:
             versions = {}
             heard = is_status_sound(session)
             for item in updates:
                 versions.update(self._apply(session, caller, item, new))
             _require_reachable(session, new)
+            if {"root", "targets", STATUS} & new.keys():
+                follow_status(session)
             if heard:
                 require_status_sound(session)
             snapshot = self._announce(session, new)
@@ -110,9 +125,14 @@ class Roles:
             return head_version(session, "snapshot")
         return self.publication.announce(session, always="root" in new)
 
-    def _check(self, new: Mapping[str, bytes]) -> list[_Update]:
+    def _check(self, new: Mapping[str, bytes], targets: Mapping[str, bytes]) -> list[_Update]:
         """Every check that needs no lock: signatures take their time."""
         now = self.clock()
+        bodies = [name for name in new if level_of(name) == "reviews"]
+        if targets and len(bodies) != 1:
+            raise RegistryError(
+                "malformed", "request: targets: expected with the role of one reviewer body"
+            )
         with self.database.read() as session:
             current = current_roles(session, {"root", "targets", *new, *map(_parent, new)})
         updates = []
@@ -141,6 +161,9 @@ class Roles:
                     data=data,
                     current=current.get(name),
                     organisations=delegations_of(data) if name == "registrar" else {},
+                    statements=check_statements(name, data, parent, targets)
+                    if name in bodies
+                    else (),
                 )
             )
         return updates
@@ -157,10 +180,14 @@ class Roles:
             require_own_history(session, self.publication.tree, item.data)
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
+        if item.name == "targets":
+            mark_all_reviewed(session)
         if level == "registrar":
             versions |= self._approve(session, caller, item, new)
+        elif level == "reviews":
+            self.review_roles.apply(session, caller, item.name, item.data, item.statements, now)
         elif level == "project":
-            self._set_yanked(session, caller, item)
+            self._set_standing(session, caller, item)
         elif level == STATUS:
             changed = record_withheld(self.audit, session, caller, item.current, item.data)
             mark_changed(
@@ -193,19 +220,17 @@ class Roles:
             self.audit.record(session, caller, "organisation.approve", name)
         return versions
 
-    def _set_yanked(self, session: Session, caller: Caller, item: _Update) -> None:
+    def _set_standing(self, session: Session, caller: Caller, item: _Update) -> None:
         component = ComponentName.from_role(item.name)
         row = find_component(session, component)
         if row is None:
-            return  # an empty first role: nothing to yank
+            return  # an empty first role: nothing that could be said of
         index = releases_of(item.data, component)
         for release in session.scalars(select(Release).where(Release.component_id == row.id)):
-            reason = index[release.version].yanked
-            if release.yanked != reason:
-                release.yanked = reason
-                action = "release.yank" if reason is not None else "release.unyank"
+            entry = index[release.version]
+            for action, detail in take_over(release, entry):
                 subject = f"{component}=={release.version}"
-                self.audit.record(session, caller, action, subject, reason=reason)
+                self.audit.record(session, caller, action, subject, **detail)
         session.flush()
         refresh_component(session, row, self.clock())
 
@@ -219,13 +244,15 @@ def _in_order(new: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in new:
         if "." in name:
             ComponentName.from_role(name, "request: roles")
+        elif is_reviews(name):
+            body_of(name, "request: roles")
         elif name not in (*_AUTHORITY, STATUS):
             parse_org_name(name, "request: roles")
     return dict(sorted(new.items(), key=lambda item: (_LEVELS.index(level_of(item[0])), item[0])))
 
 
 def _parent(name: str) -> str:
-    if name in ("registrar", STATUS):
+    if name in ("registrar", STATUS) or is_reviews(name):
         return "targets"
     return name.partition(".")[0] if "." in name else "registrar"
 

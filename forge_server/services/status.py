@@ -6,7 +6,6 @@ clients would refuse must not be announced.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,12 +58,6 @@ def named_status(session: Session) -> StatusState | None:
     return StatusState(
         version=signed.version, at=status.at, expires=signed.expires, withheld=status.withheld
     )
-
-
-def withheld_by_digest(session: Session) -> Mapping[str, Withheld]:
-    """``{manifest_sha256: Withheld}`` of every release that is withheld now."""
-    state = named_status(session)
-    return {} if state is None else {one.manifest_sha256: one for one in state.withheld}
 
 
 def is_status_sound(session: Session) -> bool:

@@ -10,11 +10,11 @@ from typing import Final
 from sqlalchemy import select
 
 from signing.names import ComponentName
+from signing.tensors import Header, HeaderRefusedError, reader_for
 from storage import BlobNotFoundError, BlobStore
 
 from ..db.engine import Database
 from ..db.models import ReleaseFile
-from ..domain.tensors import Header, HeaderRefusedError, reader_for
 from ..errors import RegistryError
 from .pages_component import require_release
 

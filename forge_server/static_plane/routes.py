@@ -127,9 +127,11 @@ def _send(file: FileAnswer, compressible: bool) -> Response:
 
 
 def blob(digest: str) -> Response:
-    """The bytes with that SHA-256, if a published release contains them; or where to get them."""
-    if not is_digest(digest) or not registry().releases.is_public(digest):
+    """The bytes with that SHA-256, if a published release contains them that nobody withholds; or
+    where to get them."""
+    if not is_digest(digest):
         raise _no_blob()
+    registry().releases.require_public(digest)
     return send_blob(digest, digest)
 
 

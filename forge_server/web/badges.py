@@ -17,8 +17,9 @@ from ..search.folding import ARABIC, script_of
 from .xml import element, leaf
 
 _COLOURS: Final = {
-    "good": "#1b5e3f", "yanked": "#8a5a00", "expired": "#8a5a00", "quarantined": "#a11616",
-    "revoked": "#a11616",
+    "good": "#1b5e3f", "reviewed": "#1b5e3f", "approved": "#1b5e3f", "rejected": "#a11616",
+    "yanked": "#8a5a00", "expired": "#8a5a00", "quarantined": "#a11616", "deprecated": "#8a5a00",
+    "revoked": "#a11616", "held": "#a11616", "removed": "#a11616",
 }  # fmt: skip
 _BETWEEN: Final = " · "
 _HEIGHT: Final = 20

@@ -15,6 +15,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 from flask_babel import pgettext
 
+from signing.assessment import COMMUNITY
 from signing.names import parse_org_name
 from signing.profile import REGIONS
 
@@ -119,8 +120,8 @@ def log() -> Response:
 
 
 def reviews() -> Response:
-    """Reviews that are signed, wait or expire: none is kept yet, and so the lists are empty."""
-    return _json({"reviews": [], "queue": [], "expiring": []})
+    """Who may review, what waits for them, and what ends soon."""
+    return _json(twins.plain(registry().assurances.reviews()))
 
 
 def tombstones() -> Response:
@@ -350,19 +351,42 @@ def _feed(title: str, entries: list[Entry], page: str) -> Response:
 def badge(organisation: str, name: str) -> Response:
     """What is so of the latest version and since when, with a link to the page that shows it."""
     found = sheets.sheet(organisation, name)
+    if not found.standing.states and (reviewed := _reviewed(found)) is not None:
+        return reviewed
     state = found.standing.states[0] if found.standing.states else "good"
     since = found.item.published_at
     if found.standing.withheld is not None and state == found.standing.withheld.state:
         since = found.standing.withheld.since
     elif found.standing.expired_at is not None and state == "expired":
         since = found.standing.expired_at
-    # Of a withdrawal nobody keeps the day beside the release: its history shows it.
-    when = () if state == "yanked" else (f"{since:%F}",)
+    # Of a withdrawal or a deprecation nobody keeps the day beside the release: its history shows
+    # it.
+    when = () if state in ("yanked", "deprecated") else (f"{since:%F}",)
     data = badges.badge(
         left=found.details.component,
         right=(found.item.version, words.say("state", state), *when),
         state=state,
         evidence=_address(f"{found.details.component}/{found.item.version}"),
+        direction=languages.direction(),
+    )
+    return _svg(data)
+
+
+def _reviewed(found: sheets.Sheet) -> Response | None:
+    """The badge of a release that a reviewer decided about, with the days between which that
+    counts (ISO 8601 §5.5); None where nobody's word does."""
+    assessment = found.assurance.assessment
+    state = "rejected" if assessment.rejected_by else assessment.level
+    standing = [one for one in assessment.standing if one.passed == (state != "rejected")]
+    if state == COMMUNITY or not standing:
+        return None
+    until = assessment.until or max(one.expires for one in standing)
+    word = words.say("decision", "failed") if state == "rejected" else words.say("review", state)
+    data = badges.badge(
+        left=found.details.component,
+        right=(found.item.version, word, f"{max(one.at for one in standing):%F}/{until:%F}"),
+        state=state,
+        evidence=_address(f"{found.details.component}/security"),
         direction=languages.direction(),
     )
     return _svg(data)

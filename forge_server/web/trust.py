@@ -14,10 +14,14 @@ from datetime import datetime
 from flask_babel import pgettext
 from markupsafe import Markup
 
+from signing.deprecation import Deprecation
 from signing.status import QUARANTINED, Withheld
 
+from ..services.assurance import Assurance
 from ..services.pages_component import Owner, Signing
-from . import languages
+from ..services.withheld import HELD, REMOVED
+from . import assurance, languages
+from .assurance import filled
 from .rendering import bdi
 
 
@@ -29,6 +33,8 @@ class Standing:
     states: Sequence[str]
     withheld: Withheld | None
     yanked: str | None
+    yanked_successor: str | None
+    deprecated: Deprecation | None
     expired_at: datetime | None
 
     @property
@@ -43,6 +49,8 @@ def standing(
     withheld: Withheld | None,
     signing: Signing | None,
     now: datetime,
+    yanked_successor: str | None = None,
+    deprecated: Deprecation | None = None,
 ) -> Standing:
     """From what the registry knows of a release to how it stands."""
     expired = signing.expires if signing is not None and signing.expires <= now else None
@@ -52,53 +60,52 @@ def standing(
             ("" if withheld is None else withheld.state, withheld is not None),
             ("expired", expired is not None),
             ("yanked", yanked is not None),
+            ("deprecated", deprecated is not None),
         )
         if holds
     ]
-    return Standing(states=states, withheld=withheld, yanked=yanked, expired_at=expired)
+    return Standing(
+        states=states, withheld=withheld, yanked=yanked, yanked_successor=yanked_successor,
+        deprecated=deprecated, expired_at=expired,
+    )  # fmt: skip
 
 
-def sentence(owner: Owner, published_at: datetime, standing: Standing) -> Markup:
-    """Two or three sentences for the top of a page."""
-    signed = _filled(
+def sentence(owner: Owner, published_at: datetime, standing: Standing, known: Assurance) -> Markup:
+    """A few sentences for the top of a page."""
+    signed = filled(
         pgettext("trust", "Signed by %(who)s on %(when)s."),
         who=bdi(owner.title(languages.language())),
         when=languages.day(published_at),
     )
-    return Markup(" ").join([signed, *_state(standing), *_reviews(standing)])
+    # Of what is stopped nothing else matters.
+    rest = () if standing.withheld is not None else assurance.sentences(known)
+    return Markup(" ").join([signed, *_state(standing), *rest])
 
 
 def _state(standing: Standing) -> list[Markup]:
     if standing.withheld is not None:
-        text = (
-            pgettext("trust", "The security desk stopped it on %(since)s: do not use it.")
-            if standing.withheld.state == QUARANTINED
-            else pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
-        )
-        return [_filled(text, since=languages.day(standing.withheld.since))]
+        words = _stopped(standing.withheld.state)
+        return [filled(words, since=languages.day(standing.withheld.since))]
     if standing.expired_at is not None:
         text = pgettext(
             "trust",
             "The signature of its index expired on %(when)s: it cannot be installed until its "
             "publisher signs again.",
         )
-        return [_filled(text, when=languages.day(standing.expired_at))]
+        return [filled(text, when=languages.day(standing.expired_at))]
     if standing.yanked is not None:
-        return [_filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+        return [filled(pgettext("trust", "Its publisher withdrew it: choose another version."))]
+    if standing.deprecated is not None:
+        return [filled(pgettext("trust", "Its publisher advises to use something else."))]
     return []
 
 
-def _reviews(standing: Standing) -> list[Markup]:
-    if standing.withheld is not None:
-        return []
-    return [
-        _filled(pgettext("trust", "Nobody has reviewed it.")),
-        _filled(
-            pgettext("trust", "No finding against it is known here; nobody has scanned it.")
-        ),
-    ]  # fmt: skip
-
-
-def _filled(words: str, **values: Markup) -> Markup:
-    """Words of a catalogue, which are ours, with values that are escaped already."""
-    return Markup(words) % values  # noqa: S704
+def _stopped(state: str) -> str:
+    words = pgettext("trust", "It was revoked for good on %(since)s: do not use it.")
+    if state == QUARANTINED:
+        words = pgettext("trust", "The security desk stopped it on %(since)s: do not use it.")
+    elif state == HELD:
+        words = pgettext("trust", "The registry has held it back since %(since)s: do not use it.")
+    elif state == REMOVED:
+        words = pgettext("trust", "Its files were removed on %(since)s by order of an authority.")
+    return str(words)

@@ -14,6 +14,7 @@ from signing.names import ComponentName
 
 from ..api.rendering import instant
 from ..search.base import Results
+from ..services.assurance import Assurance
 from ..services.tensors import MAX_TENSORS, FileHeader
 from .views.component import Sheet
 
@@ -55,9 +56,28 @@ def component(found: Sheet) -> dict[str, Any]:
         "release": plain(found.item),
         "states": list(found.standing.states),
         "usable": found.standing.usable,
+        "assurance": assurance(found.assurance),
         "signing": plain(found.signing),
         "slow_seconds": found.slow_seconds,
         "versions": [each["version"] for each in versions],
+    }
+
+
+def assurance(known: Assurance) -> dict[str, Any]:
+    """What is known beside the signature. ``assessment`` is as the server computes it; each
+    decision names the signed bytes that say so."""
+    value: dict[str, Any] = plain(known)
+    for label in ("standing", "lapsed"):
+        for one, shown in zip(
+            getattr(known.assessment, label), value["assessment"][label], strict=True
+        ):
+            decision = one if label == "standing" else one.decision
+            shown["envelope"] = None if decision is None else known.envelope(decision)
+    return {
+        **value,
+        "open_findings": len(known.open_findings),
+        "scan_state": known.scan_state,
+        "scanned_at": plain(known.scanned_at),
     }
 
 

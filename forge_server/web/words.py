@@ -29,6 +29,7 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "library": N_("state", "Library"),
         "dataset": N_("state", "Dataset"),
         "prompt": N_("state", "Prompt"),
+        "policy": N_("state", "Policy"),
     },
     "organisation_kind": {
         "government": N_("state", "Public body"),
@@ -48,10 +49,58 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
     },
     "state": {
         "yanked": N_("state", "Withdrawn"),
+        "deprecated": N_("state", "Deprecated"),
+        "held": N_("state", "Held by the registry"),
+        "removed": N_("state", "Removed by order"),
         "quarantined": N_("state", "Stopped"),
         "revoked": N_("state", "Revoked"),
         "expired": N_("state", "Expired"),
         "good": N_("state", "In force"),
+    },
+    "severity": {
+        "critical": N_("state", "Critical"),
+        "high": N_("state", "High"),
+        "medium": N_("state", "Medium"),
+        "low": N_("state", "Low"),
+    },
+    "scan": {
+        "clean": N_("state", "Nothing found"),
+        "findings": N_("state", "Findings"),
+        "not-scanned": N_("state", "Not scanned"),
+        "failed": N_("state", "Scan failed"),
+        "stale": N_("state", "Out of date"),
+    },
+    "finding": {
+        "open": N_("state", "Open"),
+        "answered": N_("state", "Settled"),
+        "waived": N_("state", "Waived"),
+        "gone": N_("state", "Gone"),
+    },
+    "answer": {
+        "false-positive": N_("state", "False alarm"),
+        "mitigated": N_("state", "Mitigated"),
+        "not-affected": N_("state", "Not affected"),
+        "no-fix": N_("state", "No fix available"),
+        "wont-fix": N_("state", "Will not be fixed"),
+        "pending": N_("state", "Being looked into"),
+    },
+    "verdict": {
+        "verified": N_("state", "Confirmed by a reviewer"),
+        "rejected": N_("state", "Rejected by a reviewer"),
+    },
+    "decision": {
+        "passed": N_("state", "Passed"),
+        "failed": N_("state", "Rejected"),
+        "lapsed": N_("state", "Does not count"),
+    },
+    "lapse": {
+        "other-release": N_("state", "It is about another release."),
+        "own-release": N_("state", "Nobody reviews a release of their own."),
+        "reviewer-not-accepted": N_("state", "This reviewer is not accepted here."),
+        "not-yet": N_("state", "It is dated in the future."),
+        "too-long": N_("state", "It claims to last longer than is allowed."),
+        "review-expired": N_("state", "It has expired."),
+        "critical-finding": N_("state", "A critical finding became known since."),
     },
     "region": {
         "MA-01": N_("region", "Tanger-Tétouan-Al Hoceïma"),
@@ -112,6 +161,12 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "release.quarantine": N_("state", "Stopped by the security desk"),
         "release.unquarantine": N_("state", "Released by the security desk"),
         "release.revoke": N_("state", "Revoked for good"),
+        "release.deprecate": N_("state", "Deprecated by its publisher"),
+        "release.undeprecate": N_("state", "Deprecation taken back"),
+        "release.hold": N_("state", "Quarantined by the registry"),
+        "release.unhold": N_("state", "Quarantine lifted by the registry"),
+        "release.takedown": N_("state", "Removed by order of an authority"),
+        "recall.start": N_("state", "Recalled"),
         "role.sign": N_("state", "Index signed anew"),
     },
     "found": {
@@ -176,7 +231,11 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
             "check",
             "The status host, which is not this server, neither stopped nor revoked the release.",
         ),
-        "reviews": N_("check", "Nothing: no signed reviews are kept yet."),
+        "reviews": N_(
+            "check",
+            "Reviewer bodies that the authority names looked at this very release, and their word "
+            "still counts.",
+        ),
     },
     "leaves_open": {
         "root of trust": N_(
@@ -198,7 +257,7 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
             "Whether anybody looked; without witnesses, whether others are shown the same log.",
         ),
         "status": N_("check", "What was stopped since then."),
-        "reviews": N_("check", "Whether anybody would approve the release."),
+        "reviews": N_("check", "Whether they overlooked something, and what they would say today."),
     },
 }  # fmt: skip
 

@@ -11,17 +11,21 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from assurances import everything
 from server_fixtures import LiveServer, World, start_server
 from showcase import build
+from werkzeug.serving import make_server
 
+from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
 from forge_server.web.languages import LANGUAGES
 
@@ -40,6 +44,8 @@ WHOLE = ("", "search", "search?q=model&kind=model", "search?q=zzzz", "regions/",
 TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0")
 PAGES = (*WHOLE, *(f"{NAME}{tab}" for tab in TABS), "minds-lab/darija-lid",
          "casa-mobility/bus-arrival", "atlas-health/triage-notes")  # fmt: skip
+SITUATIONS = (NAME, "minds-lab/darija-lid", "casa-mobility/traffic-2025", "atlas-health/drug-names")
+KNOWN = (NAME, *(f"{name}/security" for name in SITUATIONS), "reviews")
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -70,6 +76,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     started = start_server(root)
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of such a registry of whose components some were scanned and reviewed."""
+    root = tmp_path_factory.mktemp("known") / "reg"
+    initialise(root, dev=True, database=None)
+    world = World(root)
+    build(world)
+    app = create_app(replace(world.registry, assurances=everything()))  # type: ignore[arg-type]
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    world.close()
 
 
 @dataclass
@@ -158,6 +182,23 @@ def test_every_page_is_accessible_and_asks_nobody_else(
                     continue  # colours and structure are the same in each direction
                 assert violations(someone.page, axe) == [], f"{language}/{path} ({how})"
                 someone.shoot(f"{language}-{named(path)}-{how}")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_known_is_as_accessible(chromium: Any, known: str, axe: str, language: str) -> None:
+    """Scans, findings and reviews in every state, in every language."""
+    for how, size, scheme in (("wide", WIDE, "light"), ("narrow", NARROW, "dark")):
+        with visitor(chromium, known, viewport=size, color_scheme=scheme) as someone:
+            for path in KNOWN:
+                someone.open(f"{language}/{path}")
+                over = someone.page.evaluate(
+                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                )
+                assert over <= 0, f"{language}/{path} ({how}) is {over} px too wide"
+                if how == "narrow" and language not in ("ar", "en"):
+                    continue  # as above
+                assert violations(someone.page, axe) == [], f"{language}/{path} ({how})"
+                someone.shoot(f"{language}-known-{named(path)}-{how}")
 
 
 def test_our_own_letters_are_used(chromium: Any, server: LiveServer) -> None:

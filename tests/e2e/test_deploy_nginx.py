@@ -16,6 +16,8 @@ from server_fixtures import ORG, Live
 from sqlalchemy import select
 
 from forge_server.db.models import Event
+from forge_server.services.callers import OPERATOR
+from signing.names import ComponentName
 
 __all__ = ["deployed", "front", "machine"]
 BIG = bytes(range(256)) * 4096 * 5
@@ -148,6 +150,25 @@ class TestBlobs:
         assert blobs.stat(digest).size == len(data)
         for address in (f"/blobs/{digest}", f"/internal-blobs/{digest[:2]}/{digest}"):
             assert front.request("GET", address).status == 404
+
+    def test_what_is_withheld_stops_with_the_next_request(self, front: Live, big: Any) -> None:
+        """nginx learns of a file from a server alone, and so of its quarantine."""
+        quarantine, name = front.world.registry.quarantine, ComponentName.parse(f"{ORG}/big")
+        assert front.request("GET", f"/blobs/{DIGEST}").status == 200
+        quarantine.begin(OPERATOR, name, "1.0.0", "looks odd")
+        try:
+            for headers in ({}, {"Range": "bytes=0-9"}, {"If-None-Match": f'"{DIGEST}"'}):
+                answer = front.request("GET", f"/blobs/{DIGEST}", headers=headers)
+                assert (answer.status, answer.json()["code"]) == (451, "withheld")
+                assert answer.headers["Content-Type"] == "application/problem+json"
+                assert answer.headers["Cache-Control"] == "no-store"
+            listed = front.request("GET", "/api/v1/withheld")
+            assert DIGEST in listed.json()["blobs"]
+            again = {"If-None-Match": listed.headers["ETag"]}
+            assert front.request("GET", "/api/v1/withheld", headers=again).status == 304
+        finally:
+            quarantine.end(OPERATOR, name, "1.0.0", "was nothing")
+        assert front.request("GET", f"/blobs/{DIGEST}").data == BIG
 
 
 class TestRequests:

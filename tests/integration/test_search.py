@@ -226,7 +226,12 @@ class TestStatements:
         [("", 2), ("embeddings", 4), ("darija tamazight arabic french", 4), ("embedings", 6)],
     )
     def test_few_statements(self, filled: World, typed: str, most: int) -> None:
-        index = open_index(filled.registry.database, filled.registry.blobs)
+        index = open_index(
+            filled.registry.database,
+            filled.registry.blobs,
+            filled.registry.review_desk,
+            filled.registry.clock,
+        )
         index.search(Query())  # which reads the columns
         seen: list[str] = []
         engine = filled.registry.database.reading.kw["bind"]
@@ -331,7 +336,12 @@ class TestKeepingUp:
 
     def test_another_process_sees_it(self, fresh: tuple[World, Client]) -> None:
         world, publisher = fresh
-        other = open_index(world.registry.database, world.registry.blobs)
+        other = open_index(
+            world.registry.database,
+            world.registry.blobs,
+            world.registry.review_desk,
+            world.registry.clock,
+        )
         publish(world, publisher, ITEMS[0])
         assert other.search(Query(text="darija")).total == 1
         publish(world, publisher, ITEMS[10])

@@ -22,7 +22,7 @@ from forge_server.services.callers import OPERATOR
 def test_whoami_says_who_and_what_for(sara: Client) -> None:
     answer = sara.get("/api/v1/whoami", expect=200)
     assert answer["user"] == "sara"
-    assert answer["token"]["scopes"] == ["publish", "read", "manage"]
+    assert answer["token"]["scopes"] == ["publish", "read", "manage", "inventory"]
     assert answer["organisations"] == [{"name": ORG, "role": "owner"}]
 
 

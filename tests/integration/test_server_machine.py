@@ -227,7 +227,9 @@ class TestTensors:
         assert (found["format"], found["refused"]) == ("safetensors", None)
         assert (found["parameters"], found["total"]) == (15, 2)
         assert found["metadata"] == {"note": "hello"}
-        assert found["tensors"][0] == {"name": "a", "kind": "U8", "shape": [12]}
+        assert found["tensors"][0] == {
+            "name": "a", "kind": "U8", "shape": [12], "start": 167, "stop": 179,
+        }  # fmt: skip
         found = read(web, f"/en/{ORG}/tensors/tensors.json?path=model.safetensors&first=1")
         assert [each["name"] for each in found["tensors"]] == ["b"]
 

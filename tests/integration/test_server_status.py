@@ -16,6 +16,7 @@ from status_hosts import Host
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
+from signing.digests import sha256_hex
 from signing.keys import generate_key
 from signing.names import parse_version
 from signing.role_edits import next_version, sign_role
@@ -259,3 +260,26 @@ class TestWhatIsShown:
         assert (health["status"], health["status_role"]["at"]) == ("problem", None)
         page = host.client.flask.get("/health", headers={"Accept": "text/html"}).text
         assert "has not signed anything yet" in page
+
+
+def test_the_bytes_stop_with_the_signed_word(host: Host) -> None:
+    """At the file itself, until the quarantine is lifted, or nobody is named to say so."""
+    digest = sha256_hex(b"w" * 1000)
+    host.say(host.withheld())
+    refused = host.client.get(f"/blobs/{digest}", expect=451, code="withheld")
+    assert (refused["state"], refused["reason"]) == ("quarantined", "odd <b>")
+    assert digest in host.client.get("/api/v1/withheld")["blobs"]
+    host.say()
+    host.client.get(f"/blobs/{digest}", expect=200)
+    assert host.client.get("/api/v1/withheld")["withheld"] == []
+    host.say(host.withheld("revoked"))
+    assert host.client.get(f"/blobs/{digest}", expect=451)["state"] == "revoked"
+    current = host.world.registry.roles.current("targets")
+    signed = next_version(current, "targets", host.world.clock())
+    assert signed.delegations is not None
+    assert signed.delegations.roles is not None
+    del signed.delegations.roles["status"]
+    targets = sign_role(signed, [host.world.authority_key("targets")]).decode()
+    host.client.post("/api/v1/roles", {"roles": {"targets": targets}}, expect=200)
+    host.client.get(f"/blobs/{digest}", expect=200)
+    assert check_registry(host.world.registry, deep=False).problems == ()

@@ -168,6 +168,32 @@ def test_a_new_component_publishes_as_it_is(tmp_path: Path, out: Output, kind: s
     assert packed.manifest.kind == kind
 
 
+def test_a_new_policy_has_rules_that_publish_as_they_are(tmp_path: Path, out: Output) -> None:
+    written = scaffold(tmp_path / "new", spec(kind="policy"))
+    assert [path.name for path in written] == ["forge.toml", "README.md", "policy.toml"]
+    assert pack(tmp_path / "new", out).manifest.kind == "policy"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "a component of kind policy has its rules there"), ("", "an empty policy"),
+     ("schema = 1\n", "rules"), ("[", "TOML")],
+    ids=["none", "empty", "no rules", "garbage"],
+)  # fmt: skip
+def test_a_policy_that_cannot_be_read_is_not_packed(
+    tmp_path: Path, out: Output, text: str | None, words: str
+) -> None:
+    folder = tmp_path / "new"
+    scaffold(folder, spec(kind="policy"))
+    (folder / "policy.toml").unlink()
+    if text is not None:
+        (folder / "policy.toml").write_text(text)
+    with pytest.raises((ForgeError, MalformedError)) as caught:
+        pack(folder, out)
+    assert words in f"{caught.value.message} {caught.value.hint}"
+    assert "policy.toml" in caught.value.message
+
+
 def test_nothing_is_written_when_an_option_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(MalformedError):
         scaffold(tmp_path / "new", spec(version="1.0.0+local"))

@@ -60,12 +60,12 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    from forge_server.api import v1
+    from forge_server.api import osv, v1
     from forge_server.observe import routes as observed
     from forge_server.static_plane import routes
     from forge_server.web import machine
 
-    assert served(v1, observed, routes, machine) == documented("http-api.md")
+    assert served(v1, osv, observed, routes, machine) == documented("http-api.md")
 
 
 def test_every_route_of_a_facade_is_documented() -> None:

@@ -101,7 +101,7 @@ class TestScopes:
             scope("read", "a", "b/c")
 
     def test_texts_in_one_order(self) -> None:
-        assert scope("manage publish read", "a").texts() == [f"{a}:a" for a in ACTIONS]
+        assert scope("inventory manage publish read", "a").texts() == [f"{a}:a" for a in ACTIONS]
 
 
 class TestMembers:

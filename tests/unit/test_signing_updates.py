@@ -246,7 +246,7 @@ def test_refuses_what_is_beyond_the_level(level: str, change: Change, code: str)
 
 def test_targets_delegates_to_the_registrar_alone() -> None:
     check_shape("targets", parse_targets(TARGETS, "x").signed)
-    for change in (delegated("minds-lab"), delegated("reviews-cert"), with_target("a/b/c/d")):
+    for change in (delegated("minds-lab"), delegated("reviews"), with_target("a/b/c/d")):
         data = changed_role(TARGETS, [TARGETS_KEY], change)
         with pytest.raises(VerificationError) as caught:
             check_shape("targets", parse_targets(data, "x").signed)
@@ -428,6 +428,18 @@ OFFERS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "tree-mismatch",
     ),
     "yanked-on-arrival": (lambda: {"role": role_after(new_custom(yanked="x"))}, "tree-mismatch"),
+    "deprecated-on-arrival": (
+        lambda: {"role": role_after(new_custom(deprecated={"reason": "x"}))},
+        "tree-mismatch",
+    ),
+    "another-deprecated-along": (
+        lambda: {
+            "role": role_after(
+                lambda s: s["targets"][MANIFEST]["custom"].update(deprecated={"reason": "x"})
+            )
+        },
+        "tree-mismatch",
+    ),
     "another-yanked-along": (
         lambda: {"role": role_after(lambda s: s["targets"][MANIFEST]["custom"].update(yanked="x"))},
         "tree-mismatch",

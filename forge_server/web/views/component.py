@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from flask import Response, request
+from markupsafe import Markup
 
 from signing.names import ComponentName
+from signing.tensors import reader_for
 
 from ...api.requests import query_integer, registry
-from ...domain.tensors import reader_for
 from ...errors import RegistryError
+from ...services.assurance import Assurance
 from ...services.catalogue import ComponentDetails, VersionItem
 from ...services.pages_component import MAX_FILES, Owner, Signing, Text
-from .. import languages, trust
+from .. import assurance, languages, trust
 from ..markdown import MAX_BYTES, Places, paths_in, render
 from ..rendering import page, to
 
@@ -33,6 +35,7 @@ class Sheet:
     owner: Owner
     signing: Signing | None
     standing: trust.Standing
+    assurance: Assurance
 
     @property
     def slow_seconds(self) -> int:
@@ -62,9 +65,20 @@ def sheet(organisation: str, name: str, version: str | None = None) -> Sheet:
         owner=registry().component_pages.owner(parsed.org),
         signing=signing,
         standing=trust.standing(
-            yanked=item.yanked, withheld=item.withheld, signing=signing, now=registry().clock()
+            yanked=item.yanked,
+            withheld=item.withheld,
+            signing=signing,
+            now=registry().clock(),
+            yanked_successor=item.yanked_successor,
+            deprecated=item.deprecated,
         ),
+        assurance=registry().assurances.of(parsed, item.version, item.manifest_sha256),
     )
+
+
+def sentence(found: Sheet) -> Markup:
+    """The trust sentence of the version that is shown."""
+    return trust.sentence(found.owner, found.item.published_at, found.standing, found.assurance)
 
 
 def tab(which: str, found: Sheet, **values: object) -> Response:
@@ -73,7 +87,7 @@ def tab(which: str, found: Sheet, **values: object) -> Response:
         f"component_{which}.html",
         sheet=found,
         tab=which,
-        sentence=trust.sentence(found.owner, found.item.published_at, found.standing),
+        sentence=sentence(found),
         **values,
     )
 
@@ -171,7 +185,8 @@ def lineage(organisation: str, name: str) -> Response:
 
 def security(organisation: str, name: str) -> Response:
     """Signature, keys and log; scans, findings and reviews, where there are any."""
-    return tab("security", sheet(organisation, name))
+    found = sheet(organisation, name)
+    return tab("security", found, reviewed=assurance.reviews(found.assurance))
 
 
 def use(organisation: str, name: str) -> Response:

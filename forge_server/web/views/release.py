@@ -11,10 +11,9 @@ from signing.names import ComponentName
 from ...api.requests import registry
 from ...errors import RegistryError
 from ...static_plane.files import IMMUTABLE
-from .. import trust
 from ..markdown import image_type
 from ..rendering import page
-from .component import sheet
+from .component import sentence, sheet
 
 _MAX_IMAGE_BYTES: Final = 5_000_000
 
@@ -26,7 +25,7 @@ def release(organisation: str, name: str, version: str) -> Response:
         "release.html",
         sheet=found,
         tab="",
-        sentence=trust.sentence(found.owner, found.item.published_at, found.standing),
+        sentence=sentence(found),
         checks=registry().release_pages.checks(found.name, found.item.version),
     )
 

@@ -30,8 +30,8 @@ def log() -> Response:
 
 
 def reviews() -> Response:
-    """What reviewers approved: nothing yet, and the page says so."""
-    return page("reviews.html")
+    """Who may review, what waits for them, and what ends soon."""
+    return page("reviews.html", reviews=registry().assurances.reviews())
 
 
 def tombstones() -> Response:

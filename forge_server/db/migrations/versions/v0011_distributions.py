@@ -7,7 +7,7 @@ from alembic import op
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 revision = "0011"
-down_revision = "0006"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensors import safetensors
 
-from forge_server.domain.tensors import (
+from signing.tensors import (
     MAX_HEADER_BYTES,
     Header,
     HeaderRefusedError,
@@ -44,15 +44,19 @@ def gguf(
     *,
     version: int = 3,
     counts: tuple[int, int] | None = None,
+    data: bytes = b"",
 ) -> bytes:
     pairs, tensors = pairs or [], tensors or []
     numbers = counts or (len(tensors), len(pairs))
-    return b"GGUF" + struct.pack("<IQQ", version, *numbers) + b"".join(pairs) + b"".join(tensors)
+    head = b"GGUF" + struct.pack("<IQQ", version, *numbers) + b"".join(pairs) + b"".join(tensors)
+    return head + bytes(-len(head) % 32) + data
 
 
-def gguf_tensor(name: str = "w", shape: tuple[int, ...] = (4, 2), kind: int = 2) -> bytes:
+def gguf_tensor(
+    name: str = "w", shape: tuple[int, ...] = (4, 2), kind: int = 2, start: int = 0
+) -> bytes:
     sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-    return text(name) + sizes + struct.pack("<IQ", kind, 0)
+    return text(name) + sizes + struct.pack("<IQ", kind, start)
 
 
 def read(data: bytes, *, of: str = "x.safetensors") -> Header:
@@ -70,6 +74,7 @@ class TestSafetensors:
             ("a", "U8", (12,)), ("b", "U8", (3,)),
         ]  # fmt: skip
         assert header.parameters == 15
+        assert [each.stop - each.start for each in header.tensors] == [12, 3]
 
     @pytest.mark.parametrize(
         ("data", "why"),
@@ -85,6 +90,7 @@ class TestSafetensors:
             (headed(b"\xff\xfe{}"), "a JSON object"),
             (headed([1]), "a JSON object"),
             (headed({"a": 1}), "an object"),
+            (headed(b'{"a":{},"a":{}}'), "stands there twice"),
             (headed({"a": tensor("F33")}, b"x" * 8), "a known dtype"),
             (headed({"a": tensor(shape=[-1])}, b"x" * 8), "whole numbers"),
             (headed({"a": tensor(shape=[True])}, b"x" * 8), "whole numbers"),
@@ -126,7 +132,8 @@ class TestGguf:
             text("nested") + struct.pack("<IIQIQ3B", 9, 9, 1, 0, 3, 1, 2, 3),
             text("flag") + struct.pack("<I?", 7, True),
         ]
-        header = read(gguf(pairs, [gguf_tensor(), gguf_tensor("v", (3,), 99)]), of="x.GGUF")
+        made = gguf(pairs, [gguf_tensor(), gguf_tensor("v", (3,), 99, 32)], data=bytes(40))
+        header = read(made, of="x.GGUF")
         assert header.metadata == {
             "general.name": "darija", "layers": "12", "vocabulary": "2 values",
             "nested": "1 values", "flag": "True",
@@ -134,7 +141,24 @@ class TestGguf:
         assert [(each.name, each.kind, each.shape) for each in header.tensors] == [
             ("w", "Q4_0", (4, 2)), ("v", "type 99", (3,)),
         ]  # fmt: skip
+        assert [(each.start, each.stop) for each in header.tensors] == [
+            (len(made) - 40, len(made) - 8), (len(made) - 8, len(made)),
+        ]  # fmt: skip
         assert header.parameters == 11
+
+    def test_its_values_in_full_where_they_are_asked_for(self) -> None:
+        pairs = [
+            text("template") + struct.pack("<I", 8) + text("x" * 5000),
+            text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text(b"\xff"),
+            text("types") + struct.pack("<IIQ2i", 9, 5, 2, 1, -3),
+        ]
+        data = gguf(pairs)
+        assert read_gguf(io.BytesIO(data), len(data), values=True).values == {
+            "template": "x" * 5000, "tokens": ["a", "\\xff"], "types": [1, -3],
+        }  # fmt: skip
+        twice = gguf([text("k") + struct.pack("<I", 8) + text(each) for each in "ab"])
+        with pytest.raises(HeaderRefusedError, match="twice"):
+            read_gguf(io.BytesIO(twice), len(twice), values=True)
 
     @pytest.mark.parametrize(
         ("data", "why"),
@@ -154,6 +178,8 @@ class TestGguf:
             (gguf([text("k") + struct.pack("<IIQIQIQ", 9, 9, 1, 9, 1, 9, 1)]), "known type"),
             (gguf([], [text("t") + struct.pack("<I", 2**31)]), "dimensions"),
             (gguf([], [gguf_tensor(shape=(2**62, 2**62))]), "numbers"),
+            (gguf([], [gguf_tensor(start=64)]), "data within the file"),
+            (gguf([text("general.alignment") + struct.pack("<II", 4, 0)]), "an alignment"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )

@@ -4,6 +4,9 @@ A publisher chooses these bytes, and nothing here trusts them: every length is c
 left before anything is read or made, nesting and counts are bounded, and what does not hold is
 refused with a reason. Only the header is read; the tensors themselves never are.
 
+It stands here because the registry that shows and scans a model and the reviewer who compares two
+must read the same header alike.
+
 safetensors: 8 bytes of length, then JSON (github.com/huggingface/safetensors, "Format"). GGUF:
 github.com/ggml-org/ggml, docs/gguf.md, versions 2 and 3.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final, Protocol
 
@@ -53,11 +56,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """``kind`` is the name of its number format, as the file gives it."""
+    """``kind`` is the name of its number format, as the file gives it. Its bytes are those from
+    ``start`` to ``stop`` of the file; in GGUF, where only the start is written down, ``stop`` is
+    where the next one begins, or the end of the file."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
+    start: int = 0
+    stop: int = 0
 
     @property
     def elements(self) -> int:
@@ -66,11 +73,13 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """``format`` is ``safetensors`` or ``gguf``; ``metadata`` is cut to what can be shown."""
+    """``format`` is ``safetensors`` or ``gguf``; ``metadata`` is cut to what can be shown.
+    ``values`` are the same in full, where they were asked for; arrays are lists."""
 
     format: str
     metadata: Mapping[str, str]
     tensors: Sequence[Tensor]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -99,22 +108,22 @@ def read_safetensors(file: Source, size: int) -> Header:
     metadata = value.pop("__metadata__", {})
     if len(value) > MAX_TENSORS:
         raise _refused(f"at most {MAX_TENSORS} tensors", len(value))
-    places = [(_safetensor(name, each, size - 8 - length)) for name, each in value.items()]
+    tensors = tuple(_safetensor(name, each, 8 + length, size) for name, each in value.items())
     end = 0
-    for start, stop, tensor in sorted(places, key=lambda each: each[:2]):
-        if start < end:
-            raise _refused("tensors that do not overlap", f"{tensor.name!r:.80} at {start}")
-        end = stop
+    for tensor in sorted(tensors, key=lambda each: (each.start, each.stop)):
+        if tensor.start < end:
+            at = tensor.start - 8 - length
+            raise _refused("tensors that do not overlap", f"{tensor.name!r:.80} at {at}")
+        end = tensor.stop
+    values = metadata if isinstance(metadata, dict) else {}
     return Header(
-        format="safetensors",
-        metadata=_shown(metadata.items() if isinstance(metadata, dict) else ()),
-        tensors=tuple(tensor for _, _, tensor in places),
+        format="safetensors", metadata=_shown(values.items()), tensors=tensors, values=values
     )
 
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8"), parse_int=_whole)
+        value = json.loads(data.decode("utf-8"), parse_int=_whole, object_pairs_hook=_unique)
     except RecursionError:
         raise _refused("a JSON object", "one nested too deeply") from None
     except ValueError as error:
@@ -124,6 +133,14 @@ def _json(data: bytes) -> dict[str, Any]:
     return value
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of a name that stands there twice, one reader takes the first and another the last.
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name that stands there twice")
+    return members
+
+
 def _whole(text: str) -> int:
     # Python would take seconds for a number of a million digits, or refuse it with its own error.
     if len(text) > 19:
@@ -131,7 +148,8 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _safetensor(name: str, value: object, room: int) -> tuple[int, int, Tensor]:
+def _safetensor(name: str, value: object, begin: int, size: int) -> Tensor:
+    """``begin`` is where the data begin in a file of ``size`` bytes."""
     where = f"tensor {name[:80]!r}"
     if not isinstance(value, dict) or len(name) > _MAX_NAME:
         raise _refused(f"{where}: an object", type(value).__name__)
@@ -141,12 +159,12 @@ def _safetensor(name: str, value: object, room: int) -> tuple[int, int, Tensor]:
         raise _refused(f"{where}: a known dtype", f"{kind!r:.40}")
     sizes = _numbers(shape, _MAX_DIMENSIONS, f"{where}: shape")
     start, stop = _numbers(offsets, 2, f"{where}: data_offsets", exactly=True)
-    if not start <= stop <= room:
-        raise _refused(f"{where}: data within the file", f"{start} to {stop} of {room}")
-    tensor = Tensor(name=name, kind=str(kind), shape=sizes)
+    if not start <= stop <= size - begin:
+        raise _refused(f"{where}: data within the file", f"{start} to {stop} of {size - begin}")
+    tensor = Tensor(name=name, kind=str(kind), shape=sizes, start=begin + start, stop=begin + stop)
     if tensor.elements > _MAX_ELEMENTS or -(-tensor.elements * bits // 8) != stop - start:
         raise _refused(f"{where}: as many bytes as its shape needs", stop - start)
-    return start, stop, tensor
+    return tensor
 
 
 def _numbers(value: object, most: int, where: str, *, exactly: bool = False) -> tuple[int, ...]:
@@ -158,13 +176,13 @@ def _numbers(value: object, most: int, where: str, *, exactly: bool = False) -> 
     return tuple(value)
 
 
-def read_gguf(file: Source, size: int) -> Header:
-    """The header of a GGUF file of ``size`` bytes.
+def read_gguf(file: Source, size: int, *, values: bool = False) -> Header:
+    """The header of a GGUF file of ``size`` bytes; with ``values`` also its metadata in full.
 
     Raises:
         HeaderRefusedError: no GGUF of version 2 or 3, or a header beyond the limits.
     """
-    data = _Reader(file, min(size, MAX_HEADER_BYTES))
+    data = _Reader(file, min(size, MAX_HEADER_BYTES), values)
     magic, version = data.take(4), data.number("<I")
     if magic != b"GGUF" or version not in (2, 3):
         raise _refused("GGUF of version 2 or 3", f"{magic!r} of version {version}")
@@ -177,11 +195,40 @@ def read_gguf(file: Source, size: int) -> Header:
     for _ in range(pairs):
         name = data.text(_MAX_NAME)
         metadata.append((name, data.value(data.number("<I"))))
+    found = [_gguf_tensor(data) for _ in range(tensors)]
+    kept = dict(metadata) if values else {}
+    if values and len(kept) != len(metadata):
+        raise _refused("every key once", "one that stands there twice")
     return Header(
         format="gguf",
         metadata=_shown(metadata),
-        tensors=tuple(_gguf_tensor(data) for _ in range(tensors)),
+        tensors=_placed(found, data.read, _alignment(metadata), size),
+        values=kept,
     )
+
+
+def _alignment(metadata: Sequence[tuple[str, object]]) -> int:
+    """docs/gguf.md, "general.alignment": 32 where it is not given."""
+    value = dict(metadata).get("general.alignment", 32)
+    if type(value) is not int or not 1 <= value <= MAX_HEADER_BYTES:
+        raise _refused("an alignment in bytes", f"{value!r:.40}")
+    return value
+
+
+def _placed(
+    tensors: Sequence[Tensor], header: int, alignment: int, size: int
+) -> tuple[Tensor, ...]:
+    """``tensors``, whose starts count from the data's, with their places in the file."""
+    begin = -(-header // alignment) * alignment
+    starts = sorted({begin + each.start for each in tensors if begin + each.start <= size})
+    stops = dict(zip(starts, [*starts[1:], size], strict=False))
+    placed = []
+    for each in tensors:
+        start = begin + each.start
+        if start not in stops:
+            raise _refused(f"tensor {each.name[:80]!r}: data within the file", f"{start} of {size}")
+        placed.append(replace(each, start=start, stop=stops[start]))
+    return tuple(placed)
 
 
 def _gguf_tensor(data: _Reader) -> Tensor:
@@ -191,8 +238,8 @@ def _gguf_tensor(data: _Reader) -> Tensor:
         raise _refused(f"tensor {name[:80]!r}: at most {_MAX_DIMENSIONS} dimensions", dimensions)
     shape = tuple(data.number("<Q") for _ in range(dimensions))
     kind = data.number("<I")
-    data.number("<Q")  # where its data begin
     tensor = Tensor(
+        start=data.number("<Q"),
         name=name,
         kind=_GGUF_TYPES[kind] if kind < len(_GGUF_TYPES) else f"type {kind}",
         shape=shape,
@@ -204,10 +251,13 @@ def _gguf_tensor(data: _Reader) -> Tensor:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads at most ``left`` bytes of a file, front to back."""
+    """Reads at most ``left`` bytes of a file, front to back; ``read`` of them so far. Values are
+    made for showing, or, with ``whole``, as they are."""
 
     file: Source
     left: int
+    whole: bool = False
+    read: int = 0
     _buffer: bytes = b""
     _at: int = field(default=0)
 
@@ -215,6 +265,7 @@ class _Reader:
         if count > self.left:
             raise _refused(f"a header of at most {MAX_HEADER_BYTES} bytes", "a longer one")
         self.left -= count
+        self.read += count
         if self._at + count > len(self._buffer):
             rest = self._buffer[self._at :]
             wanted = max(count - len(rest), min(65536, self.left + count - len(rest)))
@@ -235,23 +286,34 @@ class _Reader:
         return self.take(length).decode("utf-8", "replace")
 
     def value(self, kind: int, depth: int = 0) -> object:
-        """A value for showing; of an array how many it has, because vocabularies are arrays."""
+        """A value; for showing, of an array only how many it has: vocabularies are arrays."""
         if kind in _GGUF_NUMBERS:
             return self.number(_GGUF_NUMBERS[kind])
         if kind == _GGUF_TEXT:
-            return self.take(self.number("<Q"))[: 4 * _MAX_TEXT].decode("utf-8", "replace")
+            data = self.take(self.number("<Q"))
+            # Kept as it is: what is not UTF-8 must not look like something else that is not.
+            return (
+                data.decode("utf-8", "backslashreplace")
+                if self.whole
+                else data[: 4 * _MAX_TEXT].decode("utf-8", "replace")
+            )
         if kind != _GGUF_ARRAY or depth >= _MAX_DEPTH:
             raise _refused("a value of a known type", f"type {kind}")
         inner, count = self.number("<I"), self.number("<Q")
         if inner in _GGUF_NUMBERS:
-            width = struct.calcsize(_GGUF_NUMBERS[inner])
-            self.take(count * width)
+            form = _GGUF_NUMBERS[inner]
+            data = self.take(count * struct.calcsize(form))
+            if self.whole:
+                return [number for (number,) in struct.iter_unpack(form, data)]
         else:
             # At least eight bytes each, so a made-up count ends at the limit of bytes.
             if count * 8 > self.left:
                 raise _refused("an array within the header", f"{count} values")
-            for _ in range(count):
-                self.value(inner, depth + 1)
+            values = (self.value(inner, depth + 1) for _ in range(count))
+            if self.whole:
+                return list(values)
+            for _ in values:
+                pass
         return f"{count} values"
 
 

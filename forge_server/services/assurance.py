@@ -1,0 +1,296 @@
+"""What is known of a release beside its signature: who looked at it, what scanners found, and what
+became of that. Values for the pages; each is read, and none is decided, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from signing.assessment import COMMUNITY, Assessment, Decision
+from signing.names import ComponentName
+from signing.roles import Delegation
+
+from ..db.engine import Database
+from ..db.models import Finding, Scan
+from ..search.documents import hit_of, in_milliseconds
+from ..search.tables import DOCUMENTS
+from .clock import Clock
+from .pages_component import require_release
+from .review_desk import ReviewDesk
+
+SEVERITIES: Final = ("critical", "high", "medium", "low")
+"""From the gravest on."""
+NOT_SCANNED: Final = "not-scanned"
+_SOON: Final = timedelta(days=30)
+_MAX_LISTED: Final = 100
+_GRAVEST_SCAN: Final = ("failed", "stale", NOT_SCANNED, "findings", "clean")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanSeen:
+    """The last run of one scanner. ``state`` is clean, findings, not-scanned, failed or stale;
+    ``data_date`` is how old its knowledge is, where it has any."""
+
+    scanner: str
+    scanner_version: str
+    state: str
+    detail: str
+    data_date: date | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSeen:
+    """What the publisher said to a finding, and what a body made of it (``verdict`` is verified or
+    rejected; None: nobody looked yet)."""
+
+    type: str
+    text: str
+    links: Sequence[str]
+    at: datetime
+    verdict: str | None
+    verdict_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiverSeen:
+    """A body's word that the finding may stand until a day."""
+
+    body: str
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingSeen:
+    """``open``: it counts against the release today. ``gone_at``: a later scan did not see it."""
+
+    id: str
+    severity: str
+    scanner: str
+    path: str
+    location: str
+    title: str
+    first_seen_at: datetime
+    gone_at: datetime | None = None
+    open: bool = True
+    answer: AnswerSeen | None = None
+    waiver: WaiverSeen | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assurance:
+    """All of it for one release. ``bodies`` are the names of reviewer bodies for people."""
+
+    assessment: Assessment = field(default_factory=lambda: Assessment(level=COMMUNITY))
+    scans: Sequence[ScanSeen] = ()
+    findings: Sequence[FindingSeen] = ()
+    bodies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def open_findings(self) -> Sequence[FindingSeen]:
+        """Those that count against it today, the gravest first."""
+        found = [each for each in self.findings if each.open]
+        return sorted(found, key=lambda each: (_rank(each.severity), each.id))
+
+    @property
+    def gravest(self) -> str | None:
+        """The severity of the gravest open finding."""
+        return next((each.severity for each in self.open_findings), None)
+
+    @property
+    def scan_state(self) -> str:
+        """What all scans say together: one that failed, or is old, is never made good by another
+        one."""
+        states = {each.state for each in self.scans}
+        return next((state for state in _GRAVEST_SCAN if state in states), NOT_SCANNED)
+
+    @property
+    def scanned_at(self) -> datetime | None:
+        """When the last scan that came to an end did."""
+        ended = [each.finished_at for each in self.scans if each.state != NOT_SCANNED]
+        return max(ended, default=None)
+
+    @property
+    def passed_by(self) -> Sequence[str]:
+        """The bodies whose approval counts today."""
+        return sorted({one.body for one in self.assessment.standing if one.passed})
+
+    def body(self, name: str) -> str:
+        """The body's name for people."""
+        return self.bodies.get(name, name)
+
+    def envelope(self, decision: Decision) -> str:
+        """The path of the signed decision among the published files."""
+        folder = f"reviews/{decision.body}/{decision.component}"
+        return f"/tuf/targets/{folder}/{decision.sha256}.{decision.version}.vsa.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A reviewer body that the authority names; ``keys`` is how many reviewers' keys it has,
+    ``organisations`` are those whose releases it never reviews."""
+
+    name: str
+    display_name: str
+    organisations: Sequence[str]
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A release that waits for a review; ``body`` has taken it on, None: nobody has."""
+
+    component: str
+    version: str
+    since: datetime
+    body: str | None = None
+    body_title: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A release whose level falls at ``until`` by itself."""
+
+    component: str
+    version: str
+    level: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviews:
+    """What the page on reviews shows: who may, what waits, what ends within thirty days."""
+
+    bodies: Sequence[Body] = ()
+    queue: Sequence[Waiting] = ()
+    expiring: Sequence[Ending] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assurances:
+    """Reads what is known of releases, each time anew."""
+
+    database: Database
+    desk: ReviewDesk
+    clock: Clock
+
+    def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
+        """What is known of one release today."""
+        with self.database.read() as session:
+            findings = [
+                _finding(row)
+                for row in session.scalars(
+                    select(Finding).where(Finding.manifest_sha256 == manifest_sha256)
+                )
+            ]
+            scans = session.scalars(
+                select(Scan).where(Scan.manifest_sha256 == manifest_sha256).order_by(Scan.scanner)
+            )
+            release = require_release(session, name, version)
+            assessment, _ = self.desk.assessment(session, name, release)
+            spoke = assessment.standing or assessment.lapsed
+            return Assurance(
+                assessment=assessment,
+                scans=[_scan(row) for row in scans],
+                findings=sorted(findings, key=lambda one: (_rank(one.severity), one.id)),
+                bodies=_titles(self.desk.bodies(session)) if spoke else {},
+            )
+
+    def reviews(self) -> Reviews:
+        """Reviewer bodies, and what ends within thirty days of what is newest."""
+        now = self.clock()
+        with self.database.read() as session:
+            named = self.desk.bodies(session)
+            if not named:
+                return Reviews()
+            titles = _titles(named)
+            return Reviews(
+                bodies=[
+                    Body(
+                        name=name,
+                        display_name=titles[name],
+                        organisations=sorted(_theirs(each)),
+                        keys=len(each.keys),
+                    )
+                    for name, each in sorted(named.items())
+                ],
+                queue=[
+                    Waiting(
+                        component=one.component,
+                        version=one.version,
+                        since=one.since,
+                        body=one.claimed_by,
+                        body_title=titles.get(one.claimed_by or "", one.claimed_by),
+                    )
+                    for one in self.desk.queue(session, _MAX_LISTED)
+                ],
+                expiring=_ending(session, now, now + _SOON),
+            )
+
+
+def _theirs(delegation: Delegation) -> frozenset[str]:
+    return frozenset() if delegation.body is None else delegation.body.organisations
+
+
+def _titles(named: Mapping[str, Delegation]) -> dict[str, str]:
+    """``{body: its name for people}``"""
+    return {
+        name: name if each.body is None else each.body.display_name for name, each in named.items()
+    }
+
+
+def _ending(session: Session, now: datetime, until: datetime) -> list[Ending]:
+    """The components whose latest release loses its level before ``until``, as search knows it."""
+    at = DOCUMENTS.c.falls_at
+    rows = session.execute(
+        select(DOCUMENTS.c.shown, at)
+        .where(at > in_milliseconds(now), at <= in_milliseconds(until))
+        .order_by(at)
+        .limit(_MAX_LISTED)
+    )
+    hits = [(hit_of(shown, exact=False), falls_at) for shown, falls_at in rows]
+    return [
+        Ending(
+            component=f"{hit.organisation}/{hit.name}",
+            version=hit.version or "",
+            level=hit.review,
+            until=datetime.fromtimestamp(falls_at / 1000, UTC),
+        )
+        for hit, falls_at in hits
+    ]
+
+
+def _finding(row: Finding) -> FindingSeen:
+    return FindingSeen(
+        id=row.id,
+        severity=row.severity,
+        scanner=row.scanner,
+        path=row.path,
+        location=row.location,
+        title=row.title,
+        first_seen_at=row.first_seen_at,
+        gone_at=row.gone_at,
+        open=row.gone_at is None,
+    )
+
+
+def _scan(row: Scan) -> ScanSeen:
+    return ScanSeen(
+        scanner=row.scanner,
+        scanner_version=row.scanner_version,
+        state=row.state,
+        detail=row.detail,
+        data_date=row.data_date,
+        finished_at=row.finished_at,
+    )
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)

@@ -1,0 +1,146 @@
+"""Reviewer bodies with a real registry: named, deciding, withdrawn, their keys taken away.
+
+What one chapter does the next builds upon, so each test here is a story; commands are run as their
+users run them, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_registry import LiveRegistry
+
+NAME = "minds-lab/my-model"
+RELEASE = f"{NAME}==1.0.0"
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[LiveRegistry]:
+    """A registry with two reviewer bodies, and one release."""
+    with LiveRegistry(tmp_path) as registry:
+        registry.register("minds-lab")
+        registry.new_component("minds-lab", "my-model")
+        registry.forge("publish", "my-model")
+        for body in ("cert", "institute"):
+            registry.forge("key", "new", body, "--insecure-unencrypted")
+            public(registry, body)
+            reviewers(registry, body, "--key", f"{body}.pub", "--display-name", body.title())
+        yield registry
+
+
+def reviewers(live: LiveRegistry, body: str, *options: str) -> None:
+    """The authority changes a body, as it changes anything."""
+    number = len(list(live.place.glob("metadata-*")))
+    folder, plan = f"metadata-{number}", f"plan-{number}.json"
+    live.forge("authority", "fetch", folder)
+    live.forge("authority", "reviewers", "add", body, *options, "--from", folder, "--dev",
+               "-o", plan)  # fmt: skip
+    key = str(live.authority / "targets.pem")
+    live.forge("authority", "sign", plan, "--key", key, "--fingerprint", live.fingerprint, "--dev")
+    live.forge("authority", "submit", plan)
+
+
+def public(live: LiveRegistry, name: str) -> None:
+    (live.place / f"{name}.pub").write_text(live.forge("key", "show", name, "--pem"))
+
+
+def run(live: LiveRegistry, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return live.forge_with(live.environment, *arguments)
+
+
+def shown(live: LiveRegistry) -> dict[str, Any]:
+    """What a client makes of the release, and the registry the same."""
+    found: dict[str, Any] = json.loads(live.forge("review", "show", RELEASE, "--json"))
+    with urllib.request.urlopen(f"{live.url}/api/v1/components/{NAME}/1.0.0/reviews") as answer:
+        theirs = json.load(answer)
+    assert theirs["level"] == found["level"]
+    assert [one["code"] for one in theirs["lapsed"]] == [one["code"] for one in found["lapsed"]]
+    return found
+
+
+def test_two_bodies_approve_a_release(live: LiveRegistry) -> None:
+    assert shown(live)["level"] == "community"
+    queue = json.loads(live.forge("review", "queue", "--json"))
+    assert [one["component"] for one in queue["queue"]] == [NAME]
+    first = live.forge("review", "approve", RELEASE, "--as", "cert", "--key", "cert",
+                       "--scope", "Text", "--json")  # fmt: skip
+    assert json.loads(first)["sent"] is True
+    assert shown(live)["level"] == "reviewed"
+    assert json.loads(live.forge("review", "queue", "--json"))["queue"] == []
+    live.forge("review", "approve", RELEASE, "--key", "institute", "--level", "approved",
+               "--conditions", "With a person in the loop", "--expires", "20d")  # fmt: skip
+    found = shown(live)
+    assert found["level"] == "approved"
+    assert [one["body"] for one in found["decisions"]] == ["cert", "institute"]
+    cert, institute = found["decisions"]
+    assert institute["inputs"] == [cert["sha256"]]  # it rests on the other one
+    assert institute["conditions"] == "With a person in the loop"
+    ending = json.loads(live.forge("review", "queue", "--expiring", "--json"))["expiring"]
+    assert [one["body"] for one in ending] == ["institute"]
+    verified = live.forge("verify", RELEASE, "--json")
+    (check,) = [one for one in json.loads(verified)["checks"] if one["title"] == "reviews"]
+    assert check["status"] == "passed"
+    assert check["detail"].startswith("approved by cert, institute, until ")
+
+
+def test_withdrawn_and_rejected(live: LiveRegistry) -> None:
+    live.forge("review", "approve", RELEASE, "--key", "cert")
+    live.forge("review", "withdraw", RELEASE, "--key", "cert")
+    assert shown(live)["level"] == "community"
+    again = run(live, "review", "withdraw", RELEASE, "--key", "cert")
+    assert (again.returncode, "is not listed" in again.stderr) == (6, True), again.stderr
+    live.forge("review", "approve", RELEASE, "--key", "cert")
+    live.forge("review", "reject", RELEASE, "--key", "institute", "--reason", "It leaks names")
+    found = shown(live)
+    assert (found["level"], found["rejected_by"]) == ("community", ["institute"])
+    assert found["decisions"][1]["reason"] == "It leaks names"
+
+
+def test_a_reviewers_key_is_taken_away(live: LiveRegistry) -> None:
+    live.forge("review", "approve", RELEASE, "--key", "cert")
+    old = json.loads(live.forge("key", "show", "cert", "--json"))["keyid"]
+    live.forge("key", "new", "fresh", "--insecure-unencrypted")
+    public(live, "fresh")
+    reviewers(live, "cert", "--key", "fresh.pub", "--remove", old)
+    found = shown(live)
+    assert found["level"] == "community"
+    assert [one["code"] for one in found["lapsed"]] == ["threshold-not-met"]
+    live.forge("verify", RELEASE)  # genuine all the same
+    live.forge("install", NAME, "--into", "out")
+    stranger = run(live, "review", "approve", RELEASE, "--as", "cert", "--key", "cert")
+    assert (stranger.returncode, "may not review for cert" in stranger.stderr) == (4, True)
+    renewed = run(live, "review", "renew", RELEASE, "--as", "cert", "--key", "fresh")
+    assert (renewed.returncode, "present reviewers" in renewed.stderr) == (5, True)
+    live.forge("review", "approve", RELEASE, "--as", "cert", "--key", "fresh")
+    assert shown(live)["level"] == "reviewed"
+    live.forge("review", "renew", RELEASE, "--key", "fresh", "--expires", "300d")
+    assert shown(live)["level"] == "reviewed"
+
+
+def test_nobody_reviews_their_own(live: LiveRegistry) -> None:
+    reviewers(live, "cert", "--belongs-to", "minds-lab")
+    own = run(live, "review", "approve", RELEASE, "--key", "cert")
+    assert (own.returncode, "nobody reviews a release of their own" in own.stderr) == (4, True)
+    public(live, "default")
+    reviewers(live, "institute", "--key", "default.pub")
+    publisher = run(live, "review", "approve", RELEASE, "--as", "institute", "--key", "default")
+    assert (publisher.returncode, "signs for it" in publisher.stderr) == (4, True)
+    assert shown(live)["level"] == "community"
+
+
+def test_a_body_of_which_two_must_sign(live: LiveRegistry) -> None:
+    live.forge("key", "new", "second", "--insecure-unencrypted")
+    public(live, "second")
+    reviewers(live, "cert", "--key", "second.pub", "--threshold", "2")
+    first = live.forge("review", "approve", RELEASE, "--as", "cert", "--key", "cert",
+                       "--out", "carry.json", "--json")  # fmt: skip
+    assert json.loads(first)["sent"] is False
+    assert shown(live)["level"] == "community"
+    live.forge("review", "sign", "carry.json", "--as", "cert", "--key", "second")
+    assert shown(live)["level"] == "reviewed"

@@ -1,0 +1,539 @@
+"""Pinned policies: pinned by digest, held to by every command, and never talked out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from builders import NAME, World, sha256
+from cli_fixtures import Forge, new_world
+from policies import BASELINE, PICKLE, days_ago, policy_tree, publish_policy, said, with_file
+from static_server import Answer, StaticServer
+
+SAFE, UNSAFE = "model.safetensors", "model.pkl"
+OUT = ("--into", "out")
+
+
+@pytest.fixture
+def forge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Forge:
+    return Forge(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def world() -> World:
+    """Version 1.0.0 is safe, 1.1.0 holds a pickle; the policy denies pickles."""
+    made = new_world()
+    made.add_org("gov-ma", kind="government")
+    publish_policy(made, PICKLE)
+    made.publish(with_file(SAFE))
+    made.publish(with_file(UNSAFE, "1.1.0"))
+    return made
+
+
+@contextmanager
+def served(
+    forge: Forge, world: World, more: dict[str, Answer] | None = None
+) -> Iterator[StaticServer]:
+    with StaticServer({**world.files(), **(more or {})}) as server:
+        forge.trust(server, world)
+        yield server
+
+
+def lock_text(forge: Forge) -> str:
+    return (forge.place / "out" / "forge.lock").read_text()
+
+
+# --- pinning -------------------------------------------------------------------------------------
+
+
+def test_a_policy_is_pinned_by_digest_and_shown(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        ran = forge.ok("policy", "use", str(BASELINE))
+        assert f"{BASELINE}==1.0.0" in ran.out
+        assert "formats-denied" in ran.out
+        shown = forge.ok("policy", "show", "--json").json
+    (pin,) = shown
+    release = world.releases[f"{BASELINE}==1.0.0"]
+    assert pin["manifest_sha256"] == release.manifest.digest
+    assert pin["scope"] == "machine"
+    assert pin["rules"] == {"formats-denied": "pickle"}
+    assert release.manifest.digest in (forge.home / "policies.toml").read_text()
+
+
+def test_a_projects_policy_lies_beside_its_lock_and_binds_only_there(
+    forge: Forge, world: World
+) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE), "--project", *OUT)
+        assert (forge.place / "out" / "forge-policy.toml").exists()
+        assert forge("install", f"{NAME}==1.1.0", *OUT).code == 7
+        forge.ok("install", f"{NAME}==1.1.0", "--into", "elsewhere")
+
+
+def test_what_is_no_policy_cannot_be_pinned(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        ran = forge("policy", "use", str(NAME))
+        assert ran.code == 5
+        assert "expected a component of kind policy, found a model" in ran.err
+        assert not (forge.home / "policies.toml").exists()
+
+
+def test_an_update_is_asked_for_and_shows_what_changes(forge: Forge, world: World) -> None:
+    with served(forge, world) as server:
+        forge.ok("policy", "use", str(BASELINE))
+        publish_policy(world, 'formats-denied = ["pickle", "keras"]\ncooldown-days = 7', "1.1.0")
+        server.files.update(world.files())
+        assert "cooldown" not in forge.ok("policy", "show").out
+        forge.ok("install", str(NAME), *OUT)  # the old one binds until somebody says otherwise
+        ran = forge.ok("policy", "update")
+        assert f"{BASELINE}==1.0.0  →  {BASELINE}==1.1.0" in ran.out
+        assert "~ formats-denied: pickle  →  pickle, keras" in ran.out
+        assert "+ cooldown-days: 7" in ran.out
+        again = forge.ok("policy", "update")
+        assert "is the newest" in again.err
+
+
+def test_a_dropped_policy_binds_nothing(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        assert forge("policy", "drop", "gov-ma/other").code == 5
+        assert forge("policy", "drop", str(BASELINE), "--project").code == 5
+        forge.ok("policy", "drop", str(BASELINE))
+        assert not (forge.home / "policies.toml").exists()
+        forge.ok("install", f"{NAME}==1.1.0", *OUT)
+
+
+def test_a_file_is_read_and_tried_before_it_is_published(forge: Forge, world: World) -> None:
+    (forge.place / "mine").mkdir()
+    rules = forge.place / "mine" / "policy.toml"
+    rules.write_bytes(policy_tree(PICKLE)["policy.toml"])
+    with served(forge, world):
+        assert "no file has one of these formats" in forge.ok("policy", "check", "mine").out
+        ran = forge("policy", "check", str(rules), f"{NAME}==1.0.0", str(NAME))
+        assert ran.code == 7
+        assert "✗ formats-denied: wants no pickle" in ran.out
+        assert "✓ formats-denied" in ran.out
+        rules.write_text("")
+        ran = forge("policy", "check", "mine")
+        assert ran.code == 1
+        assert "an empty policy allows nothing" in ran.err
+
+
+# --- every command holds to it -------------------------------------------------------------------
+
+
+def test_a_version_that_is_refused_is_passed_over_and_it_is_said_why(
+    forge: Forge, world: World
+) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge.ok("install", str(NAME), *OUT)
+        assert f"{NAME}==1.0.0" in ran.out
+        assert f"passed over {NAME}==1.1.0: {BASELINE}==1.0.0: formats-denied" in ran.err
+        assert "found pickle (model.pkl)" in ran.err
+        value = forge.ok("lock", str(NAME), "--upgrade", *OUT, "--json").json
+        (one,) = value["permission"]["passed_over"]
+        assert one["version"] == "1.1.0"
+        assert "found pickle (model.pkl)" in one["why"]
+
+
+@pytest.mark.parametrize("command", ["install", "lock"])
+def test_where_nothing_else_will_do_it_is_refused(forge: Forge, world: World, command: str) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge(command, f"{NAME}>=1.1", *OUT)
+        assert ran.code == 7, ran.err
+        assert f"{NAME}==1.1.0 is not permitted by {BASELINE}==1.0.0" in ran.err
+        assert "formats-denied: wants no pickle" in ran.err
+        assert "would satisfy it: a release without these files" in ran.err
+        assert "--override formats-denied --reason TEXT" in ran.err
+        assert forge.nothing_installed()
+        error = forge(command, f"{NAME}>=1.1", *OUT, "--json").json["error"]
+        assert error["code"] == "policy-refused"
+        (policy,) = error["policies"]
+        assert [rule["rule"] for rule in policy["rules"] if not rule["holds"]] == ["formats-denied"]
+
+
+def test_what_was_installed_before_is_refused_from_then_on(forge: Forge, world: World) -> None:
+    tree = f"out/forge_components/{NAME}"
+    with served(forge, world):
+        forge.ok("install", str(NAME), *OUT)
+        assert "1.1.0" in lock_text(forge)
+        forge.ok("policy", "use", str(BASELINE))
+        for args in (
+            ("install", str(NAME), *OUT),
+            ("install", *OUT, "--locked"),
+            ("sync", *OUT),
+            ("verify", tree),
+            ("verify", tree, "--online"),
+            ("verify", str(NAME)),
+        ):
+            ran = forge(*args)
+            assert ran.code == 7, (args, ran.out, ran.err)
+            assert "formats-denied" in ran.out + ran.err, args
+        assert "--upgrade resolves anew" in forge("install", *OUT).err
+        ran = forge("verify", tree)
+        assert f"NOT PERMITTED, though verified: {tree}" in ran.out
+        assert "\nverified:" not in ran.out
+
+
+def test_an_exported_release_is_held_to_it_as_well(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("export-bundle", str(NAME), "--into", "third-party")
+        forge.ok("policy", "use", str(BASELINE))
+    assert forge("verify", "third-party").code == 7
+
+
+def test_explain_shows_all_rules_also_those_that_hold(forge: Forge, world: World) -> None:
+    publish_policy(world, f'licences = ["Apache-2.0"]\n{PICKLE}', "1.1.0")
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge.ok("install", str(NAME), *OUT, "--explain")
+        assert "✓ licences: wants Apache-2.0, found Apache-2.0" in ran.out
+        assert "✓ formats-denied" in ran.out
+        assert "✗ formats-denied" in ran.out  # of the version that was passed over
+        for args in (("sync", *OUT), ("lock", str(NAME), *OUT)):
+            assert "✓ licences" in forge.ok(*args, "--explain").out
+        assert "✓ licences" in forge.ok("verify", f"{NAME}==1.0.0", "--explain").out
+
+
+def test_all_pinned_policies_must_permit_it(forge: Forge, world: World) -> None:
+    other = BASELINE.parse("gov-ma/other-rules")
+    publish_policy(world, 'licences = ["EUPL-1.2"]', name=other)
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        forge.ok("install", f"{NAME}==1.0.0", *OUT)
+        forge.ok("policy", "use", str(other), "--project", *OUT)
+        ran = forge("sync", *OUT)
+        assert ran.code == 7
+        assert "licences: wants EUPL-1.2" in ran.err
+        assert [pin["scope"] for pin in forge.ok("policy", "show", *OUT, "--json").json] == [
+            "project",
+            "machine",
+        ]
+
+
+# --- overrides -----------------------------------------------------------------------------------
+
+
+def overridden(forge: Forge) -> None:
+    forge.ok("policy", "use", str(BASELINE))
+    forge.ok("install", str(NAME), *OUT, "--override", "formats-denied",
+             "--reason", "read by hand, line by line")  # fmt: skip
+
+
+def test_an_override_is_recorded_and_every_later_command_shows_it(
+    forge: Forge, world: World
+) -> None:
+    with served(forge, world):
+        overridden(forge)
+        assert 'reason = "read by hand, line by line"' in lock_text(forge)
+        assert "1.1.0" in lock_text(forge)
+        for args in (
+            ("install", str(NAME), *OUT),
+            ("sync", *OUT),
+            ("lock", str(NAME), *OUT),
+            ("list", *OUT),
+            ("verify", f"out/forge_components/{NAME}"),
+        ):
+            ran = forge.ok(*args)
+            assert "read by hand, line by line" in ran.err, args
+            assert "formats-denied" in ran.err, args
+        value = forge.ok("sync", *OUT, "--json").json
+        (one,) = value["permission"]["overrides"]
+        assert (one["rule"], one["version"]) == ("formats-denied", "1.1.0")
+
+
+def test_an_override_is_for_one_release_and_for_no_other(forge: Forge, world: World) -> None:
+    with served(forge, world) as server:
+        overridden(forge)
+        world.publish(with_file(UNSAFE, "1.2.0"))
+        server.files.update(world.files())
+        ran = forge.ok("install", str(NAME), *OUT, "--upgrade")
+        assert f"passed over {NAME}==1.2.0" in ran.err
+        assert f"{NAME}==1.1.0" in ran.out  # what was put aside for 1.1.0 stays put aside for it
+        assert forge("install", f"{NAME}==1.2.0", *OUT).code == 7
+
+
+def test_an_override_that_nothing_needs_is_not_kept(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge.ok("install", f"{NAME}==1.0.0", *OUT, "--override", "formats-denied",
+                       "--reason", "just in case")  # fmt: skip
+        assert "formats-denied is not broken, so nothing is put aside" in ran.err
+        assert "override" not in lock_text(forge)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--override", "formats-denied"), "--override and --reason TEXT go together"),
+        (("--reason", "because"), "--override and --reason TEXT go together"),
+        (("--override", "formats-denied", "--reason", " "), "go together"),
+        (("--override", "format-denied", "--reason", "x"), "did you mean 'formats-denied'?"),
+        (("--override", "reviewers", "--reason", "x"), "expected a rule"),
+        (("--override", "Gov:formats-denied", "--reason", "x"), "organisation/name"),
+        (("--override", "formats-denied", "--reason", "a\u202eb"), "plain text"),
+        (("--override", "formats-denied", "--reason", "x", "--locked"), "leave it alone"),
+        (("--override", "formats-denied", "--reason", "x", "--include", "*"), "leave it alone"),
+    ],
+)
+def test_an_override_without_sense_is_a_mistake_on_the_command_line(
+    forge: Forge, world: World, args: tuple[str, ...], words: str
+) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge("install", str(NAME), *OUT, *args)
+        assert ran.code == 2, ran.err
+        assert words in ran.err
+        assert forge.nothing_installed()
+
+
+def test_without_a_policy_there_is_nothing_to_override(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        ran = forge("install", str(NAME), *OUT, "--override", "licences", "--reason", "x")
+        assert ran.code == 2
+        assert "no policy is pinned here" in ran.err
+
+
+# --- a policy that cannot be held to refuses everything ------------------------------------------
+
+
+def assert_nothing_goes(forge: Forge, *words: str) -> None:
+    for args in (("install", f"{NAME}==1.0.0", *OUT), ("policy", "show", *OUT)):
+        ran = forge(*args)
+        assert ran.code == 7, (args, ran.err)
+        for word in (*words, "nothing is permitted"):
+            assert word in ran.err, (args, ran.err)
+        assert "Traceback" not in ran.err
+    assert forge.nothing_installed()
+
+
+@pytest.mark.parametrize("text", ["", "[", "policy = []\n", "policy = 5\n", "other = 1\n"])
+@pytest.mark.parametrize("scope", ["machine", "project"])
+def test_a_spoilt_file_of_pins_refuses_everything(
+    forge: Forge, world: World, text: str, scope: str
+) -> None:
+    path = forge.home / "policies.toml"
+    if scope == "project":
+        path = forge.place / "out" / "forge-policy.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    with served(forge, world):
+        assert_nothing_goes(forge, path.name)
+
+
+def test_a_file_of_pins_that_leads_nowhere_refuses_everything(forge: Forge, world: World) -> None:
+    forge.home.mkdir(exist_ok=True)
+    (forge.home / "policies.toml").mkdir()
+    with served(forge, world):
+        assert_nothing_goes(forge, "cannot be read")
+
+
+def test_a_policy_of_a_registry_that_is_not_trusted_refuses_everything(
+    forge: Forge, world: World
+) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        path = forge.home / "policies.toml"
+        path.write_text(path.read_text().replace(world.fingerprint, "sha256:" + "ab" * 32))
+        assert_nothing_goes(forge, "is not trusted here")
+
+
+def test_a_swapped_policy_refuses_everything(forge: Forge, world: World) -> None:
+    """The pin is edited to another release of the registry: a policy that permits more."""
+    publish_policy(world, 'formats-denied = ["keras"]', "1.1.0")
+    with served(forge, world):
+        forge.ok("policy", "use", f"{BASELINE}==1.0.0")
+        path = forge.home / "policies.toml"
+        digest = world.releases[f"{BASELINE}==1.1.0"].manifest.digest
+        path.write_text(
+            path.read_text().replace(world.releases[f"{BASELINE}==1.0.0"].manifest.digest, digest)
+        )
+        assert_nothing_goes(forge, f"manifest sha256 {digest}, as pinned")
+
+
+def test_kept_rules_that_were_edited_are_fetched_anew_or_refuse(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        (kept,) = (forge.home / "policies").iterdir()
+        value = json.loads(kept.read_bytes())
+        value["policy"] = value["policy"].replace("pickle", "keras")
+        kept.write_text(json.dumps(value))
+        assert_nothing_goes(forge, "expected the signed rules, found other rules")
+        kept.unlink()
+        assert forge("install", f"{NAME}==1.1.0", *OUT).code == 7  # fetched anew, and in force
+
+
+def test_without_a_network_and_without_the_kept_rules_nothing_goes(
+    forge: Forge, world: World
+) -> None:
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        (kept,) = (forge.home / "policies").iterdir()
+        kept.unlink()
+    assert_nothing_goes(forge)
+
+
+def test_the_registry_cannot_exchange_the_rules(forge: Forge, world: World) -> None:
+    rules = world.releases[f"{BASELINE}==1.0.0"].files["policy.toml"]
+    swapped = rules.replace(b"pickle", b"keras ")
+    with served(forge, world, {f"/blobs/{sha256(rules)}": swapped}):
+        ran = forge("policy", "use", str(BASELINE))
+        assert ran.code == 7
+        assert not (forge.home / "policies.toml").exists()
+
+
+@pytest.mark.parametrize("how", ["yanked", "quarantined", "revoked"])
+def test_a_policy_that_was_taken_back_refuses_everything(forge: Forge, how: str) -> None:
+    from datetime import UTC, datetime
+
+    from signing.role_edits import set_yanked
+
+    world = World(now=datetime.now(UTC).replace(microsecond=0), with_status=True)
+    world.add_org("gov-ma", kind="government")
+    release = publish_policy(world, PICKLE)
+    world.publish(with_file(SAFE))
+    world.say_status()
+    with served(forge, world) as server:
+        forge.ok("policy", "use", str(BASELINE))
+        forge.ok("install", str(NAME), "--into", "before")
+        if how == "yanked":
+            key = world.project_keys[str(BASELINE)]
+            current = world.roles[BASELINE.role]
+            version = release.manifest.version
+            world.set_role(
+                BASELINE.role, set_yanked(current, BASELINE, version, "wrong", [key], world.now)
+            )
+            world.publish_metadata()
+        else:
+            world.say_status(world.withheld(release, how, "wrong"))
+        server.files.update(world.files())
+        ran = forge("install", str(NAME), *OUT, "--upgrade")
+        assert ran.code == 7, ran.err
+        assert "wrong" in ran.err
+        assert "nothing is permitted" in ran.err
+        assert forge.nothing_installed()
+        # And it is remembered, also where no network is needed.
+        assert forge("sync", "--into", "before").code == 7
+
+
+# --- the registry's word, and how old it may be --------------------------------------------------
+
+COOLDOWN = "cooldown-days = 7"
+
+
+def test_a_cooldown_rests_on_the_registrys_word_and_says_so(forge: Forge, world: World) -> None:
+    publish_policy(world, COOLDOWN, "2.0.0")
+    dates = {"1.0.0": days_ago(world, 30), "1.1.0": days_ago(world, 2)}
+    with served(forge, world, {**said(dates)}):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge.ok("install", str(NAME), *OUT)
+        assert f"passed over {NAME}==1.1.0" in ran.err
+        assert "(the registry's word, unsigned)" in ran.err
+
+
+def test_when_nobody_says_when_it_was_published_it_is_refused(forge: Forge, world: World) -> None:
+    publish_policy(world, COOLDOWN, "2.0.0")
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge("install", str(NAME), *OUT)
+        assert ran.code == 7
+        assert "found unknown" in ran.err
+
+
+def test_a_warm_installation_makes_no_request(forge: Forge, world: World) -> None:
+    publish_policy(world, f'{COOLDOWN}\n{PICKLE}\nmax-severity = "low"', "2.0.0")
+    scans = [{"scanner": "a", "state": "clean", "finished_at": world.now.isoformat()}]
+    answers = said({"1.0.0": days_ago(world, 30)}, findings=[], scans=scans)
+    with served(forge, world, {**answers}) as server:
+        forge.ok("policy", "use", str(BASELINE))
+        forge.ok("install", f"{NAME}==1.0.0", *OUT)
+        server.requests.clear()
+        for args in (("install", f"{NAME}==1.0.0"), ("install", "--locked"), ("sync",)):
+            ran = forge.ok(*args, *OUT)
+            assert server.paths() == [], args
+            assert "reviews, findings and scans as of" in ran.err
+            assert "no request was made for them" in ran.err
+
+
+def set_back(forge: Forge, world: World, days: float) -> None:
+    """Makes what is kept look as if it had been asked for so many days ago."""
+    for path in (forge.home / "trust").glob("*/facts/*.json"):
+        value = json.loads(path.read_bytes())
+        if value["facts"]["known_at"] is not None:
+            value["facts"]["known_at"] = days_ago(world, days).isoformat()
+            path.write_text(json.dumps(value))
+
+
+def test_what_is_out_of_date_is_asked_for_again(forge: Forge, world: World) -> None:
+    publish_policy(world, 'max-severity = "low"', "2.0.0")
+    scans = [{"scanner": "a", "state": "clean", "finished_at": world.now.isoformat()}]
+    dates = {"1.0.0": days_ago(world, 30)}
+    with served(forge, world, {**said(dates, findings=[], scans=scans)}) as server:
+        forge.ok("policy", "use", str(BASELINE))
+        forge.ok("install", f"{NAME}==1.0.0", *OUT)
+        found = [{"id": "a:b:c", "severity": "critical"}]
+        server.files.update(said(dates, findings=found, scans=scans))
+        forge.ok("sync", *OUT)
+        set_back(forge, world, 1.1)
+        ran = forge("sync", *OUT)
+        assert ran.code == 7
+        assert "critical: a:b:c" in ran.err
+
+
+def test_without_a_network_old_knowledge_counts_for_a_month(forge: Forge, world: World) -> None:
+    publish_policy(world, 'max-severity = "low"', "2.0.0")
+    scans = [{"scanner": "a", "state": "clean", "finished_at": world.now.isoformat()}]
+    with served(forge, world, {**said({"1.0.0": world.now}, findings=[], scans=scans)}):
+        forge.ok("policy", "use", str(BASELINE))
+        forge.ok("install", f"{NAME}==1.0.0", *OUT)
+    set_back(forge, world, 20)
+    ran = forge.ok("sync", *OUT)
+    assert "20 days ago; the registry could not be reached for them" in ran.err
+    set_back(forge, world, 31)
+    ran = forge("sync", *OUT)
+    assert ran.code == 7
+    assert "max-severity: wants no open finding above low, found unknown" in ran.err
+
+
+def test_a_registry_that_stops_to_answer_about_findings_is_not_believed(
+    forge: Forge, world: World
+) -> None:
+    publish_policy(world, 'max-severity = "low"', "2.0.0")
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        assert forge("install", f"{NAME}==1.0.0", *OUT).code == 7
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('review-level = "reviewed"', "unknown: no reviews could be read"),
+        ('witnesses = ["w"]', "unknown: no proof by the public log"),
+        ('organisation-kinds = ["government"]', "found startup"),
+        ('organisations-denied = ["minds-lab"]', "found minds-lab"),
+    ],
+)
+def test_what_is_signed_or_missing_decides(
+    forge: Forge, world: World, rules: str, words: str
+) -> None:
+    publish_policy(world, rules, "2.0.0")
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        ran = forge("install", str(NAME), *OUT)
+        assert ran.code == 7
+        assert words in ran.err
+
+
+def test_the_age_of_a_policy_itself_needs_no_request(forge: Forge, world: World) -> None:
+    with served(forge, world) as server:
+        forge.ok("policy", "use", str(BASELINE))
+        server.requests.clear()
+        forge.ok("policy", "show")
+        assert server.paths() == []

@@ -1,0 +1,124 @@
+"""Reviewer bodies in the registry of a test: named by its authority, and saying something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from server_fixtures import World
+from tuf.api.metadata import Targets
+
+from forge_server.services.callers import OPERATOR
+from forge_server.services.rolebook import current_role
+from signing.bodies import Body, role_of, target_path
+from signing.digests import sha256_hex
+from signing.keys import PrivateKey, generate_key
+from signing.names import ComponentName
+from signing.review import Verdict, sign_decision
+from signing.review_edits import edit_reviews
+from signing.role_edits import delegate, next_version, sign_role
+from signing.statement import Resource
+
+
+@dataclass
+class Bodies:
+    """The bodies of a registry by name, each with one reviewer's key."""
+
+    world: World
+    keys: dict[str, PrivateKey] = field(default_factory=dict)
+
+    def name(self, body: str, title: str, organisations: Sequence[str] = ()) -> None:
+        """The authority names the body."""
+        key = self.keys[body] = generate_key("p256")
+
+        def change(signed: Targets) -> None:
+            delegate(signed, role_of(body), [key.public], 1)
+
+        self._sign_targets(change)
+        self.belongs(body, title, organisations)
+
+    def belongs(self, body: str, title: str, organisations: Sequence[str]) -> None:
+        """The authority says to which organisations the body belongs."""
+
+        def change(signed: Targets) -> None:
+            assert signed.delegations is not None
+            assert signed.delegations.roles is not None
+            said = Body(display_name=title, organisations=frozenset(organisations))
+            role = signed.delegations.roles[role_of(body)]
+            role.unrecognized_fields["forge"] = said.to_json()
+
+        self._sign_targets(change)
+
+    def revoke(self, body: str) -> None:
+        """The authority takes the reviewer's key away, and names another."""
+
+        def change(signed: Targets) -> None:
+            assert signed.delegations is not None
+            assert signed.delegations.roles is not None
+            signed.revoke_key(self.keys[body].public.keyid, role_of(body))
+            signed.add_key(generate_key("p256").public.tuf, role_of(body))
+
+        self._sign_targets(change)
+
+    def decide(
+        self,
+        body: str,
+        component: str,
+        version: str,
+        *,
+        passed: bool = True,
+        number: int = 2,
+        days: float = 90,
+        at: datetime | None = None,
+    ) -> str:
+        """A reviewer signs a decision, and the body lists it; returns the envelope's digest."""
+        name, now = ComponentName.parse(component), self.world.clock()
+        details = self.world.registry.catalogue.component(name)
+        release = next(one for one in details.versions if one.version == version)
+        at = (at or now).replace(microsecond=0)
+        verdict = Verdict(
+            body=body,
+            component=name,
+            version=version,
+            manifest_sha256=release.manifest_sha256,
+            passed=passed,
+            number=number,
+            at=at,
+            expires=at + timedelta(days=days),
+            policy=Resource("forge:criteria", "cd" * 32),
+            reason=None if passed else "It names people",
+        )
+        data = sign_decision(verdict, self.keys[body])
+        path = target_path(body, name, version, "vsa")
+        self._edit(body, add={path: data})
+        return sha256_hex(data)
+
+    def withdraw(self, body: str, component: str, version: str) -> None:
+        self._edit(body, drop=[target_path(body, ComponentName.parse(component), version, "vsa")])
+
+    def _edit(
+        self, body: str, *, add: Mapping[str, bytes] | None = None, drop: Sequence[str] = ()
+    ) -> None:
+        role = role_of(body)
+        with self.world.registry.database.read() as session:
+            current = current_role(session, role)
+        data = edit_reviews(
+            current, role, add=add, drop=drop, keys=[self.keys[body]], now=self.world.clock()
+        )
+        self.world.registry.roles.accept(OPERATOR, {role: data}, add or {})
+
+    def _sign_targets(self, change: Callable[[Targets], None]) -> None:
+        with self.world.registry.database.read() as session:
+            current = current_role(session, "targets")
+        assert current is not None
+        signed = next_version(current, "targets", self.world.clock())
+        change(signed)
+        data = sign_role(signed, [self.world.authority_key("targets")])
+        self.world.registry.roles.accept(OPERATOR, {"targets": data})
+
+
+def levels(found: Mapping[str, Any]) -> dict[str, str]:
+    """``{component: review}`` of hits as JSON."""
+    return {f"{one['organisation']}/{one['name']}": one["review"] for one in found["hits"]}
