@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
 from signing.manifest import FileEntry, Manifest
-from storage import BlobStore
+from storage import BlobNotFoundError, BlobStore
 
 from ..db.engine import Database
 from ..db.models import Component, Distribution, DistributionFile, Release, WheelMetadata
@@ -88,11 +88,12 @@ class Distributions:
                     select(WheelMetadata.sha256).where(WheelMetadata.sha256.in_(wheels))
                 )
             )
-        return [
+        rows = (
             self._row(digest, wheel, size)
             for digest, (wheel, size) in wheels.items()
             if digest not in known
-        ]
+        )
+        return [row for row in rows if row is not None]
 
     def record(
         self,
@@ -117,10 +118,13 @@ class Distributions:
         session.execute(insert(DistributionFile), [_file(release.id, *each) for each in named])
         add_metadata(session, wheels)
 
-    def _row(self, digest: str, wheel: Named, size: int) -> WheelRead:
+    def _row(self, digest: str, wheel: Named, size: int) -> WheelRead | None:
+        """What there is to keep about a wheel; None where its bytes are gone (taken down)."""
         try:
             with _seekable(self.blobs, digest, size) as file:
                 found = read_metadata(file, size, wheel)
+        except BlobNotFoundError:
+            return None
         except WheelRefusedError as error:
             return WheelRead(sha256=digest, refused=str(error))
         return WheelRead(
