@@ -10,10 +10,11 @@ import pytest
 from facades import OTHER, Facades, facades, publish_library
 from server_fixtures import ORG, forge_toml
 from sqlalchemy import delete, select
-from wheels import library, wheel
+from wheels import library, sdist, wheel
 
 from forge_server.compat import pypi_pages
 from forge_server.db.models import Distribution, DistributionFile, Release, WheelMetadata
+from forge_server.operate.check import check_registry
 
 __all__ = ["facades"]
 
@@ -255,6 +256,27 @@ def test_what_is_older_than_the_tables_is_read_when_it_is_asked_for(index: Facad
     index.world.registry.python_index._kept._answers.clear()
     # In another form, which is not kept in front of the application.
     page = index.get("/simple/ancient/", Accept=f"{JSON};q=0.9")
+    assert json.loads(page.data) == before
+
+
+def test_what_is_lost_of_the_index_is_found_and_made_again(index: Facades) -> None:
+    registry = index.world.registry
+    with registry.database.read() as session:
+        assert list(registry.releases.distributions.lacking(session)) == []
+    index.sara.publish(library(index.world, wheel("lost") | sdist("lost"), "lost"))
+    before = shown(index, "lost")
+    with registry.database.write() as session:
+        session.execute(delete(DistributionFile).where(DistributionFile.distribution == "lost"))
+        session.execute(delete(Distribution).where(Distribution.name == "lost"))
+    problems = check_registry(registry, deep=False).problems
+    assert [one for one in problems if "Python index" in one] == [
+        f"{ORG}/lost==1.0.0: {path} is not in the Python index (forge-server reindex)"
+        for path in ("lost-1.0.0-py3-none-any.whl", "lost-1.0.0.tar.gz")
+    ]
+    assert registry.releases.distributions.rebuild() == 2
+    assert registry.releases.distributions.rebuild() == 0
+    registry.python_index._kept._answers.clear()
+    page = index.get("/simple/lost/", Accept=f"{JSON};q=0.8")
     assert json.loads(page.data) == before
 
 
