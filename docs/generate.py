@@ -87,7 +87,7 @@ def policy_page() -> str:
     lines = ["# `policy.toml`", "", _NOTE, ""]
     lines += [
         f"The rules of a component of kind `{policy.KIND}`: what a release must be, for those who",
-        "pinned the policy, before it may be used.",
+        "pinned the policy, before it may be used. [How to use one.](../howto/policy.md)",
         "",
         "```toml",
         f"schema = {policy.SCHEMA}",

@@ -43,7 +43,7 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
-from .services.policies import Policies
+from .services.policies import Policies, Sources, findings_known, reviews_by, scans_by
 from .services.publication import Publication
 from .services.quarantine import Quarantine
 from .services.quotas import Quotas
@@ -180,6 +180,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )  # fmt: skip
     facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
+    scans = Scans(database, blobs, clock, settings)
     return Registry(
         folder=folder,
         settings=settings,
@@ -222,7 +223,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock=clock,
         assurances=Assurances(database, desk, clock),
         review_desk=desk,
-        policies=Policies(database, audit, blobs, clock),
+        policies=Policies(
+            database,
+            audit,
+            blobs,
+            clock,
+            Sources(reviews=reviews_by(desk), findings=findings_known, scans=scans_by(scans)),
+        ),
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
@@ -233,7 +240,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
         oci=OciArtifacts(database, blobs, facade_releases),
-        scans=Scans(database, blobs, clock, settings),
+        scans=scans,
     )
 
 

@@ -6,7 +6,7 @@ is the registry's own word. None stands for what is not known, which is never ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -29,6 +29,26 @@ class Reviews:
     subject: Subject
     decisions: tuple[Decision, ...] = ()
     unread: tuple[Lapse, ...] = ()
+
+    @classmethod
+    def of(
+        cls, assessment: Assessment, component: ComponentName, version: str, manifest_sha256: str
+    ) -> Reviews:
+        """What stands after an assessment, to be assessed again later or for fewer bodies.
+
+        What did not count then may count again only when it is asked for again: whether a critical
+        finding was answered, say, cannot be told from the decision.
+        """
+        return cls(
+            subject=Subject(
+                component=component,
+                version=version,
+                manifest_sha256=manifest_sha256,
+                risk_class=None,
+            ),
+            decisions=assessment.standing,
+            unread=tuple(replace(lapse, decision=None) for lapse in assessment.lapsed),
+        )
 
     def assess(self, now: datetime, bodies: tuple[str, ...] | None = None) -> Assessment:
         """The level at ``now``, by these ``bodies`` or by all that the authority names."""

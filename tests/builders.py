@@ -124,6 +124,7 @@ class World:
     project_keys: dict[str, PrivateKey] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     history: dict[str, bytes] = field(default_factory=dict)  # every versioned file ever
+    targets: dict[str, bytes] = field(default_factory=dict)  # target files by URL path
     snapshot_version: int = 0
     timestamp_version: int = 0
     snapshot: bytes = b""
@@ -268,6 +269,7 @@ class World:
         """``{URL path: bytes}`` of the whole static plane, as a server would give it."""
         served = {f"/tuf/{name}": data for name, data in self.history.items()}
         served["/tuf/timestamp.json"] = self.timestamp
+        served.update(self.targets)
         for release in self.releases.values():
             served.update(static_files(release))
         return served | ({} if self.log is None else self.log.files(self.now))

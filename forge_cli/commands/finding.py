@@ -48,8 +48,8 @@ def list_(context: Context, release: str, only_open: bool) -> None:
     name, version = parse_release(release)
     answer = _listed(context, name, version)
     out = context.out
-    out.result(answer)
     rows = [one for one in member(answer, "findings", list) if one.get("open") or not only_open]
+    out.result({**answer, "findings": rows})
     for one in rows:
         state = "open" if one.get("open") else "gone" if one.get("gone_at") else "settled"
         out.answer(

@@ -273,7 +273,11 @@ class _Run:
         newest = _newest(releases.values())
         better = newest is not None and newest.version > entry.version
         take = f"forge install {release.component} --upgrade" if better else None
+        if entry.deprecated is not None:
+            yield Issue(code="deprecated", level=WARNING, text=clean(entry.deprecated))
         if entry.yanked is not None:
+            if entry.yanked_successor is not None:
+                take = f"its publisher would rather see: {clean(entry.yanked_successor)}"
             yield Issue(
                 code="yanked", level=WARNING, text=clean(entry.yanked) or "no reason", hint=take
             )

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from signing.assessment import Assessment, Decision, Lapse, Subject
+from signing.assessment import Decision, Lapse, Subject
 from signing.errors import MalformedError, SigningError
 from signing.evidence import Evidence
 from signing.facts import Facts, OpenFinding, Reviews, Scan
@@ -168,21 +168,9 @@ class Knowledge:
         entry = view.require(release.component).releases.get(str(release.version))
         if entry is None or entry.manifest_sha256 != release.manifest_sha256:
             return None
-        # What does not count today may count again only when it is asked for again: whether a
-        # critical finding was answered, say, cannot be told from the decision.
-        assessment: Assessment | None = getattr(view, "reviews", _no_reviews)(
-            release.component, entry
-        )
-        if assessment is None:
-            return None
-        subject = Subject(
-            component=release.component,
-            version=str(release.version),
-            manifest_sha256=release.manifest_sha256,
-            risk_class=None,
-        )
-        lapsed = tuple(replace(lapse, decision=None) for lapse in assessment.lapsed)
-        return Reviews(subject=subject, decisions=assessment.standing, unread=lapsed)
+        assessment = view.reviews(release.component, entry)
+        version, digest = str(release.version), release.manifest_sha256
+        return Reviews.of(assessment, release.component, version, digest)
 
     def _in_force(self, facts: Facts) -> Facts:
         """Without what is older than a month."""
@@ -190,10 +178,6 @@ class Knowledge:
         if at is not None and timedelta() <= self.context.now - at < AT_MOST:
             return facts
         return replace(facts, reviews=None, findings=None, scans=None)
-
-
-def _no_reviews(*_: object) -> None:
-    return None
 
 
 def signed_facts(context: Context, pin: Pin, evidence: Evidence) -> Facts:

@@ -169,34 +169,42 @@ class Gate:
         return self._judge(pin, release, lambda: evidence)
 
     def _judge(self, pin: Pin, release: LockedComponent, proves: Proves) -> Judgement:
+        self.require_policies()
+        key = (release.manifest_sha256, release.overrides)
+        if key in self._judged:
+            return self._judged[key]
+        made = self._made(pin, release, proves, again=self.again)
+        if not made.permits and made.known_at not in (None, self.context.now):
+            # What stands in the way may be gone since: nobody waits a day for that.
+            made = self._made(pin, release, proves, again=True)
+        self._judged[key] = made
+        return made
+
+    def _made(
+        self, pin: Pin, release: LockedComponent, proves: Proves, *, again: bool
+    ) -> Judgement:
         from signing.permission import evaluate
 
         from .knowledge import CHANGING, Knowledge
 
-        policies = self.policies
-        key = (release.manifest_sha256, release.overrides)
-        if key in self._judged:
-            return self._judged[key]
         knowledge = Knowledge(
             context=self.context,
             pin=pin,
             needs=self.needs,
-            again=self.again,
+            again=again,
             unreachable=self.unreachable,
         )
         facts = knowledge.facts(release, proves)
         self.unreachable = knowledge.unreachable
         reasons = {one.rule: one.reason for one in release.overrides}
-        made = Judgement(
+        return Judgement(
             release=release,
             verdicts=tuple(
                 (pinned, evaluate(pinned.policy, facts, self.context.now).override(reasons))
-                for pinned in policies
+                for pinned in self.policies
             ),
             known_at=facts.known_at if self.needs & CHANGING else None,
         )
-        self._judged[key] = made
-        return made
 
     def require(self, prover: Prover, components: Iterable[LockedComponent]) -> list[Judgement]:
         """Establishes that every policy permits every one of ``components``.

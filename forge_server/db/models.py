@@ -365,7 +365,8 @@ class Quota(Base):
 class ReviewStatement(Base):
     """A statement that the current role of a reviewer body lists, with its envelope in the exact
     bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
-    ``expires_at`` is set for decisions."""
+    ``expires_at`` is set for decisions; ``noticed_days`` is how many days were left when its end
+    was told last."""
 
     __tablename__ = "review_statements"
     __table_args__ = (
@@ -384,6 +385,7 @@ class ReviewStatement(Base):
     signed_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     stored_at: Mapped[datetime | None]
+    noticed_days: Mapped[int | None]
 
 
 class ReviewClaim(Base):

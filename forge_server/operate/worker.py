@@ -58,6 +58,8 @@ class Worker:
         published = publication.materialise()  # also when nothing can be signed
         reason = publication.unable
         why = None if reason is None else f"read-only: {reason}; waiting"
+        for line in self.registry.review_desk.notices():
+            self._tell(line)
         indexed = self.registry.index.refresh()  # last: nobody's trust hangs on it
         return why, _done(signed, published, indexed)
 

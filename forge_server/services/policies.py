@@ -32,8 +32,11 @@ from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import find_release
+from .findings import open_findings
+from .review_desk import ReviewDesk
 from .rights import require_member, require_organisation
 from .rolebook import current_role
+from .scans import Scans
 from .withheld import withheld_by_digest
 
 MOST: int = 10  # policies of one organisation
@@ -46,6 +49,36 @@ class Sources:
     reviews: Callable[[Session, ComponentName, Release], Reviews | None] = lambda *_: None
     findings: Callable[[Session, Release], Sequence[OpenFinding] | None] = lambda *_: None
     scans: Callable[[Session, Release], Sequence[Scan] | None] = lambda *_: None
+
+
+def reviews_by(desk: ReviewDesk) -> Callable[[Session, ComponentName, Release], Reviews | None]:
+    """Reviews as the desk knows them."""
+
+    def reviews(session: Session, component: ComponentName, release: Release) -> Reviews:
+        assessment, _ = desk.assessment(session, component, release)
+        return Reviews.of(assessment, component, release.version, release.manifest_sha256)
+
+    return reviews
+
+
+def findings_known(session: Session, release: Release) -> list[OpenFinding]:
+    """The findings that nothing has settled."""
+    return [
+        OpenFinding(id=one.id, severity=one.severity, title=one.title)
+        for one in open_findings(session, release.manifest_sha256)
+    ]
+
+
+def scans_by(scans: Scans) -> Callable[[Session, Release], list[Scan]]:
+    """What each scanner said last, as it is to be shown: also that it is too old."""
+
+    def known(session: Session, release: Release) -> list[Scan]:
+        return [
+            Scan(scanner=one.scanner, state=one.state, at=one.finished_at)
+            for one in scans.of_release(session, release.manifest_sha256)
+        ]
+
+    return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,6 +228,40 @@ class ReviewDesk:
             for component, version, body, expires in rows
         ]
 
+    def notices(self) -> list[str]:
+        """A line for each decision that ends within 30, 7 or 1 days and was not told so yet. Each
+        comes once, whoever of several workers asks first."""
+        now = self.clock()
+        with self.database.read() as session:
+            if not self._due(session, now):
+                return []
+        with self.database.write() as session:
+            lines = []
+            for row, days in self._due(session, now):
+                row.noticed_days = days
+                lines.append(
+                    f"{row.component}=={row.name}: the decision of {row.body} ends within "
+                    f"{days} day{'' if days == 1 else 's'}, on {row.expires_at:%Y-%m-%d}"
+                )
+        return lines
+
+    def _due(self, session: Session, now: datetime) -> list[tuple[ReviewStatement, int]]:
+        due = []
+        for days in NOTICE_DAYS:
+            rows = session.scalars(
+                select(ReviewStatement)
+                .where(
+                    _STATEMENT.expires_at > now,
+                    _STATEMENT.expires_at <= now + timedelta(days=days),
+                    (_STATEMENT.noticed_days.is_(None)) | (_STATEMENT.noticed_days > days),
+                )
+                .order_by(_STATEMENT.expires_at, _STATEMENT.path)
+                .limit(MOST)
+            )
+            due += [(row, days) for row in rows]
+        nearest = {row.path: (row, days) for row, days in due}  # the last is the nearest
+        return list(nearest.values())
+
     def claim(
         self, caller: Caller, name: ComponentName, version: str, body: str, hours: int
     ) -> datetime | None:

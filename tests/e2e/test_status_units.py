@@ -12,6 +12,8 @@ from pathlib import Path
 
 from live_registry import BIN, LiveRegistry
 
+from forge_cli.flows.knowledge import IN_DATE
+from forge_cli.lazy import COMMANDS
 from signing.renewal import STATUS_WARN_BEFORE
 from signing.roles import EXPIRY
 
@@ -19,6 +21,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 _SECTIONS = {
     "forge-status.service": ("Unit", "Service"),
     "forge-status.timer": ("Unit", "Timer", "Install"),
+    "forge-watch.service": ("Unit", "Service"),
+    "forge-watch.timer": ("Unit", "Timer", "Install"),
 }
 
 
@@ -50,8 +54,22 @@ def test_the_units_are_read_whole() -> None:
             text=True,
             check=False,
         )
-        lines = [line for line in done.stderr.splitlines() if "forge-status" in line]
+        lines = [line for line in done.stderr.splitlines() if "forge-" in line]
         assert not [line for line in lines if "not executable" not in line], done.stderr
+
+
+def test_the_users_timer_looks_before_what_is_known_is_out_of_date() -> None:
+    (calendar,) = (v for k, v in read_unit("forge-watch.timer")["Timer"] if k == "OnCalendar")
+    assert calendar == "*-*-* 00/4:00:00"
+    assert timedelta(hours=4) < IN_DATE
+    (command,) = (v for k, v in read_unit("forge-watch.service")["Service"] if k == "ExecStart")
+    program, *arguments = shlex.split(command)
+    assert program == "%h/.local/bin/forge"
+    assert arguments[0] in COMMANDS
+    done = subprocess.run(
+        [BIN / "forge", *arguments, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Exit\n  code 7" in done.stdout or "Exit code 7" in done.stdout
 
 
 def test_the_host_is_shut_in_as_the_witness_is() -> None:

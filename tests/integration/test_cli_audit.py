@@ -17,7 +17,8 @@ from static_server import Answer, StaticServer
 from forge_cli.commands.status import keep_watching
 from forge_cli.context import Context
 from forge_cli.flows.audit import CODES, LEVELS
-from signing.role_edits import set_yanked
+from signing.deprecation import Deprecation
+from signing.role_edits import set_deprecated, set_yanked
 
 OUT = ("--into", "out")
 LEVEL_WORDS = ("none", "note", "warning", "error")
@@ -84,6 +85,20 @@ def test_a_newer_version_and_a_yank_are_told(forge: Forge, world: World) -> None
         ran = forge.ok("audit", "out")
         assert "yanked: wrong" in ran.out
         assert f"forge install {NAME} --upgrade" in ran.out
+
+
+def test_a_deprecation_names_what_takes_its_place(forge: Forge, world: World) -> None:
+    with served(forge, world) as server:
+        said_of_it = Deprecation(reason="nobody keeps it up", successor="minds-lab/other")
+        versions = [world.releases[f"{NAME}==1.0.0"].manifest.version]
+        key = world.project_keys[str(NAME)]
+        current = world.roles[NAME.role]
+        role = set_deprecated(current, NAME, versions, said_of_it, [key], world.now)
+        world.set_role(NAME.role, role)
+        world.publish_metadata()
+        server.files.update(world.files())
+        ran = forge.ok("audit", "out")
+        assert "deprecated: nobody keeps it up; use minds-lab/other" in ran.out
 
 
 @pytest.mark.parametrize("state", ["quarantined", "revoked"])

@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from builders import NAME, World, sha256
+from builders import NAME, Release, World, sha256
 from cli_fixtures import Forge, new_world
-from policies import BASELINE, PICKLE, days_ago, policy_tree, publish_policy, said, with_file
+from policies import (
+    BASELINE,
+    PICKLE,
+    days_ago,
+    name_body,
+    policy_tree,
+    publish_policy,
+    review,
+    said,
+    with_file,
+    withdraw,
+)
 from static_server import Answer, StaticServer
+
+from signing.keys import PrivateKey
 
 SAFE, UNSAFE = "model.safetensors", "model.pkl"
 OUT = ("--into", "out")
@@ -514,7 +528,7 @@ def test_a_registry_that_stops_to_answer_about_findings_is_not_believed(
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        ('review-level = "reviewed"', "unknown: no reviews could be read"),
+        ('review-level = "reviewed"', "wants reviewed, found community"),
         ('witnesses = ["w"]', "unknown: no proof by the public log"),
         ('organisation-kinds = ["government"]', "found startup"),
         ('organisations-denied = ["minds-lab"]', "found minds-lab"),
@@ -537,3 +551,136 @@ def test_the_age_of_a_policy_itself_needs_no_request(forge: Forge, world: World)
         server.requests.clear()
         forge.ok("policy", "show")
         assert server.paths() == []
+
+
+# --- reviews -------------------------------------------------------------------------------------
+
+REVIEWED = 'review-level = "reviewed"'
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A world with two bodies, of which cert-ma passed version 1.0.0."""
+
+    world: World
+    release: Release
+    keys: dict[str, PrivateKey]
+
+
+@pytest.fixture
+def reviewed(world: World) -> Reviewed:
+    keys = {body: name_body(world, body) for body in ("cert-ma", "um6p-lab")}
+    release = world.releases[f"{NAME}==1.0.0"]
+    review(world, "cert-ma", keys["cert-ma"], release)
+    return Reviewed(world, release, keys)
+
+
+def bound(forge: Forge, world: World, rules: str = REVIEWED) -> None:
+    """Pins ``rules`` on a server that has been started."""
+    forge.ok("policy", "use", f"{BASELINE}==2.0.0")
+    assert rules.partition(" ")[0] in forge.ok("policy", "show").out
+
+
+def test_what_a_body_reviewed_is_chosen_before_what_is_newer(
+    forge: Forge, reviewed: Reviewed
+) -> None:
+    publish_policy(reviewed.world, REVIEWED, "2.0.0")
+    with served(forge, reviewed.world) as server:
+        bound(forge, reviewed.world)
+        ran = forge.ok("install", str(NAME), *OUT)
+        assert f"{NAME}==1.0.0" in ran.out
+        assert f"passed over {NAME}==1.1.0" in ran.err
+        server.requests.clear()
+        forge.ok("sync", *OUT)
+        assert server.paths() == []
+
+
+def test_only_the_named_bodies_count(forge: Forge, reviewed: Reviewed) -> None:
+    publish_policy(reviewed.world, f'{REVIEWED}\nreviewers = ["um6p-lab"]', "2.0.0")
+    with served(forge, reviewed.world):
+        bound(forge, reviewed.world)
+        ran = forge("install", str(NAME), *OUT)
+        assert ran.code == 7
+        assert "wants reviewed by um6p-lab, found community" in ran.err
+        only = forge("install", f"{NAME}==1.0.0", *OUT)
+        assert "the policy takes no review by cert-ma" in only.err
+
+
+def test_a_second_body_makes_it_approved(forge: Forge, reviewed: Reviewed) -> None:
+    publish_policy(reviewed.world, 'review-level = "approved"', "2.0.0")
+    with served(forge, reviewed.world) as server:
+        bound(forge, reviewed.world)
+        assert forge("install", f"{NAME}==1.0.0", *OUT).code == 7
+        second = reviewed.keys["um6p-lab"]
+        review(reviewed.world, "um6p-lab", second, reviewed.release, number=3)
+        server.files.update(reviewed.world.files())
+        forge.ok("install", f"{NAME}==1.0.0", *OUT)
+
+
+def hide(world: World, how: str) -> None:
+    if how == "role":
+        del world.roles["reviews-cert-ma"]
+        world.publish_metadata()
+    else:
+        world.targets.clear()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("role", "found community"), ("envelope", "unknown: no reviews could be read")],
+)
+def test_a_registry_that_hides_reviews_is_refused(
+    forge: Forge, reviewed: Reviewed, how: str, words: str
+) -> None:
+    """The downgrade: it was reviewed, and now it looks as if nobody had."""
+    publish_policy(reviewed.world, REVIEWED, "2.0.0")
+    hide(reviewed.world, how)
+    with served(forge, reviewed.world):
+        bound(forge, reviewed.world)
+        ran = forge("install", f"{NAME}==1.0.0", *OUT)
+        assert ran.code == 7, ran.err
+        assert words in ran.err
+        assert forge.nothing_installed()
+
+
+def test_who_saw_a_bodys_role_before_sees_that_it_is_hidden(
+    forge: Forge, reviewed: Reviewed
+) -> None:
+    publish_policy(reviewed.world, REVIEWED, "2.0.0")
+    with served(forge, reviewed.world) as server:
+        bound(forge, reviewed.world)
+        hide(reviewed.world, "role")
+        server.files.update(reviewed.world.files())
+        ran = forge("install", f"{NAME}==1.0.0", *OUT)
+        assert ran.code == 3, ran.err
+        assert "reviews-cert-ma" in ran.err
+        assert forge.nothing_installed()
+
+
+def test_what_was_withdrawn_does_not_count_and_is_told(forge: Forge, reviewed: Reviewed) -> None:
+    world = reviewed.world
+    publish_policy(world, REVIEWED, "2.0.0")
+    with served(forge, world) as server:
+        bound(forge, world)
+        forge.ok("install", str(NAME), *OUT)
+        assert forge.ok("audit", "out", "--json").json["permits"] is True
+        withdraw(world, "cert-ma", reviewed.keys["cert-ma"], reviewed.release)
+        server.files.update(world.files())
+        ran = forge("audit", "out")
+        assert ran.code == 7
+        assert "review-withdrawn: cert-ma took back what it decided" in ran.out
+        assert "policy-refused" in ran.out
+        assert forge("sync", *OUT).code == 7  # what the audit learnt is known from then on
+
+
+def test_a_reviewers_key_that_is_taken_away_ends_it(forge: Forge, reviewed: Reviewed) -> None:
+    world = reviewed.world
+    publish_policy(world, REVIEWED, "2.0.0")
+    with served(forge, world) as server:
+        bound(forge, world)
+        forge.ok("install", str(NAME), *OUT)
+        name_body(world, "cert-ma")  # with another key
+        server.files.update(world.files())
+        ran = forge("audit", "out")
+        assert ran.code == 7
+        assert "review-lapsed: cert-ma" in ran.out

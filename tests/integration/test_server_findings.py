@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_fixtures import ORG, Client, World, copied_world, now
+from server_fixtures import ORG, Client, World, copied_world, new_database, now
 
 from forge_server.app import create_app
 from forge_server.db.models import Finding
@@ -39,10 +39,10 @@ def name_bodies(world: World, client: Client) -> None:
     client.post("/api/v1/roles", {"roles": {"targets": targets}}, expect=200)
 
 
-@pytest.fixture(scope="module")
-def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("findings") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     world = World(root)
     flask = create_app(world.registry).test_client()
     owners = {"sara": ORG, "rita": "institute", "tarik": "tech-house", "omar": "elsewhere"}

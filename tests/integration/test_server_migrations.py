@@ -15,6 +15,7 @@ from forge_server.db import migrate
 from forge_server.db.engine import open_database
 from forge_server.db.url import DatabaseUrl
 from forge_server.services.pages_component import ComponentPages
+from forge_server.services.withheld import withheld_by_digest
 from signing.names import ComponentName
 
 AT = "2026-01-01 00:00:00"
@@ -115,6 +116,44 @@ def test_every_component_waits_to_be_indexed(old: DatabaseUrl) -> None:
     with engine_of(old) as engine, engine.connect() as connection:
         waiting = connection.execute(text("SELECT component_id FROM search_waiting"))
         assert sorted(waiting.scalars()) == [1, 2]
+
+
+WITHHELD = {
+    "component": "lab/base", "version": "1.0.0", "manifest_sha256": "11" * 32, "reason": "odd",
+    "since": "2026-01-31T12:00:00Z", "state": "revoked",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_what_the_status_host_withholds_is_taken_over(old: DatabaseUrl, named: bool) -> None:
+    """From its signed word, if the authority names a status host."""
+    signed: dict[str, Any] = {
+        "targets": {"delegations": {"roles": [{"name": "status"}] if named else []}},
+        "status": {"forge": {"withheld": [WITHHELD]}},
+    }
+    with engine_of(old) as engine, engine.begin() as connection:
+        for number, (role, content) in enumerate(signed.items(), 2):
+            data = json.dumps({"signed": content}).encode()
+            connection.execute(
+                text("INSERT INTO metadata_versions (id, role, version, created_at, data) "
+                     "VALUES (:id, :role, 1, :at, :data)"),
+                {"id": number, "role": role, "at": AT, "data": data},
+            )  # fmt: skip
+            connection.execute(
+                text("INSERT INTO roles (name, version, metadata_id, expires_at) "
+                     "VALUES (:role, 1, :id, :at)"),
+                {"id": number, "role": role, "at": AT},
+            )  # fmt: skip
+    migrate.migrate(old)
+    database = open_database(old)
+    try:
+        with database.read() as session:
+            found = withheld_by_digest(session)
+    finally:
+        database.dispose()
+    shown = {digest: (one.release, str(one)) for digest, one in found.items()}
+    expected = ("lab/base==1.0.0", "revoked since 2026-01-31 12:00 UTC: odd")
+    assert shown == ({"11" * 32: expected} if named else {})
 
 
 def test_names_of_distributions_go_to_who_published_them_first(old: DatabaseUrl) -> None:

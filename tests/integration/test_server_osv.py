@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_fixtures import ORG, Client, World, copied_world, forge_toml, now
+from server_fixtures import ORG, Client, World, copied_world, forge_toml, new_database, now
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
@@ -22,11 +22,11 @@ MODEL = ComponentName.parse(f"{ORG}/my-model")
 OURS = "National Software Forge"
 
 
-@pytest.fixture(scope="module")
-def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library with its wheel and one that it brings along, twice, and a model."""
     root = tmp_path_factory.mktemp("osv") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     world = World(root)
     sara = Client(create_app(world.registry).test_client(), world.user("sara"))
     assert sara.token is not None

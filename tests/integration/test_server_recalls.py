@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_fixtures import ORG, Client, World, copied_world, set_settings
+from server_fixtures import ORG, Client, World, copied_world, new_database, set_settings
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
@@ -20,10 +20,10 @@ RECALL = f"/api/v1/recalls/{NAME}/1.0.0"
 AGENCIES = ("agency-a", "agency-b")
 
 
-@pytest.fixture(scope="module")
-def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("recalls") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     world = World(root)
     flask = create_app(world.registry).test_client()
     for name, organisation in (("sara", ORG), ("amal", AGENCIES[0]), ("badr", AGENCIES[1])):

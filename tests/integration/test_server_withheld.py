@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_fixtures import ORG, Client, World, copied_world, now
+from server_fixtures import ORG, Client, World, copied_world, new_database, now
 
 from forge_server.app import create_app
+from forge_server.compat.serving import stamp
 from forge_server.db.recall_models import Withholding
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
@@ -30,11 +31,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def _published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def _published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with 1.0.0 and 2.0.0, which share one file."""
     root = tmp_path_factory.mktemp("withheld") / "reg"
-    initialise(root, dev=True)
+    initialise(root, dev=True, database=new_database(request, request.param))
     world = World(root)
     sara = Client(create_app(world.registry).test_client(), world.user("sara"))
     assert sara.token is not None
@@ -215,6 +216,18 @@ class TestQuarantine:
         world.registry.quarantine.begin(OPERATOR, NAME, "1.0.0", "odd")
         assert not world.registry.releases.is_public(digest(OWN))
         assert world.registry.releases.is_public(digest(SHARED))
+
+    def test_what_the_facades_keep_is_made_again(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where the registry cannot sign, and so announces nothing."""
+        monkeypatch.setattr(type(world.registry.publication), "can_sign", lambda *_: False)
+        seen = []
+        for step in (None, world.registry.quarantine.begin, world.registry.quarantine.end):
+            if step is not None:
+                assert step(OPERATOR, NAME, "1.0.0", "odd")
+            seen.append(stamp(world.registry.database))
+        assert seen[0] != seen[1] != seen[2]
 
     def test_only_what_is_published_can_be_held(self, world: World) -> None:
         with pytest.raises(RegistryError, match=r"found '9.0.0'"):

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from builders import forge_toml
+from builders import NOW, forge_toml
 
 from forge_cli.errors import ForgeError
 from forge_cli.flows import pack as packing
-from forge_cli.flows.pack import Found, hash_file, pack
+from forge_cli.flows.pack import Found, hash_file, pack, read_policy
 from forge_cli.flows.scaffold import Scaffold, scaffold
 from forge_cli.output import Output
 from signing.errors import MalformedError
+from signing.facts import Facts
 from signing.names import ComponentName
+from signing.permission import evaluate
 
 
 @pytest.fixture
@@ -172,6 +174,20 @@ def test_a_new_policy_has_rules_that_publish_as_they_are(tmp_path: Path, out: Ou
     written = scaffold(tmp_path / "new", spec(kind="policy"))
     assert [path.name for path in written] == ["forge.toml", "README.md", "policy.toml"]
     assert pack(tmp_path / "new", out).manifest.kind == "policy"
+
+
+def test_the_policy_among_the_examples_would_be_published(out: Output) -> None:
+    folder = Path(__file__).parents[2] / "examples" / "health-baseline"
+    packed = pack(folder, out)
+    assert packed.manifest.kind == "policy"
+    assert packed.notices == ()
+    assert set(read_policy(folder / "policy.toml").rules) > {"review-level", "licences"}
+    held = evaluate(read_policy(folder / "policy.toml"), Facts.of_manifest(packed.manifest), NOW)
+    names = {rule.name: rule.holds for rule in held.rules}
+    assert names["licences"]  # it would itself pass what needs no reviewer
+    assert names["formats-denied"]
+    assert names["card-languages"]
+    assert not names["review-level"]
 
 
 @pytest.mark.parametrize(
