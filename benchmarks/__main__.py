@@ -8,6 +8,7 @@ import sys
 from . import (
     catalogue,
     collect,
+    facades,
     log,
     memory,
     peers,
@@ -23,12 +24,14 @@ SMALLER = {
     log: ["--leaves", "100000"],
     collect: ["--blobs", "50000"],
     catalogue: ["--components", "5000"],
+    facades: ["--requests", "4000", "--rounds", "1"],
     peers: ["--mib", "512", "--rounds", "2"],
     stress: ["--components", "500"],
 }
 
 ALL = (
-    startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, memory,
+    startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, facades,
+    memory,
 )  # fmt: skip
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])

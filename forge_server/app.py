@@ -21,6 +21,7 @@ from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .compat import huggingface, legacy, oci, pypi
+from .compat.quick import Quick
 from .compat.refusals import facade_refusal
 from .errors import RegistryError, from_library, row_of
 from .logs import LOGGER, facts
@@ -90,6 +91,13 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     if services.settings.tracing:
         tracing.start(app)
     app.before_request(_limit)
+    if not services.settings.tracing:  # where each request is to be seen, each goes all the way
+        quick = Quick(
+            app.wsgi_app, services.database, app.extensions["forge-metrics"],
+            services.settings.idle_seconds,
+        )  # fmt: skip
+        app.wsgi_app = quick  # type: ignore[method-assign]
+        app.after_request(quick.keep)  # before `_finish`: they run from the last to the first
     app.after_request(_finish)
     app.teardown_request(end_upload)
     app.register_error_handler(Exception, _refuse)

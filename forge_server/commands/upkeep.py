@@ -135,12 +135,13 @@ def stats(registry: Any, as_json: bool) -> None:
 @FOLDER
 @with_registry
 def reindex(registry: Any) -> None:
-    """Make the index that search uses again, from the registry.
+    """Make the index that search uses, and the Python one, again from the registry.
 
     It keeps up by itself, and holds nothing that is not elsewhere: this is for one that was
     damaged, or that you do not trust. The server may run; meanwhile a search finds what is back in
     it. When this is stopped, the server's worker goes on.
     """
+    registry.releases.distributions.rebuild()
     count = registry.index.rebuild()
     click.echo(f"{count} component{'' if count == 1 else 's'} indexed", err=True)
 

@@ -21,15 +21,26 @@ class Kept(Generic[_Answer]):
 
     def get(self, key: Hashable, stamp: Hashable, make: Callable[[], _Answer]) -> _Answer:
         """The answer to ``key`` as of ``stamp``, made anew where another one is kept."""
+        kept = self.find(key, stamp)
+        if kept is not None:
+            return kept
+        answer = make()
+        self.keep(key, stamp, answer)
+        return answer
+
+    def find(self, key: Hashable, stamp: Hashable) -> _Answer | None:
+        """The answer that is kept for ``key`` as of ``stamp``."""
         with self._lock:
             kept = self._answers.get(key)
-            if kept is not None and kept[0] == stamp:
-                self._answers.move_to_end(key)
-                return kept[1]
-        answer = make()
+            if kept is None or kept[0] != stamp:
+                return None
+            self._answers.move_to_end(key)
+            return kept[1]
+
+    def keep(self, key: Hashable, stamp: Hashable, answer: _Answer) -> None:
+        """Keeps an answer that was made after ``stamp`` was looked up."""
         with self._lock:
             self._answers[key] = (stamp, answer)
             self._answers.move_to_end(key)
             while len(self._answers) > self.most:
                 self._answers.popitem(last=False)
-        return answer

@@ -115,7 +115,7 @@ class PythonIndex:
                 standing = gate.standing(release.manifest_sha256, release.yanked, release.stored_at)
                 if standing.refused is not None:
                     refused.append(standing.refused)
-                elif metadata is None or metadata.refused is None:
+                elif _is_offered(row.filename, metadata):
                     found = _file(component, row, release, metadata, standing.yanked)
                     _add(files, found)
         return Project(
@@ -155,8 +155,10 @@ class PythonIndex:
         return found
 
     def _metadata(self, sha256: str, filename: str) -> tuple[str, bytes] | None:
-        if distribution_of(filename) is None:
+        named = distribution_of(filename)
+        if named is None or "\0" in filename:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: no file of a distribution")
+        self._read_older(named.project)
         query = _FILES.where(
             DistributionFile.sha256 == sha256, DistributionFile.filename == filename
         )
@@ -167,10 +169,10 @@ class PythonIndex:
                 standing = gate.standing(release.manifest_sha256, release.yanked, release.stored_at)
                 if standing.refused is not None:
                     why = standing.refused
-                elif metadata is None:
+                elif not _is_offered(filename, metadata):
+                    why = f"not offered: {metadata.refused if metadata else 'it is gone'}"
+                elif metadata is None or metadata.data is None or metadata.data_sha256 is None:
                     return None
-                elif metadata.data is None or metadata.data_sha256 is None:
-                    why = f"not offered: {metadata.refused}"
                 else:
                     return metadata.data_sha256, metadata.data
         raise RegistryError("blob-not-found", f"{filename!r:.200}: {why}")
@@ -201,6 +203,13 @@ class PythonIndex:
         with self.database.write() as session:
             add_metadata(session, found)
         LOGGER.info("read the metadata of %d older wheels of %s", len(found), name)
+
+
+def _is_offered(filename: str, metadata: WheelMetadata | None) -> bool:
+    """Whether the file is what its name says, as far as one looks: into wheels."""
+    if metadata is None:
+        return not filename.endswith(".whl")
+    return metadata.refused is None
 
 
 def _owner(session: Session, name: str) -> Component | None:

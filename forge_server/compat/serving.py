@@ -3,7 +3,7 @@
 A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
 would refuse by itself. Whatever else may withhold a release one day (a quarantine by the registry,
 an organisation's policy) becomes a reason here; `stamp` must then change with it, because answers
-are kept for as long as it does not.
+are kept for as long as it does not. For the same reason nothing here may depend on the clock.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ from typing import Final, TypeVar
 
 from sqlalchemy.orm import Session
 
-from signing.status import Withheld
+from signing.status import QUARANTINED, REVOKED, Withheld
 
 from ..db.engine import Database
 from ..domain.versions import latest_version
-from ..services.withheld import withheld_by_digest
+from ..services.withheld import HELD, REMOVED, withheld_by_digest
 
 _STAMP: Final = (
     "SELECT version, (SELECT max(version) FROM metadata_versions "
-    "WHERE role = 'timestamp' AND published_at IS NOT NULL), "
-    "(SELECT count(*) FROM withheld), (SELECT max(since) FROM withheld) "
-    "FROM roles WHERE name = 'timestamp'"
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
 )
+_WITHHELD: Final = (
+    "SELECT manifest_sha256, source, state, reason FROM withheld ORDER BY manifest_sha256, source"
+)
+_WORDS: Final = {
+    HELD: "quarantined by the registry",
+    QUARANTINED: "quarantined",
+    REVOKED: "revoked",
+    REMOVED: "taken down",
+}
 _Named = TypeVar("_Named")
 
 
@@ -70,7 +77,7 @@ class Gate:
         not announced yet by the signed plane; nobody else shows it before that does."""
         withheld = self.withheld.get(manifest_sha256)
         if withheld is not None:
-            return Standing(refused=f"this version is {withheld.state}: {withheld.reason}")
+            return Standing(refused=f"this version is {_WORDS[withheld.state]}: {withheld.reason}")
         if stored_at is None:
             return Standing(refused="this version is being published")
         return Standing(yanked=yanked)
@@ -79,7 +86,8 @@ class Gate:
 def stamp(database: Database) -> Hashable:
     """Stays the same for as long as no answer of a façade can change: every publish, yank and word
     of the status host comes with a new timestamp, and is seen when that is published. A registry
-    that cannot sign holds releases back all the same, so what is withheld counts as well.
+    that cannot sign holds releases back all the same, so what is withheld counts as well, row for
+    row: there are few.
 
     Raises:
         RegistryError: as `Database.read`.
@@ -90,14 +98,15 @@ def stamp(database: Database) -> Hashable:
         connection = database.reading.kw["bind"].raw_connection()
         try:
             cursor = connection.cursor()
-            cursor.execute(_STAMP)
-            return tuple(cursor.fetchone() or ())
+            found = [tuple(cursor.execute(_STAMP).fetchone() or ())]
+            found += map(tuple, cursor.execute(_WITHHELD).fetchall())
         finally:
             connection.close()
     except Exception:
         with database.read() as session:
-            found = session.connection().exec_driver_sql(_STAMP).one_or_none()
-            return tuple(found or ())
+            driver = session.connection().exec_driver_sql
+            found = [tuple(row) for query in (_STAMP, _WITHHELD) for row in driver(query)]
+    return tuple(found)
 
 
 def newest(versions: Iterable[tuple[str, Standing, _Named]]) -> _Named | None:

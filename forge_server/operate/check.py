@@ -57,6 +57,7 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
             *_check_snapshot(session),
             *_check_releases(registry, session),
             *_check_index(session),
+            *_check_distributions(registry, session),
             *_check_quotas(session),
             *_check_withheld(session),
             *_check_blobs(registry, session, deep=deep),
@@ -151,6 +152,12 @@ def _check_releases(registry: Registry, session: Session) -> Iterator[str]:
                 yield f"{target.path}: {_require_damage(error)}"
             except PathNotFoundError:
                 yield f"{target.path}: missing among the published files"
+
+
+def _check_distributions(registry: Registry, session: Session) -> Iterator[str]:
+    """The Python index lists the wheels and sdists that releases have."""
+    for release, row in registry.releases.distributions.lacking(session):
+        yield f"{release}: {row['path']} is not in the Python index (forge-server reindex)"
 
 
 def _check_index(session: Session) -> Iterator[str]:

@@ -9,19 +9,26 @@ repeat what releases and their wheels say: a crash leaves a release with its nam
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, or_, select
 from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
 from signing.manifest import FileEntry, Manifest
-from storage import BlobStore
+from storage import BlobNotFoundError, BlobStore
 
 from ..db.engine import Database
-from ..db.models import Component, Distribution, DistributionFile, Release, WheelMetadata
+from ..db.models import (
+    Component,
+    Distribution,
+    DistributionFile,
+    Release,
+    ReleaseFile,
+    WheelMetadata,
+)
 from ..domain.wheels import Distribution as Named
 from ..domain.wheels import WheelRefusedError, distribution_of, read_metadata
 from ..errors import RegistryError
@@ -88,11 +95,12 @@ class Distributions:
                     select(WheelMetadata.sha256).where(WheelMetadata.sha256.in_(wheels))
                 )
             )
-        return [
+        rows = (
             self._row(digest, wheel, size)
             for digest, (wheel, size) in wheels.items()
             if digest not in known
-        ]
+        )
+        return [row for row in rows if row is not None]
 
     def record(
         self,
@@ -117,10 +125,53 @@ class Distributions:
         session.execute(insert(DistributionFile), [_file(release.id, *each) for each in named])
         add_metadata(session, wheels)
 
-    def _row(self, digest: str, wheel: Named, size: int) -> WheelRead:
+    def lacking(self, session: Session) -> Iterator[tuple[str, dict[str, object]]]:
+        """What releases say and the tables do not: the release, and the row as it must be. A name
+        that belongs to another component is none of it: that one published it first."""
+        owners = {row.name: row.component_id for row in session.scalars(select(Distribution))}
+        listed = {
+            (row.release_id, row.path): (row.distribution, row.sha256)
+            for row in session.scalars(select(DistributionFile))
+        }
+        query = (
+            select(Release, Component, ReleaseFile)
+            .join(Component, Release.component_id == Component.id)
+            .join(ReleaseFile, ReleaseFile.release_id == Release.id)
+            .where(
+                Release.kind == _KIND,
+                or_(ReleaseFile.path.endswith(".whl"), ReleaseFile.path.endswith(".tar.gz")),
+            )
+            .order_by(Release.id, ReleaseFile.path)
+        )
+        for release, component, file in session.execute(query):
+            named = distribution_of(file.path)
+            if named is None or owners.setdefault(named.project, component.id) != component.id:
+                continue
+            if listed.get((release.id, file.path)) != (named.project, file.sha256):
+                entry = FileEntry(file.path, file.size, file.sha256)
+                subject = f"{component.organisation}/{component.name}=={release.version}"
+                yield subject, _file(release.id, entry, named)
+
+    def rebuild(self) -> int:
+        """Takes names and lists files that releases have and the tables do not; how many files."""
+        with self.database.write() as session:
+            rows = [row for _, row in self.lacking(session)]
+            for row in rows:
+                name = str(row["distribution"])
+                if session.get(Distribution, name) is None:
+                    release = session.get_one(Release, row["release_id"])
+                    session.add(Distribution(name=name, component_id=release.component_id))
+                    session.flush()
+                session.merge(DistributionFile(**row))
+        return len(rows)
+
+    def _row(self, digest: str, wheel: Named, size: int) -> WheelRead | None:
+        """What there is to keep about a wheel; None where its bytes are gone (taken down)."""
         try:
             with _seekable(self.blobs, digest, size) as file:
                 found = read_metadata(file, size, wheel)
+        except BlobNotFoundError:
+            return None
         except WheelRefusedError as error:
             return WheelRead(sha256=digest, refused=str(error))
         return WheelRead(

@@ -22,7 +22,7 @@ from signing.roles import check_reason
 from storage import BlobNotFoundError, BlobStore
 
 from ..db.engine import Database
-from ..db.models import BlobLease, Component, Release, ReleaseFile
+from ..db.models import BlobLease, Component, Release, ReleaseFile, WheelMetadata
 from ..db.recall_models import ReportRow, TakenBlob, Withholding
 from ..errors import RegistryError
 from .audit import Audit
@@ -127,6 +127,8 @@ class Takedown:
             session.execute(
                 update(BlobLease).where(BlobLease.sha256.in_(free)).values(doomed_at=now)
             )
+            # What was read out of a wheel is a part of it.
+            session.execute(delete(WheelMetadata).where(WheelMetadata.sha256.in_(free)))
             for each in free:
                 session.merge(TakenBlob(sha256=each, manifest_sha256=manifest))
             alone += len(free)

@@ -10,10 +10,11 @@ import pytest
 from facades import OTHER, Facades, facades, publish_library
 from server_fixtures import ORG, forge_toml
 from sqlalchemy import delete, select
-from wheels import library, wheel
+from wheels import library, sdist, wheel
 
 from forge_server.compat import pypi_pages
-from forge_server.db.models import Distribution, DistributionFile, WheelMetadata
+from forge_server.db.models import Distribution, DistributionFile, Release, WheelMetadata
+from forge_server.operate.check import check_registry
 
 __all__ = ["facades"]
 
@@ -253,7 +254,30 @@ def test_what_is_older_than_the_tables_is_read_when_it_is_asked_for(index: Facad
         ).one()
         session.execute(delete(WheelMetadata).where(WheelMetadata.sha256 == digest))
     index.world.registry.python_index._kept._answers.clear()
-    assert shown(index, "ancient") == before
+    # In another form, which is not kept in front of the application.
+    page = index.get("/simple/ancient/", Accept=f"{JSON};q=0.9")
+    assert json.loads(page.data) == before
+
+
+def test_what_is_lost_of_the_index_is_found_and_made_again(index: Facades) -> None:
+    registry = index.world.registry
+    with registry.database.read() as session:
+        assert list(registry.releases.distributions.lacking(session)) == []
+    index.sara.publish(library(index.world, wheel("lost") | sdist("lost"), "lost"))
+    before = shown(index, "lost")
+    with registry.database.write() as session:
+        session.execute(delete(DistributionFile).where(DistributionFile.distribution == "lost"))
+        session.execute(delete(Distribution).where(Distribution.name == "lost"))
+    problems = check_registry(registry, deep=False).problems
+    assert [one for one in problems if "Python index" in one] == [
+        f"{ORG}/lost==1.0.0: {path} is not in the Python index (forge-server reindex)"
+        for path in ("lost-1.0.0-py3-none-any.whl", "lost-1.0.0.tar.gz")
+    ]
+    assert registry.releases.distributions.rebuild() == 2
+    assert registry.releases.distributions.rebuild() == 0
+    registry.python_index._kept._answers.clear()
+    page = index.get("/simple/lost/", Accept=f"{JSON};q=0.8")
+    assert json.loads(page.data) == before
 
 
 def test_names_are_taken_with_the_release_or_not_at_all(index: Facades) -> None:
@@ -298,14 +322,88 @@ class TestWithheldAndYanked:
         assert '<meta name="pypi:project-status" content="quarantined">' in text
 
     def test_what_is_not_announced_yet_is_not_served(self, index: Facades) -> None:
-        from forge_server.db.models import Release
-
-        index.sara.publish(library(index.world, wheel("coming"), "coming"))
-        (file,) = shown(index, "coming")["files"]
-        database = index.world.registry.database
-        with database.write() as session:
+        files = wheel("coming")
+        index.sara.publish(library(index.world, files, "coming"))
+        with index.world.registry.database.write() as session:
             row = session.scalars(select(Release).order_by(Release.id.desc()).limit(1)).one()
             row.stored_at = None
-        index.world.registry.python_index._kept._answers.clear()
         assert shown(index, "coming")["files"] == []
-        assert index.get(address(file)).status_code == 404
+        ((filename, data),) = files.items()
+        url = f"/simple/-/files/{hashlib.sha256(data).hexdigest()}/{filename}"
+        assert index.get(url).status_code == 404
+
+
+class TestQuick:
+    """Pages are answered before the application is reached while nothing has changed."""
+
+    def spared(self, index: Facades, path: str, method: str = "GET", **headers: str) -> bool:
+        """Whether the application did not see a second request like the first."""
+        index.get(path, method, **headers)
+        seen: list[str] = []
+        flask = index.sara.flask.application
+        flask.before_request_funcs.setdefault(None, []).append(lambda: seen.append("request"))
+        try:
+            index.get(path, method, **headers)
+        finally:
+            flask.before_request_funcs[None].pop()
+        return not seen
+
+    def test_which_requests(self, index: Facades) -> None:
+        file = address(shown(index)["files"][0])
+        model = "/hf/minds-lab/carrier/resolve/1.0.0/forge.toml"
+        if index.get(model).status_code != 200:
+            index.sara.publish(index.world.release("carrier", toml=forge_toml("carrier")))
+        for path, method, headers, spared in (
+            ("/simple/gov-demo/", "GET", {}, True),
+            ("/simple/gov-demo/", "GET", {"Accept": JSON}, True),
+            (f"/simple/-/{ORG}/gov-demo/", "GET", {}, True),
+            (model, "HEAD", {}, True),
+            ("/simple/gov-demo/", "HEAD", {}, False),
+            ("/simple/gov-demo/?x=1", "GET", {}, False),
+            ("/simple/gov-demo/", "GET", {"Range": "bytes=0-1"}, False),
+            ("/simple/gov-demo/", "GET", {"Accept": f"text/html,{'x' * 500}"}, False),
+            ("/simple/nobody/", "GET", {}, False),
+            (file, "GET", {}, False),
+            (model, "GET", {}, False),
+            ("/healthz", "GET", {}, False),
+        ):
+            assert self.spared(index, path, method, **headers) == spared, (path, method, headers)
+
+    def test_the_answer_is_the_same_but_for_the_request_id(self, index: Facades) -> None:
+        # Another form first, so that this one is not kept from before.
+        accept = f"{JSON}, text/html;q=0.123"
+        first = index.get("/simple/gov-demo/", Accept=accept)
+        second = index.get("/simple/gov-demo/", Accept=accept)
+        assert first.data == second.data
+        one, other = dict(first.headers), dict(second.headers)
+        assert one.pop("X-Request-Id") != other.pop("X-Request-Id")
+        assert one == other
+        assert one["X-Content-Type-Options"] == "nosniff"
+        unchanged = index.get(
+            "/simple/gov-demo/", Accept=accept, If_None_Match=first.headers["ETag"]
+        )
+        assert (unchanged.status_code, unchanged.data) == (304, b"")
+        assert unchanged.headers["ETag"] == first.headers["ETag"]
+        assert "Content-Length" not in unchanged.headers
+
+    def test_it_is_counted_like_any_other(self, index: Facades) -> None:
+        def count() -> float:
+            rule = 'route="/simple/<name>/",status="200"'
+            lines = [line for line in index.get("/metrics").text.splitlines() if rule in line]
+            return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+        index.get("/simple/gov-demo/")
+        before = count()
+        index.get("/simple/gov-demo/")
+        assert count() == before + 1
+
+    def test_what_changes_is_seen_by_the_next_request(self, index: Facades) -> None:
+        index.get("/simple/gov-demo/")
+        before = index.get("/simple/gov-demo/").headers["ETag"]
+        index.yank("gov-demo", "1.0.0", "changed")
+        try:
+            after = index.get("/simple/gov-demo/", If_None_Match=before)
+            assert after.status_code == 200
+            assert 'data-yanked="changed"' in after.text
+        finally:
+            index.yank("gov-demo", "1.0.0", None)

@@ -11,6 +11,7 @@ import pytest
 from babel.messages.pofile import read_po
 from flask import Flask
 
+from forge_server.compat import huggingface, legacy, oci, pypi
 from forge_server.web import pages, words
 from forge_server.web.languages import LANGUAGES, po_file
 from signing.names import RESERVED_ORG_NAMES
@@ -132,5 +133,7 @@ def test_no_organisation_can_take_the_place_of_a_page() -> None:
     }
     assert {"search", "regions", "log", "reviews", "tombstones"} <= taken
     assert {"trust", "statistics", "verify"} <= taken
+    facades = [part.blueprint().url_prefix for part in (huggingface, legacy, oci, pypi)]
+    taken |= {str(prefix).strip("/") for prefix in facades}
     assert taken <= RESERVED_ORG_NAMES
     assert set(LANGUAGES) <= RESERVED_ORG_NAMES
