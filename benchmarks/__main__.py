@@ -14,6 +14,7 @@ from . import (
     peers,
     policy,
     publish,
+    scanning,
     snapshot,
     startup,
     stress,
@@ -27,11 +28,12 @@ SMALLER = {
     facades: ["--requests", "4000", "--rounds", "1"],
     peers: ["--mib", "512", "--rounds", "2"],
     stress: ["--components", "500"],
+    scanning: ["--model-mib", "256", "--pickle-mib", "256"],
 }
 
 ALL = (
     startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, facades,
-    memory,
+    memory, scanning,
 )  # fmt: skip
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])

@@ -74,6 +74,8 @@ def settle_lock(
         )
     if gate is None:
         return resolve_lock(context, wanted, None if upgrade else old)
+    # The registry is asked anyway: a review that was taken back an hour ago must not count.
+    gate.again = True
     return _resolve_permitted(context, gate, wanted, old, overrides, upgrade=upgrade)
 
 

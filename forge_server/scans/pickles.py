@@ -4,6 +4,7 @@ by, the other may see. Their answers stand side by side and are never added up."
 from __future__ import annotations
 
 import io
+import pickletools
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO, Final
@@ -70,6 +71,9 @@ class _Pickles:
                     broken, detail = True, f"gave up: {type(error).__name__}"
                 if slim.broken:
                     broken, detail = True, "a pickle that breaks off"
+                elif not _is_readable(slim.data):
+                    # Both read with `pickletools`, and one of them calls it no pickle then.
+                    broken, detail = True, "a pickle that only loaders understand"
         except TooLargeError as error:
             if not items:
                 return Answer(state=NOT_SCANNED, detail=str(error))
@@ -84,6 +88,15 @@ class _Pickles:
 
     def _judge(self, slim: Slim, target: Target) -> Iterator[FoundItem]:
         raise NotImplementedError
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        for _ in pickletools.genops(data):
+            pass
+    except Exception:  # whatever it stumbles over
+        return False
+    return True
 
 
 class PickleScan(_Pickles):
@@ -106,7 +119,7 @@ class PickleScan(_Pickles):
                     path=target.file.path,
                     location=limited(f"{slim.where}:{each.module}.{each.name}"),
                 )
-        if result.scan_err and not slim.broken and not result.globals:
+        if result.scan_err:
             raise ValueError
 
 

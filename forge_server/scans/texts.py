@@ -93,7 +93,11 @@ class Formats:
     header_only = False
 
     def wants(self, path: str, size: int, head: bytes, tail: bytes) -> bool:
-        return size > 0
+        # What begins as a header that `safetensors` or `gguf` judges is no other format as well,
+        # unless it ends as an archive; and such files are the ones that are long to copy.
+        headed = path.lower().endswith(".safetensors") and head[8:9] == b"{"
+        headed = headed or head.startswith(b"GGUF")
+        return size > 0 and (not headed or b"PK\x05\x06" in tail)
 
     def scan(self, file: BinaryIO, target: Target) -> Answer:
         found = executable(reading(file), target.file.size)

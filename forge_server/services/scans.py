@@ -313,7 +313,9 @@ class Scans:
             for each in batch:
                 descriptor = self._descriptor(each.file, scanner.header_only) if each.here else None
                 if descriptor is None:
-                    answers.append((each.file, Answer(state=FAILED, detail="its bytes are gone")))
+                    answers.append(
+                        (each.file, Answer(state=FAILED, detail="its bytes cannot be had"))
+                    )
                 else:
                     opened.append(Opened(file=each.file, descriptor=descriptor))
             said = self.ask(scanner.name, opened, release, data, limits) if opened else []
@@ -321,7 +323,8 @@ class Scans:
         return _summed(nothing, answers)
 
     def _descriptor(self, file: File, header_only: bool) -> int | None:
-        """A descriptor of the blob: its file, or a copy that has no name."""
+        """A descriptor of the blob: its file, or a copy that has no name; None where its bytes are
+        gone, or there is no room for the copy."""
         try:
             if isinstance(self.blobs, LocalBlobStore):
                 return os.open(self.blobs.path(file.sha256), os.O_RDONLY | os.O_CLOEXEC)
@@ -336,7 +339,7 @@ class Scans:
                 copy.truncate(file.size)  # the rest reads as zeros, and takes no room
                 copy.seek(0)
                 return os.dup(copy.fileno())
-        except (BlobNotFoundError, FileNotFoundError):
+        except (BlobNotFoundError, OSError):  # gone, or no room for a copy
             return None
 
 
