@@ -26,8 +26,8 @@ _MAX_LINE: Final = 4096
 _CALLS: Final = frozenset(("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"))
 _PERSISTENT: Final = frozenset(("PERSID", "BINPERSID"))
 _NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
-_NUMBER: Final = re.compile(rb"[-+]?[0-9a-fA-FxXlLeE.+\-_infaN]*\Z")
 _NAMES: Final = re.compile(rb"[A-Za-z_][\w.]*\Z")
+_OCTAL: Final = re.compile(rb"[-+]?0[0-7]+")  # as C writes it
 _LINES: Final = {"GLOBAL": 2, "INST": 2}
 _NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
 
@@ -78,6 +78,21 @@ def is_pickle(read_at: ReadAt, size: int | None) -> bool:
     None: nobody knows how many follow those that can be read, as in what is compressed; then only
     what says itself that it is a pickle counts as one where the walk does not get far enough."""
     return _Walk(read_at, size).whole()
+
+
+def _is_number(line: bytes) -> bool:
+    """Whether a loader takes the argument for a number. Loaders stop at a NUL, allow blanks around
+    it and every way to write one that C or Python knows."""
+    text = line.partition(b"\0")[0].strip()
+    if _OCTAL.fullmatch(text):
+        return True
+    for parse in (lambda: int(text.removesuffix(b"L"), 0), lambda: int(text), lambda: float(text)):
+        try:
+            parse()
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 class _OddError(Exception):
@@ -132,7 +147,7 @@ class _Walk:
         if opcode.length is None:
             for _ in range(opcode.lines):
                 line = self._line()
-                if opcode.name in _NUMBERS and not (line and _NUMBER.match(line)):
+                if opcode.name in _NUMBERS and not _is_number(line):
                     raise _OddError
                 if opcode.lines == 2 and not self._binary and not _NAMES.match(line):
                     raise _OddError

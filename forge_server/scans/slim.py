@@ -8,16 +8,14 @@ text that could be a name.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from signing.formats import is_numpy_with_objects
 from signing.opcodes import OPCODES, ReadAt, is_pickle
+from signing.unpacking import STORED, Unpack, unpack_member, unpacker
 from signing.zips import members
 
 MAX_OPCODES: Final = 1_000_000
@@ -107,14 +105,16 @@ class Search:
         if depth < _MAX_DEPTH:
             for member in members(read_at, size):
                 yield from self._member(read_at, size, member, where, depth)
-            yield from self._tar(read_at, size, head, where)
-            unpack = _unpacker(head)
+            yield from self._tar(read_at, size, head, where, depth)
+            unpack = unpacker(head)
             if unpack is not None:
-                data = unpack(read_at(0, min(size, _MAX_UNPACKED)))
+                data = _limited(unpack, read_at(0, min(size, _MAX_UNPACKED)))
                 if data:
                     inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
                     yield from self.pickles(inner, len(data), _join(where, "unpacked"), depth + 1)
-        if self.found == before and is_pickle(read_at, size):
+        # What is appended to a pickle does not keep a loader from it; a zip is none itself.
+        alone = self.found == before or not head.startswith(b"PK")
+        if alone and is_pickle(read_at, size):
             yield from self._stacked(read_at, 0, size, where)
 
     def _member(
@@ -124,21 +124,24 @@ class Search:
 
         assert isinstance(member, Member)
         name = _join(where, member.name)
-        if member.method == 0:
+        if member.method == STORED:
             start, length = member.start, min(member.size, max(0, size - member.start))
 
             def stored(at: int, count: int) -> bytes:
                 return read_at(start + at, max(0, min(count, length - at)))
 
             yield from self.pickles(stored, length, name, depth + 1)
-        elif member.method == 8:
-            data = _limited(zlib.decompressobj(-15), read_at(member.start, member.packed))
-            inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
-            yield from self.pickles(inner, len(data), name, depth + 1)
-        else:
+            return
+        unpack = unpack_member(member.method)
+        if unpack is None:
             raise TooLargeError(f"{name}: packed with method {member.method}")
+        data = _limited(unpack, read_at(member.start, min(member.packed, _MAX_UNPACKED)))
+        inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
+        yield from self.pickles(inner, len(data), name, depth + 1)
 
-    def _tar(self, read_at: ReadAt, size: int, head: bytes, where: str) -> Iterator[Slim]:
+    def _tar(
+        self, read_at: ReadAt, size: int, head: bytes, where: str, depth: int
+    ) -> Iterator[Slim]:
         from signing.formats import tar_members
 
         for name, start, length in tar_members(read_at, size, head):
@@ -146,8 +149,8 @@ class Search:
             def inside(at: int, count: int, start: int = start, length: int = length) -> bytes:
                 return read_at(start + at, max(0, min(count, length - at)))
 
-            if length and is_pickle(inside, length):
-                yield from self._stacked(inside, 0, length, _join(where, name))
+            if length:
+                yield from self.pickles(inside, length, _join(where, name), depth + 1)
 
     def _stacked(self, read_at: ReadAt, at: int, size: int, where: str) -> Iterator[Slim]:
         """One pickle after another, as `torch.save` wrote them once."""
@@ -160,7 +163,7 @@ class Search:
             for number, inner in enumerate(nested, 1):
                 again: ReadAt = lambda a, n, inner=inner: inner[a : a + n]  # type: ignore[misc]  # noqa: E731
                 yield from self._stacked(again, 0, len(inner), _join(where, f"nested-{number}"))
-            if broken or end >= size or read_at(end, 1) != b"\x80":
+            if broken or end >= size or not is_pickle(_from(read_at, end), size - end):
                 return
             at = end
 
@@ -214,6 +217,10 @@ class Search:
                 return bytes(out), False, data.at, nested
 
 
+def _from(read_at: ReadAt, start: int) -> ReadAt:
+    return lambda at, count: read_at(start + at, count)
+
+
 def _cut(data: bytes) -> ReadAt:
     return lambda at, count: data[at : at + count]
 
@@ -222,28 +229,13 @@ def _join(where: str, name: str) -> str:
     return f"{where}/{name}" if where else name
 
 
-def _unpacker(head: bytes) -> Callable[[bytes], bytes] | None:
-    if head.startswith(b"\x1f\x8b"):
-        return lambda data: _limited(zlib.decompressobj(47), data)
-    if head.startswith(b"BZh"):
-        return lambda data: _limited(bz2.BZ2Decompressor(), data)
-    if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-        return lambda data: _limited(lzma.LZMADecompressor(memlimit=2**27), data)
-    if len(head) > 2 and head[0] & 15 == 8 and not int.from_bytes(head[:2], "big") % 31:
-        return lambda data: _limited(zlib.decompressobj(), data)
-    return None
-
-
-def _limited(decompressor: object, data: bytes) -> bytes:
+def _limited(unpack: Unpack, data: bytes) -> bytes:
     """Unpacked bytes; none where it was not packed so.
 
     Raises:
         TooLargeError: they are more than is looked at.
     """
-    try:
-        out: bytes = decompressor.decompress(data, _MAX_UNPACKED)  # type: ignore[attr-defined]
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-        return b""
+    out = unpack(data, _MAX_UNPACKED)
     if len(out) >= _MAX_UNPACKED:
         raise TooLargeError(f"more than {_MAX_UNPACKED} bytes when unpacked")
     return out

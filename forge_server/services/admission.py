@@ -6,6 +6,7 @@ stands in the way of every publish. What scanners find out later is shown, and r
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -22,6 +23,8 @@ from ..errors import RegistryError
 from .leases import batches, referred
 
 _FIRST: Final = 65536  # bytes; most files need no second look
+_SMALL: Final = 2**20  # and what is no larger comes at once
+_MAX_KEPT: Final = 64  # blocks of _FIRST
 
 
 class Waivers(Protocol):
@@ -75,22 +78,46 @@ class Admission:
 
     def look(self, entry: FileEntry) -> Executable | None:
         """What in the file would be executed."""
-        with self.blobs.open(entry.sha256) as file:
-            head = file.read(_FIRST)
-
-        def read_at(start: int, count: int) -> bytes:
-            if start + count <= len(head) or len(head) == entry.size:
-                return head[start : start + count]
-            with self.blobs.open(entry.sha256, start) as file:
-                return file.read(count)
-
-        return executable(read_at, entry.size)
+        return executable(_Reader(self.blobs, entry).read_at, entry.size)
 
     def _allowed(self, manifest: Manifest, format_: str) -> bool:
         if format_ in self.allowed:
             return True
         with self.database.read() as session:
             return self.waivers.allows(session, manifest.component, str(manifest.version), format_)
+
+
+class _Reader:
+    """Reads here and there in a blob with few requests to the store: archives are looked into
+    member by member, and what lies together comes together."""
+
+    def __init__(self, blobs: BlobStore, entry: FileEntry) -> None:
+        self._blobs, self._digest, self._size = blobs, entry.sha256, entry.size
+        self._block = _SMALL if entry.size <= _SMALL else _FIRST
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+
+    def read_at(self, start: int, count: int) -> bytes:
+        count = min(count, self._size - start)  # offsets come out of the file and may be anything
+        if start < 0 or count <= 0:
+            return b""
+        first = start - start % self._block
+        if start + count > first + 2 * self._block:
+            return self._read(start, count)
+        data = b"".join(self._at(each) for each in range(first, start + count, self._block))
+        return data[start - first : start - first + count]
+
+    def _at(self, first: int) -> bytes:
+        data = self._kept.pop(first, None)
+        if data is None:
+            data = self._read(first, min(self._block, self._size - first))
+        self._kept[first] = data
+        if len(self._kept) > _MAX_KEPT:
+            self._kept.popitem(last=False)
+        return data
+
+    def _read(self, start: int, count: int) -> bytes:
+        with self._blobs.open(self._digest, start) as file:
+            return file.read(count)
 
 
 def _refused(manifest: Manifest, entry: FileEntry, found: Executable) -> RegistryError:
