@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands import backup, upkeep
+from .commands import backup, scanning, upkeep
 from .commands.common import FOLDER as _FOLDER
 from .commands.common import fail as _fail
 from .commands.common import publishing as _publishing
@@ -451,7 +451,7 @@ def migrate(folder: Path) -> None:
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
 
 
-for _command in (*upkeep.COMMANDS, *backup.COMMANDS):
+for _command in (*upkeep.COMMANDS, *scanning.COMMANDS, *backup.COMMANDS):
     cli.add_command(_command)
 
 

@@ -39,6 +39,7 @@ from .services.publication import Publication
 from .services.quotas import Quotas
 from .services.releases import Releases
 from .services.roles import Roles
+from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
 from .services.switch import Switch
@@ -84,6 +85,7 @@ class Registry:
     log: TransparencyLog
     throttle: Throttle
     clock: Clock
+    scans: Scans
 
 
 def utc_now() -> datetime:
@@ -187,6 +189,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         log=log,
         throttle=Throttle(settings.max_failures_per_minute),
         clock=clock,
+        scans=Scans(database, blobs, clock, settings),
     )
 
 

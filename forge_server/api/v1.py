@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from . import accounts, catalogue, organisations, releases, uploads
+from . import accounts, catalogue, organisations, releases, scans, uploads
 
 PREFIX = "/api/v1"
 
@@ -12,6 +12,6 @@ PREFIX = "/api/v1"
 def blueprint() -> Blueprint:
     """A fresh blueprint with every route of the interface."""
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
-    for part in (catalogue, accounts, organisations, releases, uploads):
+    for part in (catalogue, accounts, organisations, releases, uploads, scans):
         part.add_routes(api)
     return api

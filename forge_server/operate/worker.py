@@ -1,7 +1,7 @@
 """The work that no request asks for, in a process of its own: `forge-server worker`.
 
-Signing again what grows old, publishing what a crash left, and indexing for search what changed
-and was not. `forge-server run` does the same in
+Signing again what grows old, publishing what a crash left, indexing for search what changed
+and was not, and scanning releases. `forge-server run` does the same in
 a thread unless ``embedded_worker`` is false. Any number of workers may run beside each other and
 beside servers: whoever comes first has done it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from signing.errors import SigningError
@@ -18,6 +18,7 @@ from storage import StorageError
 
 from ..errors import RegistryError
 from ..logs import LOGGER
+from ..services.scans import ScanState
 from ..wiring import Registry
 
 INTERVAL_SECONDS = 60.0
@@ -71,9 +72,38 @@ class Worker:
             threading.Thread(
                 target=self._scrub, args=(rate, interval_seconds, stop), name="scrub", daemon=True
             ).start()
+        if self.registry.settings.scan:
+            threading.Thread(
+                target=self._scan, args=(interval_seconds, stop), name="scan", daemon=True
+            ).start()
         while not stop.is_set():
             self.once()
             stop.wait(interval_seconds)
+
+    def _scan(self, interval_seconds: float, stop: threading.Event) -> None:
+        """Scans what is due; first after an interval, so that a start is not slowed by it."""
+        while not stop.wait(interval_seconds):
+            self.scan_due(stop)
+
+    def scan_due(self, stop: threading.Event) -> None:
+        """Scans what is due now. What fails stays due, and does not keep others waiting."""
+        try:
+            waiting = self.registry.scans.due(500)
+        except RegistryError as error:
+            self._tell(f"scanning failed: {error.message}; trying again")
+            return
+        for due in waiting:
+            if stop.is_set():
+                return
+            try:
+                states = self.registry.scans.scan(due)
+            except (RegistryError, StorageError) as error:
+                self._tell(f"scanning {due.component} {due.version} failed: {error.message}")
+            except Exception:
+                LOGGER.exception("fault while scanning %s %s", due.component, due.version)
+            else:
+                if states is not None:
+                    self._tell(f"scanned {due.component} {due.version}: {_worst(states)}")
 
     def _scrub(self, rate: int, interval_seconds: float, stop: threading.Event) -> None:
         from .scrub import Pace, Scrub
@@ -88,6 +118,12 @@ class Worker:
             except Exception:  # the next walk goes on from where this one was
                 LOGGER.exception("fault while reading blobs again")
             stop.wait(interval_seconds)
+
+
+def _worst(states: Sequence[ScanState]) -> str:
+    found = {each.state for each in states}
+    order = ("findings", "failed", "stale", "clean", "not-scanned")
+    return next(each for each in order if each in found)
 
 
 def _done(signed: Mapping[str, int], published: int, indexed: int) -> str | None:

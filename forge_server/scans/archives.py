@@ -3,6 +3,7 @@ differently: zip, wheels and tar. Nothing is unpacked but to be counted."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import stat
 import tarfile
@@ -109,7 +110,7 @@ def _zip(file: BinaryIO, size: int, found: list[Directory]) -> Iterator[Odd]:
     if sum(each.size for each in listed) > _MAX_TOTAL:
         yield "bomb", HIGH, f"more than {_MAX_TOTAL} bytes unpacked", ""
     spans = sorted((each.header, each.start + each.packed) for each in listed)
-    if any(after[0] < before[1] for before, after in zip(spans, spans[1:], strict=False)):
+    if any(after[0] < before[1] for before, after in itertools.pairwise(spans)):
         yield "overlap", HIGH, "members that share bytes", ""
     yield from _names([each.name for each in listed])
 

@@ -76,10 +76,19 @@ class Target:
 
 class Scanner(Protocol):
     """Entry point group ``forge.scanners``: the name of the point is that of the scanner, its
-    object one of these. Only `scan` runs in the child; nothing heavy may be imported before."""
+    object one of these. Only `scan` runs in the child; nothing heavy may be imported before.
+    ``header_only``: whether the first 17 MiB of a file tell it all, so that no more is fetched."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Of what it looks for; ``missing`` where a package that it needs is not installed."""
+        ...
+
+    @property
+    def header_only(self) -> bool: ...
 
     def wants(self, path: str, size: int, head: bytes, tail: bytes) -> bool:
         """Whether the file is one for this scanner, from its name and its first and last bytes."""

@@ -1,4 +1,4 @@
-"""Model formats that hold data alone, where their headers keep the rules: safetensors, GGUF, ONNX."""
+"""Model formats that hold data alone, where headers keep the rules: safetensors, GGUF, ONNX."""
 
 from __future__ import annotations
 

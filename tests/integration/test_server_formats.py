@@ -11,13 +11,19 @@ from hostile_models import Payload, torch_zip
 from server_fixtures import (
     Client,
     World,
+    _fresh_registry,
+    client,
+    sara,
     set_settings,
+    world,
 )
 from sqlalchemy.orm import Session
 
 from forge_server.app import create_app
 from forge_server.services.admission import Admission
 from signing.names import ComponentName
+
+__all__ = ["_fresh_registry", "client", "sara", "world"]
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "README.md", "model.safetensors"])
