@@ -13,6 +13,7 @@ import pickle
 import struct
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -125,3 +126,107 @@ PICKLES: Mapping[str, bytes] = {
 }  # fmt: skip
 """Each holds a payload that `pickle`, PyTorch, joblib or NumPy would run, except ``nested-pickle``,
 which only a program that loads twice runs."""
+
+
+def headed(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
+    """A safetensors file with that header, whatever it is."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def tensor(start: int = 0, stop: int = 8, shape: tuple[int, ...] = (2,)) -> dict[str, object]:
+    return {"dtype": "F32", "shape": list(shape), "data_offsets": [start, stop]}
+
+
+def gguf(template: str) -> bytes:
+    """A GGUF file of version 3 with no tensors and one chat template (ggml, docs/gguf.md)."""
+
+    def text(words: str) -> bytes:
+        return struct.pack("<Q", len(words.encode())) + words.encode()
+
+    pair = text("tokenizer.chat_template") + struct.pack("<I", 8) + text(template)
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + pair
+
+
+def _field(number: int, data: bytes) -> bytes:
+    length, size = b"", len(data)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + data
+
+
+def onnx(location: str, *, in_attribute: bool = False) -> bytes:
+    """A model whose one tensor lies in another file (onnx.proto3)."""
+    pair = _field(1, b"location") + _field(2, location.encode())
+    tensor_ = _field(8, b"w") + _field(13, pair)
+    if in_attribute:
+        return _field(7, _field(1, _field(5, _field(5, tensor_))))
+    return _field(7, _field(5, tensor_))
+
+
+def linked(kind: bytes, name: str = "a", target: str = "/etc/passwd") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        item = tarfile.TarInfo(name)
+        item.type, item.linkname = kind, target
+        archive.addfile(item)
+    return buffer.getvalue()
+
+
+def _twice() -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr(zipfile.ZipInfo("a"), b"1")
+        archive.writestr(zipfile.ZipInfo("a"), b"2")
+    return buffer.getvalue()
+
+
+_ZIP = zipped({"a": b"1"})
+OTHERS: Mapping[str, tuple[str, str, bytes]] = {
+    "safetensors-overlap": ("safetensors", "m.safetensors", headed(
+        {"a": tensor(), "b": tensor(4, 12)}, bytes(12)
+    )),
+    "safetensors-beyond-the-end": ("safetensors", "m.safetensors", headed({"a": tensor(0, 800)})),
+    "safetensors-overflow": ("safetensors", "m.safetensors", headed(
+        {"a": tensor(shape=(2**32, 2**32))}, bytes(8)
+    )),
+    "safetensors-header-of-100-MB": ("safetensors", "m.safetensors", headed(
+        b"{}", length=100_000_000
+    )),
+    "safetensors-name-twice": ("safetensors", "m.safetensors", headed(b'{"a": {}, "a": {}}')),
+    "safetensors-deep-json": ("safetensors", "m.safetensors", headed(b"[" * 100_000)),
+    "gguf-template": ("gguf", "m.gguf", gguf(
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}"
+    )),
+    "gguf-endless-count": ("gguf", "m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 2**60, 1)),
+    "onnx-parent-folder": ("onnx", "m.onnx", onnx("../../etc/passwd")),
+    "onnx-absolute": ("onnx", "m.onnx", onnx("/etc/passwd")),
+    "onnx-in-attribute": ("onnx", "m.onnx", onnx("../x", in_attribute=True)),
+    "onnx-broken": ("onnx", "m.onnx", b"\xff" * 40),
+    "keras-lambda": ("formats", "m.keras", keras()),
+    "hdf5": ("formats", "m.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)),
+    "unknown": ("formats", "m.bin", bytes(range(256))),
+    "zip-traversal": ("archives", "a.zip", zipped({"../a": b"1"})),
+    "zip-backslash-drive": ("archives", "a.zip", zipped({"C:\\a": b"1"})),
+    "zip-duplicate": ("archives", "a.zip", _twice()),
+    "zip-case-duplicate": ("archives", "a.zip", zipped({"a": b"1", "A": b"2"})),
+    "zip-bomb": ("archives", "a.zip", zipped({"a": bytes(2**23)}, zipfile.ZIP_DEFLATED)),
+    "zip-local-name": ("archives", "a.zip", other_local_name(_ZIP)),
+    "zip-trailing": ("archives", "a.zip", _ZIP + b"trailing"),
+    "zip-two-ends": ("archives", "a.zip", _ZIP + _ZIP),
+    "zip-nested": ("archives", "a.zip", zipped({"b.zip": _ZIP})),
+    "zip-no-directory": ("archives", "a.zip", _ZIP[:40]),
+    "zip-encrypted-flag": ("archives", "a.zip", encrypted_flag(_ZIP)),
+    "tar-symbolic-link": ("archives", "a.tar", linked(tarfile.SYMTYPE)),
+    "tar-hard-link": ("archives", "a.tar", linked(tarfile.LNKTYPE)),
+    "tar-device": ("archives", "a.tar", linked(tarfile.CHRTYPE)),
+    "tar-fifo": ("archives", "a.tar", linked(tarfile.FIFOTYPE)),
+    "tar-absolute": ("archives", "a.tar", tarred({"/a": b"1"})),
+    "tar-cut": ("archives", "a.tar.gz", gzip.compress(tarred({"a": b"1"}), mtime=0)[:-20]),
+    "secret-key": ("secrets", "a.txt", b"AKIA" + b"A" * 16),
+    "licence-differs": ("licence", "LICENSE", b"Permission is hereby granted, free of charge, to "
+        b"any person, without restriction"),
+}  # fmt: skip
+"""``{case: (scanner, path, bytes)}``: none of these is clean."""

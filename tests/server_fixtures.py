@@ -313,6 +313,9 @@ def _fresh_registry(
     """Made once on each database: a registry without users, copied for each test."""
     root = tmp_path_factory.mktemp("registry") / "reg"
     initialise(root, dev=True, database=new_database(request, request.param))
+    # What tests publish is not worth the scanners' time while others are measured.
+    settings = DataFolder(root).settings
+    settings.write_text(f"{settings.read_text()}scan = false\n")
     return root
 
 

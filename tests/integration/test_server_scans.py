@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hostile_models import MARKER, torch_zip, zipped
+from hostile_models import MARKER, headed, tensor, torch_zip, zipped
 from server_fixtures import (
     ON_SQLITE,
     Client,
@@ -24,7 +24,6 @@ from server_fixtures import (
     set_settings,
     world,
 )
-from test_signing_tensors import headed, tensor
 
 from forge_server.app import create_app
 from forge_server.db.models import Finding, ScanClaim
@@ -40,7 +39,7 @@ __all__ = ["_fresh_registry", "client", "sara", "world"]
 GOOD = headed({"a": tensor()}, b"\0" * 8)
 FILES = {
     "model.safetensors": GOOD,
-    "bad.safetensors": headed({"a": tensor(), "b": tensor(offsets=(4, 12))}, b"\0" * 12),
+    "bad.safetensors": headed({"a": tensor(), "b": tensor(4, 12)}, b"\0" * 12),
     "model.pt": torch_zip(),
     "weights.bin": b"\0\1\2" * 100,
     "notes.txt": b"key: AKIA" + b"A" * 16 + b"\n",
