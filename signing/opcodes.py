@@ -25,11 +25,11 @@ _WINDOW: Final = 65536
 _MAX_LINE: Final = 4096
 _CALLS: Final = frozenset(("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"))
 _PERSISTENT: Final = frozenset(("PERSID", "BINPERSID"))
-_NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
+NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
 _NAMES: Final = re.compile(rb"[A-Za-z_][\w.]*\Z")
 _OCTAL: Final = re.compile(rb"[-+]?0[0-7]+")  # as C writes it
 _LINES: Final = {"GLOBAL": 2, "INST": 2}
-_NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
+NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +140,14 @@ class _Walk:
             return self._binary or self._names or whole
         self._stack(opcode)
         self._binary = self._binary or opcode.name == "PROTO"
-        self._names = self._names or opcode.name in _NAMING
+        self._names = self._names or opcode.name in NAMING
         return opcode.name in _CALLS or (opcode.name in _PERSISTENT and self._binary)
 
     def _argument(self, opcode: Opcode) -> None:
         if opcode.length is None:
             for _ in range(opcode.lines):
                 line = self._line()
-                if opcode.name in _NUMBERS and not _is_number(line):
+                if opcode.name in NUMBERS and not _is_number(line):
                     raise _OddError
                 if opcode.lines == 2 and not self._binary and not _NAMES.match(line):
                     raise _OddError

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from signing.formats import is_numpy_with_objects
-from signing.opcodes import OPCODES, ReadAt, is_pickle
+from signing.formats import is_numpy_with_objects, is_tar
+from signing.opcodes import NAMING, NUMBERS, OPCODES, ReadAt, is_pickle
 from signing.unpacking import STORED, Unpack, unpack_member, unpacker
 from signing.zips import members
 
@@ -33,11 +33,13 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Slim:
-    """``data`` are the opcodes of one pickle; ``broken`` when it ends in what is none."""
+    """``data`` are the opcodes of one pickle; ``broken`` when it ends in what is none; ``imports``
+    how many opcodes of it name something to import."""
 
     where: str
     data: bytes
     broken: bool
+    imports: int
 
 
 class _Bytes:
@@ -85,6 +87,7 @@ class Search:
 
     left: int = MAX_OPCODES
     found: int = 0
+    _imports: int = 0
 
     def pickles(
         self, read_at: ReadAt, size: int, where: str = "", depth: int = 0
@@ -102,6 +105,10 @@ class Search:
                 yield from self._stacked(read_at, (12 if wide else 10) + length, size, where)
             return
         before = self.found
+        if depth == _MAX_DEPTH and (
+            head.startswith(b"PK\x03\x04") or unpacker(head) or is_tar(head)
+        ):
+            raise TooLargeError(f"{where}: archives in archives, deeper than is looked")
         if depth < _MAX_DEPTH:
             for member in members(read_at, size):
                 yield from self._member(read_at, size, member, where, depth)
@@ -158,8 +165,9 @@ class Search:
             self.found += 1
             if self.found > _MAX_PICKLES:
                 raise TooLargeError(f"more than {_MAX_PICKLES} pickles")
+            self._imports = 0
             data, broken, end, nested = self._slim(read_at, at)
-            yield Slim(where, data, broken)
+            yield Slim(where, data, broken, self._imports)
             for number, inner in enumerate(nested, 1):
                 again: ReadAt = lambda a, n, inner=inner: inner[a : a + n]  # type: ignore[misc]  # noqa: E731
                 yield from self._stacked(again, 0, len(inner), _join(where, f"nested-{number}"))
@@ -185,6 +193,8 @@ class Search:
                     line = data.line()
                     if line is None:
                         return bytes(out), True, data.at, nested
+                    if opcode.name in NUMBERS:
+                        line = _plain(opcode.name, line)
                     too_long = len(line) > _MAX_KEPT
                     lines.append(_EMPTY_LINES.get(opcode.name, line) if too_long else line)
                 out += code + b"".join(line + b"\n" for line in lines)
@@ -213,8 +223,22 @@ class Search:
                     if argument[:1] == b"\x80" and is_pickle(_cut(argument), count):
                         nested.append(argument)
                     out += code + count.to_bytes(width, "little") + argument
+            self._imports += opcode.name in NAMING
             if opcode.name == "STOP":
                 return bytes(out), False, data.at, nested
+
+
+def _plain(opcode: str, line: bytes) -> bytes:
+    """A number as picklers write it, since scanners do not read all that loaders read. Only a place
+    in the memo matters: what is computed is nobody's name."""
+    if opcode == "FLOAT":
+        return b"0.0"
+    if opcode in ("INT", "LONG"):
+        return b"0L" if opcode == "LONG" else b"0"
+    try:
+        return b"%d" % int(line.partition(b"\0")[0])
+    except ValueError:
+        return line
 
 
 def _from(read_at: ReadAt, start: int) -> ReadAt:
