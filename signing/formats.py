@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .opcodes import ReadAt, is_pickle
+from .opcodes import Effort, ReadAt, is_pickle
 from .unpacking import STORED, unpack_member, unpacker
 from .zips import Member, members
 
@@ -48,10 +48,11 @@ class Executable:
     where: str = ""
 
 
-def executable(read_at: ReadAt, size: int) -> Executable | None:
+def executable(read_at: ReadAt, size: int, effort: Effort | None = None) -> Executable | None:
     """What in a file of ``size`` bytes would be executed by what usually loads it; None where
-    nothing was recognised. Never raises, whatever the bytes."""
-    return _look(read_at, size, 2)
+    nothing was recognised. ``effort`` bounds the work, for several files together where they share
+    it. Never raises, whatever the bytes."""
+    return _look(read_at, size, 2, effort or Effort())
 
 
 def how_to_convert(kind: str) -> str:
@@ -70,23 +71,25 @@ def how_to_convert(kind: str) -> str:
     )
 
 
-def _look(read_at: ReadAt, size: int | None, depth: int) -> Executable | None:
+def _look(read_at: ReadAt, size: int | None, depth: int, effort: Effort) -> Executable | None:
     head = read_at(0, 512)
     if head.startswith(_NPY):
         return Executable(PICKLE) if is_numpy_with_objects(read_at) else None
     if size is not None and _is_hdf5(read_at, head) and _has_lambda(_edges(read_at, size)):
         return Executable(KERAS_LAMBDA)
     if depth and size is not None:
-        found = _in_zip(read_at, size, depth) or _in_tar(read_at, size, head, depth)
+        found = _in_zip(read_at, size, depth, effort) or _in_tar(read_at, size, head, depth, effort)
         if found is not None:
             return found
     unpack = unpacker(head) if depth else None
     if unpack is not None:
         inner = unpack(read_at(0, _UNPACKED), _UNPACKED)
-        found = _look(_over(inner), len(inner) if len(inner) < _UNPACKED else None, depth - 1)
+        found = _look(
+            _over(inner), len(inner) if len(inner) < _UNPACKED else None, depth - 1, effort
+        )
         if found is not None:
             return found
-    return Executable(PICKLE) if is_pickle(read_at, size) else None
+    return Executable(PICKLE) if is_pickle(read_at, size, effort) else None
 
 
 def _over(data: bytes) -> ReadAt:
@@ -134,19 +137,19 @@ def _edges(read_at: ReadAt, size: int) -> bytes:
     return first + read_at(max(len(first), size - _EDGE), _EDGE)
 
 
-def _in_zip(read_at: ReadAt, size: int, depth: int) -> Executable | None:
+def _in_zip(read_at: ReadAt, size: int, depth: int, effort: Effort) -> Executable | None:
     for number, member in enumerate(members(read_at, size)):
         if member.name.lower().endswith(_PICKLE_NAMES):
             return Executable(PICKLE, member.name)
         if number >= _MAX_MEMBERS:
             continue
-        found = _in_member(member, read_at, depth)
+        found = _in_member(member, read_at, depth, effort)
         if found is not None:
             return found
     return None
 
 
-def _in_member(member: Member, read_at: ReadAt, depth: int) -> Executable | None:
+def _in_member(member: Member, read_at: ReadAt, depth: int, effort: Effort) -> Executable | None:
     is_config = member.name.rpartition("/")[2] == "config.json"
     if member.method == STORED:
         start = member.start
@@ -165,7 +168,7 @@ def _in_member(member: Member, read_at: ReadAt, depth: int) -> Executable | None
         inner, whole = _over(data), len(data) if len(data) < most else None
     if is_config and _has_lambda(inner(0, _MAX_CONFIG)):
         return Executable(KERAS_LAMBDA, member.name)
-    found = _look(inner, whole, depth - 1)
+    found = _look(inner, whole, depth - 1, effort)
     if found is None:
         return None
     return Executable(found.format, f"{member.name}/{found.where}".rstrip("/"))
@@ -203,13 +206,15 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             left.extend(each)
 
 
-def _in_tar(read_at: ReadAt, size: int, head: bytes, depth: int) -> Executable | None:
+def _in_tar(
+    read_at: ReadAt, size: int, head: bytes, depth: int, effort: Effort
+) -> Executable | None:
     for name, start, length in tar_members(read_at, size, head):
 
         def inside(at: int, count: int, start: int = start, length: int = length) -> bytes:
             return read_at(start + at, max(0, min(count, length - at)))
 
-        found = _look(inside, length, depth - 1) if length else None
+        found = _look(inside, length, depth - 1, effort) if length else None
         if found is not None:
             return Executable(found.format, f"{name}/{found.where}".rstrip("/"))
     return None

@@ -73,11 +73,19 @@ def _table() -> dict[int, Opcode]:
 OPCODES: Final = _table()
 
 
-def is_pickle(read_at: ReadAt, size: int | None) -> bool:
+@dataclass(slots=True)
+class Effort:
+    """How many opcodes may be walked over in all. Whoever needs more made them up to be too many:
+    what is not walked over then counts as a pickle."""
+
+    left: int = 1_000_000
+
+
+def is_pickle(read_at: ReadAt, size: int | None, effort: Effort | None = None) -> bool:
     """Whether a loader of pickles would take what begins at offset 0 of ``size`` bytes for one.
     None: nobody knows how many follow those that can be read, as in what is compressed; then only
     what says itself that it is a pickle counts as one where the walk does not get far enough."""
-    return _Walk(read_at, size).whole()
+    return _Walk(read_at, size, effort or Effort()).whole()
 
 
 def _is_number(line: bytes) -> bool:
@@ -104,7 +112,8 @@ class _EnoughError(Exception):
 
 
 class _Walk:
-    def __init__(self, read_at: ReadAt, size: int | None) -> None:
+    def __init__(self, read_at: ReadAt, size: int | None, effort: Effort) -> None:
+        self._effort = effort
         self._read_at, self._size = read_at, 2**62 if size is None else size
         self._known = size is not None
         self._at = 0
@@ -115,13 +124,15 @@ class _Walk:
 
     def whole(self) -> bool:
         try:
-            for _ in range(_MAX_OPCODES):
+            for _ in range(min(_MAX_OPCODES, self._effort.left)):
                 if self._step():
                     return True
         except _OddError:
             return False
         except _EnoughError:
             pass
+        finally:
+            self._effort.left -= self._opcodes
         return self._known or self._binary
 
     def _step(self) -> bool:

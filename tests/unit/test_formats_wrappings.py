@@ -8,7 +8,7 @@ import resource
 from io import BytesIO
 
 import pytest
-from hostile_models import MARKER, PICKLES, npy
+from hostile_models import MARKER, PICKLES, npy, zipped
 from hostile_wrappings import KERAS, NUMBERS, WRAPPINGS
 
 from forge_server.scans.slim import Search
@@ -16,6 +16,7 @@ from forge_server.services.admission import _Reader
 from signing.digests import sha256_hex
 from signing.formats import executable
 from signing.manifest import FileEntry
+from signing.opcodes import Effort
 from signing.unpacking import unpacker
 from storage.memory import MemoryBlobStore
 
@@ -84,3 +85,13 @@ def test_thousands_of_empty_streams_hide_nothing_and_reserve_nothing() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 65536
     assert look(WRAPPINGS["gzip-second-stream"][:20] * 2000 + hidden) is None  # another format
     assert look(WRAPPINGS["gzip-second-stream"][:20] * 2000 + WRAPPINGS["gzip-second-stream"])
+
+
+def test_the_effort_is_bounded_for_all_that_share_it() -> None:
+    # 40,000 marks and then something that no loader takes: as slow as it gets, in each of 400.
+    slow = b"(" * 40_000 + b"\xff"
+    data = zipped({f"{number}": slow for number in range(400)})
+    effort = Effort(100_000)
+    found = executable(lambda at, count: data[at : at + count], len(data), effort)
+    assert found is not None  # rather refused than walked through
+    assert -50_000 <= effort.left <= 0
