@@ -181,7 +181,7 @@ def _has_lambda(data: bytes) -> bool:
         value = json.loads(data)  # also in UTF-16, as Keras reads it
     except (ValueError, RecursionError):
         return False
-    return any(each.get("class_name") in _LAMBDAS for each in _objects(value))
+    return any(each.get("class_name") in _LAMBDAS for each in json_objects(value))
 
 
 def _json_text(text: str) -> str:
@@ -195,7 +195,8 @@ _LAMBDA: Final = re.compile(
 )
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def json_objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, however deep."""
     left = [value]
     while left:
         each = left.pop()
