@@ -12,6 +12,7 @@ from . import (
     memory,
     peers,
     publish,
+    scanning,
     snapshot,
     startup,
     stress,
@@ -24,9 +25,22 @@ SMALLER = {
     catalogue: ["--components", "5000"],
     peers: ["--mib", "512", "--rounds", "2"],
     stress: ["--components", "500"],
+    scanning: ["--model-mib", "256", "--pickle-mib", "256"],
 }
 
-ALL = (startup, snapshot, publish, log, collect, catalogue, stress, transfer, peers, memory)
+ALL = (
+    startup,
+    snapshot,
+    publish,
+    log,
+    collect,
+    catalogue,
+    stress,
+    transfer,
+    peers,
+    memory,
+    scanning,
+)
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])
     print(f"\n{module.__name__}", flush=True)

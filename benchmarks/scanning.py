@@ -1,8 +1,8 @@
 """Promise: scanning a 2 GiB safetensors model costs at most 1 s beyond hashing, a 1 GiB pickle at
 most 10 s and 300 MiB.
 
-The model is a sparse file, of which only the header is read. The pickle is weights in many arrays, as
-NumPy and joblib write them; both scanners of pickles are asked.
+The model is a sparse file, of which only the header is read. The pickle is weights in many arrays,
+as NumPy and joblib write them; both scanners of pickles are asked.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class PickleScan(_Pickles):
     def _judge(self, slim: Slim, target: Target) -> Iterator[FoundItem]:
         import logging
 
-        from picklescan.scanner import SafetyLevel, scan_pickle_bytes  # type: ignore[import-untyped]
+        from picklescan.scanner import SafetyLevel, scan_pickle_bytes
 
         logging.disable(logging.CRITICAL)
         result = scan_pickle_bytes(io.BytesIO(slim.data), "pickle")
@@ -118,8 +118,8 @@ class Fickling(_Pickles):
     def _judge(self, slim: Slim, target: Target) -> Iterator[FoundItem]:
         import sys
 
-        from fickling.analysis import Severity, check_safety  # type: ignore[import-untyped]
-        from fickling.fickle import Pickled  # type: ignore[import-untyped]
+        from fickling.analysis import Severity, check_safety
+        from fickling.fickle import Pickled
 
         sys.setrecursionlimit(10_000)
         data = slim.data + (b"." if slim.broken else b"")

@@ -325,7 +325,9 @@ class Scans:
                 partly = scanner.header_only or (scanner.name == Formats.name and each.is_numbers)
                 descriptor = self._descriptor(each, partly) if each.here else None
                 if descriptor is None:
-                    answers.append((each.file, Answer(state=FAILED, detail="its bytes are gone")))
+                    answers.append(
+                        (each.file, Answer(state=FAILED, detail="its bytes cannot be had"))
+                    )
                 else:
                     opened.append(Opened(file=each.file, descriptor=descriptor))
             said = self.ask(scanner.name, opened, release, data, limits) if opened else []
@@ -333,8 +335,8 @@ class Scans:
         return _summed(nothing, answers)
 
     def _descriptor(self, seen: _Seen, partly: bool) -> int | None:
-        """A descriptor of the blob: its file, or a copy that has no name; ``partly``: of which only
-        both ends are copied."""
+        """A descriptor of the blob: its file, or a copy that has no name, of which ``partly`` only
+        both ends are made; None where its bytes are gone, or there is no room for the copy."""
         file = seen.file
         try:
             if isinstance(self.blobs, LocalBlobStore):
@@ -352,7 +354,7 @@ class Scans:
                 copy.write(seen.tail)
                 copy.seek(0)
                 return os.dup(copy.fileno())
-        except (BlobNotFoundError, FileNotFoundError):
+        except (BlobNotFoundError, OSError):  # gone, or no room for a copy
             return None
 
 
