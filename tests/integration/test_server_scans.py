@@ -74,6 +74,7 @@ def test_what_the_scanners_say_is_shown(world: World, sara: Client) -> None:
         "fickling": "findings",
         "formats": "findings",
         "gguf": "not-scanned",
+        "keras": "not-scanned",
         "licence": "clean",
         "onnx": "not-scanned",
         "osv": "not-scanned",
