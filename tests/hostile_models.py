@@ -122,6 +122,8 @@ PICKLES: Mapping[str, bytes] = {
     "nested-pickle": pickle.dumps({"inner": pickle.dumps(Payload(), 2)}, 4),
     "through-memo": through_memo(),
     "text-first": b"V" + b"a" * 9000 + b"\n0" + pickle.dumps(Payload(), 0),
+    "text-not-ascii": b"\x80\x02S'\xff\xfe'\n0cposix\nsystem\n(S'touch "
+    + str(MARKER).encode() + b"'\ntR.",
     "broken-behind-the-payload": pickle.dumps(Payload(), 2)[:-1] + b"\xff\xff",
 }  # fmt: skip
 """Each holds a payload that `pickle`, PyTorch, joblib or NumPy would run, except ``nested-pickle``,

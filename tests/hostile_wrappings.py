@@ -96,6 +96,8 @@ def _many_arrays() -> bytes:
 WRAPPINGS: Mapping[str, bytes] = {
     **{f"number-{name}": line + b"0" + _TEXT for name, line in NUMBERS.items()},
     "number-in-binary": b"\x80\x02I 1\n0" + _BINARY[2:],
+    "text-with-blanks": b"\x80\x02S'a' \t\n0" + _BINARY[2:],
+    "text-of-escapes": rb"S'\xff'" + b"\n0" + _TEXT,
     "memo-blank": b"I1\np 1\n0" + _TEXT,
     "gzip-second-stream": gzip.compress(b"", mtime=0) + gzip.compress(_BINARY, mtime=0),
     "bzip2-second-stream": bz2.compress(b"") + bz2.compress(_BINARY),

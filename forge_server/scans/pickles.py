@@ -4,6 +4,7 @@ by, the other may see. Their answers stand side by side and are never added up."
 from __future__ import annotations
 
 import io
+import pickletools
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO, Final
@@ -71,6 +72,9 @@ class _Pickles:
                     broken, detail = True, f"gave up: {type(error).__name__}"
                 if slim.broken:
                     broken, detail = True, "a pickle that breaks off"
+                elif not _is_readable(slim.data):
+                    # Both read with `pickletools`, and one of them calls it no pickle then.
+                    broken, detail = True, "a pickle that only loaders understand"
         except TooLargeError as error:
             if not items:
                 return Answer(state=NOT_SCANNED, detail=str(error))
@@ -85,6 +89,15 @@ class _Pickles:
 
     def _judge(self, slim: Slim, target: Target) -> Iterator[FoundItem]:
         raise NotImplementedError
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        for _ in pickletools.genops(data):
+            pass
+    except Exception:  # whatever it stumbles over
+        return False
+    return True
 
 
 class PickleScan(_Pickles):
@@ -108,7 +121,7 @@ class PickleScan(_Pickles):
                     location=limited(f"{slim.where}:{each.module}.{each.name}"),
                 )
         # It lists every import, harmless ones too, and says nothing when it could not read on.
-        if slim.imports and not result.globals:
+        if result.scan_err or (slim.imports and not result.globals):
             raise ValueError
 
 

@@ -8,6 +8,7 @@ text that could be a name.
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -193,11 +194,14 @@ class Search:
                     line = data.line()
                     if line is None:
                         return bytes(out), True, data.at, nested
-                    if opcode.name in NUMBERS:
+                    if opcode.name in NUMBERS or opcode.name == "STRING":
                         line = _plain(opcode.name, line)
                     too_long = len(line) > _MAX_KEPT
                     lines.append(_EMPTY_LINES.get(opcode.name, line) if too_long else line)
-                out += code + b"".join(line + b"\n" for line in lines)
+                # fickling knows no number with a point in text.
+                out += (b"I" if opcode.name == "FLOAT" else code) + b"".join(
+                    line + b"\n" for line in lines
+                )
             elif opcode.length >= 0:
                 argument = data.take(opcode.length)
                 if opcode.name != "FRAME":
@@ -229,11 +233,15 @@ class Search:
 
 
 def _plain(opcode: str, line: bytes) -> bytes:
-    """A number as picklers write it, since scanners do not read all that loaders read. Only a place
-    in the memo matters: what is computed is nobody's name."""
-    if opcode == "FLOAT":
-        return b"0.0"
-    if opcode in ("INT", "LONG"):
+    """A number or text as picklers write it, since scanners do not read all that loaders read. Of
+    numbers only a place in the memo matters; of texts ASCII, which names are of."""
+    if opcode == "STRING":
+        try:
+            text = codecs.escape_decode(line.strip()[1:-1])[0].decode("ascii", "replace")
+        except ValueError:
+            return line
+        return ascii(text.replace("\N{REPLACEMENT CHARACTER}", "?")).encode()
+    if opcode in ("INT", "LONG", "FLOAT"):
         return b"0L" if opcode == "LONG" else b"0"
     try:
         return b"%d" % int(line.partition(b"\0")[0])
