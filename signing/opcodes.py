@@ -25,11 +25,11 @@ _WINDOW: Final = 65536
 _MAX_LINE: Final = 4096
 _CALLS: Final = frozenset(("REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"))
 _PERSISTENT: Final = frozenset(("PERSID", "BINPERSID"))
-_NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
-_NUMBER: Final = re.compile(rb"[-+]?[0-9a-fA-FxXlLeE.+\-_infaN]*\Z")
+NAMING: Final = frozenset(("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"))
 _NAMES: Final = re.compile(rb"[A-Za-z_][\w.]*\Z")
+_OCTAL: Final = re.compile(rb"[-+]?0[0-7]+")  # as C writes it
 _LINES: Final = {"GLOBAL": 2, "INST": 2}
-_NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
+NUMBERS: Final = frozenset(("INT", "LONG", "FLOAT", "GET", "PUT"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +73,34 @@ def _table() -> dict[int, Opcode]:
 OPCODES: Final = _table()
 
 
-def is_pickle(read_at: ReadAt, size: int | None) -> bool:
+@dataclass(slots=True)
+class Effort:
+    """How many opcodes may be walked over in all. Whoever needs more made them up to be too many:
+    what is not walked over then counts as a pickle."""
+
+    left: int = 1_000_000
+
+
+def is_pickle(read_at: ReadAt, size: int | None, effort: Effort | None = None) -> bool:
     """Whether a loader of pickles would take what begins at offset 0 of ``size`` bytes for one.
     None: nobody knows how many follow those that can be read, as in what is compressed; then only
     what says itself that it is a pickle counts as one where the walk does not get far enough."""
-    return _Walk(read_at, size).whole()
+    return _Walk(read_at, size, effort or Effort()).whole()
+
+
+def _is_number(line: bytes) -> bool:
+    """Whether a loader takes the argument for a number. Loaders stop at a NUL, allow blanks around
+    it and every way to write one that C or Python knows."""
+    text = line.partition(b"\0")[0].strip()
+    if _OCTAL.fullmatch(text):
+        return True
+    for parse in (lambda: int(text.removesuffix(b"L"), 0), lambda: int(text), lambda: float(text)):
+        try:
+            parse()
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 class _OddError(Exception):
@@ -89,7 +112,8 @@ class _EnoughError(Exception):
 
 
 class _Walk:
-    def __init__(self, read_at: ReadAt, size: int | None) -> None:
+    def __init__(self, read_at: ReadAt, size: int | None, effort: Effort) -> None:
+        self._effort = effort
         self._read_at, self._size = read_at, 2**62 if size is None else size
         self._known = size is not None
         self._at = 0
@@ -100,13 +124,15 @@ class _Walk:
 
     def whole(self) -> bool:
         try:
-            for _ in range(_MAX_OPCODES):
+            for _ in range(min(_MAX_OPCODES, self._effort.left)):
                 if self._step():
                     return True
         except _OddError:
             return False
         except _EnoughError:
             pass
+        finally:
+            self._effort.left -= self._opcodes
         return self._known or self._binary
 
     def _step(self) -> bool:
@@ -125,14 +151,14 @@ class _Walk:
             return self._binary or self._names or whole
         self._stack(opcode)
         self._binary = self._binary or opcode.name == "PROTO"
-        self._names = self._names or opcode.name in _NAMING
+        self._names = self._names or opcode.name in NAMING
         return opcode.name in _CALLS or (opcode.name in _PERSISTENT and self._binary)
 
     def _argument(self, opcode: Opcode) -> None:
         if opcode.length is None:
             for _ in range(opcode.lines):
                 line = self._line()
-                if opcode.name in _NUMBERS and not (line and _NUMBER.match(line)):
+                if opcode.name in NUMBERS and not _is_number(line):
                     raise _OddError
                 if opcode.lines == 2 and not self._binary and not _NAMES.match(line):
                     raise _OddError

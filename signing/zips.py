@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .opcodes import ReadAt
@@ -21,7 +21,8 @@ _END64: Final = b"PK\x06\x06"
 _ENTRY: Final = b"PK\x01\x02"
 _LOCAL: Final = b"PK\x03\x04"
 _TAIL: Final = 65536 + 22 + 20
-_MAX_DIRECTORY: Final = 16 * 2**20
+_WINDOW: Final = 2**20
+_LARGEST: Final = 46 + 3 * 65535  # an entry of a directory
 _MAX_LOCAL: Final = 100_000
 _UNKNOWN: Final = 0xFFFFFFFF
 
@@ -57,11 +58,20 @@ def members(read_at: ReadAt, size: int) -> Iterator[Member]:
     archive."""
     found = False
     for directory in directories(read_at, size)[:4]:
-        for member in entries(read_at, directory):
-            found = True
-            yield member
+        for view in _views(directory):
+            for member in entries(read_at, view):
+                found = True
+                yield member
     if not found and read_at(0, 4) == _LOCAL:
         yield from local_members(read_at, size)
+
+
+def _views(directory: Directory) -> Iterator[Directory]:
+    """Where bytes stand before the archive, Python looks for the directory right before its end
+    record, and readers in C where the record says it is; both may find one."""
+    yield directory
+    if directory.shift:
+        yield replace(directory, start=directory.start - directory.shift, shift=0)
 
 
 def directories(read_at: ReadAt, size: int) -> list[Directory]:
@@ -84,7 +94,11 @@ def _directory(read_at: ReadAt, record: bytes, place: int, before: bytes) -> Dir
     """§4.3.16, and §4.3.14 where its numbers do not suffice."""
     count, length, start, comment = struct.unpack("<H I I H", record[10:22])
     above = place
-    if before.startswith(_END64_LOCATOR) and (_UNKNOWN in (length, start) or count == 0xFFFF):
+    if (
+        len(before) == 20
+        and before.startswith(_END64_LOCATOR)
+        and (_UNKNOWN in (length, start) or count == 0xFFFF)
+    ):
         (where,) = struct.unpack("<Q", before[8:16])
         large = read_at(where, 56)
         if len(large) < 56 or not large.startswith(_END64):
@@ -92,7 +106,7 @@ def _directory(read_at: ReadAt, record: bytes, place: int, before: bytes) -> Dir
         count, length, start = struct.unpack("<Q Q Q", large[32:56])
         above = where
     shift = above - length - start
-    if length > _MAX_DIRECTORY or start < 0 or above - length < 0:
+    if above - length < 0:
         return None
     return Directory(
         start=above - length, size=length, entries=count, shift=shift, end=place + 22 + comment
@@ -101,9 +115,14 @@ def _directory(read_at: ReadAt, record: bytes, place: int, before: bytes) -> Dir
 
 def entries(read_at: ReadAt, directory: Directory) -> Iterator[Member]:
     """§4.3.12."""
-    data = read_at(directory.start, directory.size)
-    at = 0
-    while data[at : at + 4] == _ENTRY and at + 46 <= len(data):
+    place, stop = directory.start, directory.start + directory.size
+    data, at = b"", 0
+    while place + at + 46 <= stop:
+        if at + _LARGEST > len(data) and place + len(data) < stop:
+            place, at = place + at, 0
+            data = read_at(place, min(_WINDOW, stop - place))
+        if data[at : at + 4] != _ENTRY or at + 46 > len(data):
+            return
         flags, method = struct.unpack("<H H", data[at + 8 : at + 12])
         packed, size, name, extra, comment = struct.unpack("<I I H H H", data[at + 20 : at + 34])
         external, offset = struct.unpack("<I I", data[at + 38 : at + 46])

@@ -13,7 +13,10 @@ import os
 import resource
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
+
+from .landlock import confine
 
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
@@ -21,7 +24,7 @@ _CLONE_NEWNET: Final = 0x40000000
 
 def main() -> None:
     request = json.loads(sys.stdin.buffer.read())
-    cut_off = _leave_network()
+    cut_off, confined = _leave_network(), _leave_files(request["data"])
     _limit(request["limits"], len(request["files"]))
     from .base import File, Target
     from .known import known
@@ -37,6 +40,7 @@ def main() -> None:
             answer = scanner.scan(file, target)
         value: dict[str, Any] = asdict(answer)
         value["network"] = "none" if cut_off else "not-cut"
+        value["other_files"] = "none" if confined else "not-cut"
         sys.stdout.write(json.dumps(value) + "\n")
         sys.stdout.flush()
 
@@ -47,6 +51,15 @@ def _leave_network() -> bool:
     return any(
         libc.unshare(flags) == 0 for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET)
     )
+
+
+def _leave_files(data: str | None) -> bool:
+    """Only programs and the scanner's data can still be read, where the kernel permits that."""
+    packages = Path(__file__).parents[2]
+    ours = [str(packages / name) for name in ("forge_server", "signing", "storage")]
+    programs = [sys.prefix, sys.base_prefix, "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo"]
+    readable = [*ours, *programs, "/dev/null", "/dev/urandom", *([data] if data else [])]
+    return confine(readable, sys.path)
 
 
 def _limit(limits: dict[str, int], files: int) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from .archives import Archives
 from .base import Scanner
+from .keras import Keras
 from .models import Gguf, Onnx, Safetensors
 from .pickles import Fickling, PickleScan
 from .texts import Formats, Secrets
@@ -20,7 +21,7 @@ from .wheels import Licence, Osv
 
 GROUP: Final = "forge.scanners"
 _OWN: Final = (
-    Formats, Safetensors, Gguf, Onnx, Archives, PickleScan, Fickling, Osv, Licence, Secrets,
+    Formats, Safetensors, Gguf, Onnx, Keras, Archives, PickleScan, Fickling, Osv, Licence, Secrets,
 )  # fmt: skip
 
 

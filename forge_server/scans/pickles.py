@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO, Final
 
-from signing.formats import executable
+from signing.formats import executable, is_tar
+from signing.unpacking import unpacker
 
 from .base import (
     CLEAN,
@@ -30,13 +31,13 @@ _NAMES: Final = (
     ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill", ".mar",
     ".model",
 )  # fmt: skip
-_BEGIN: Final = (b"\x80", b"PK", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\x00\x00", b"\x93NUMPY")
+_BEGIN: Final = (b"\x80", b"PK", b"\x93NUMPY")
 NOTHING: Final = "no pickle in it"
 
 
 def may_hold_pickles(path: str, size: int, head: bytes, tail: bytes) -> bool:
     """Whether it is worth looking for one."""
-    if head[257:262] == b"ustar" or head.startswith(_BEGIN):
+    if is_tar(head) or head.startswith(_BEGIN) or unpacker(head) is not None:
         return True
     if path.lower().endswith(_NAMES) or b"PK\x05\x06" in tail:
         return True
@@ -119,7 +120,8 @@ class PickleScan(_Pickles):
                     path=target.file.path,
                     location=limited(f"{slim.where}:{each.module}.{each.name}"),
                 )
-        if result.scan_err:
+        # It lists every import, harmless ones too, and says nothing when it could not read on.
+        if result.scan_err or (slim.imports and not result.globals):
             raise ValueError
 
 

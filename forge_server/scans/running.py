@@ -157,7 +157,7 @@ def _parsed(line: bytes, file: File) -> Answer | None:
         value = json.loads(line)
         items = [_item(each, file) for each in value["items"][:MAX_FINDINGS]]
         state, detail = value["state"], limited(value["detail"])
-        facts = value["facts"] | {"network": value["network"]}
+        facts = value["facts"] | {key: str(value[key])[:20] for key in ("network", "other_files")}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     if state not in (CLEAN, FINDINGS, NOT_SCANNED, FAILED) or bool(items) != (state == FINDINGS):

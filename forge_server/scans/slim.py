@@ -8,16 +8,15 @@ text that could be a name.
 
 from __future__ import annotations
 
-import bz2
-import lzma
+import codecs
 import os
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from signing.formats import is_numpy_with_objects
-from signing.opcodes import OPCODES, ReadAt, is_pickle
+from signing.formats import is_numpy_with_objects, is_tar
+from signing.opcodes import NAMING, NUMBERS, OPCODES, ReadAt, is_pickle
+from signing.unpacking import STORED, Unpack, unpack_member, unpacker
 from signing.zips import members
 
 MAX_OPCODES: Final = 1_000_000
@@ -35,11 +34,13 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Slim:
-    """``data`` are the opcodes of one pickle; ``broken`` when it ends in what is none."""
+    """``data`` are the opcodes of one pickle; ``broken`` when it ends in what is none; ``imports``
+    how many opcodes of it name something to import."""
 
     where: str
     data: bytes
     broken: bool
+    imports: int
 
 
 class _Bytes:
@@ -87,6 +88,7 @@ class Search:
 
     left: int = MAX_OPCODES
     found: int = 0
+    _imports: int = 0
 
     def pickles(
         self, read_at: ReadAt, size: int, where: str = "", depth: int = 0
@@ -104,17 +106,23 @@ class Search:
                 yield from self._stacked(read_at, (12 if wide else 10) + length, size, where)
             return
         before = self.found
+        if depth == _MAX_DEPTH and (
+            head.startswith(b"PK\x03\x04") or unpacker(head) or is_tar(head)
+        ):
+            raise TooLargeError(f"{where}: archives in archives, deeper than is looked")
         if depth < _MAX_DEPTH:
             for member in members(read_at, size):
                 yield from self._member(read_at, size, member, where, depth)
-            yield from self._tar(read_at, size, head, where)
-            unpack = _unpacker(head)
+            yield from self._tar(read_at, size, head, where, depth)
+            unpack = unpacker(head)
             if unpack is not None:
-                data = unpack(read_at(0, min(size, _MAX_UNPACKED)))
+                data = _limited(unpack, read_at(0, min(size, _MAX_UNPACKED)))
                 if data:
                     inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
                     yield from self.pickles(inner, len(data), _join(where, "unpacked"), depth + 1)
-        if self.found == before and is_pickle(read_at, size):
+        # What is appended to a pickle does not keep a loader from it; a zip is none itself.
+        alone = self.found == before or not head.startswith(b"PK")
+        if alone and is_pickle(read_at, size):
             yield from self._stacked(read_at, 0, size, where)
 
     def _member(
@@ -124,21 +132,24 @@ class Search:
 
         assert isinstance(member, Member)
         name = _join(where, member.name)
-        if member.method == 0:
+        if member.method == STORED:
             start, length = member.start, min(member.size, max(0, size - member.start))
 
             def stored(at: int, count: int) -> bytes:
                 return read_at(start + at, max(0, min(count, length - at)))
 
             yield from self.pickles(stored, length, name, depth + 1)
-        elif member.method == 8:
-            data = _limited(zlib.decompressobj(-15), read_at(member.start, member.packed))
-            inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
-            yield from self.pickles(inner, len(data), name, depth + 1)
-        else:
+            return
+        unpack = unpack_member(member.method)
+        if unpack is None:
             raise TooLargeError(f"{name}: packed with method {member.method}")
+        data = _limited(unpack, read_at(member.start, min(member.packed, _MAX_UNPACKED)))
+        inner: ReadAt = lambda at, count: data[at : at + count]  # noqa: E731
+        yield from self.pickles(inner, len(data), name, depth + 1)
 
-    def _tar(self, read_at: ReadAt, size: int, head: bytes, where: str) -> Iterator[Slim]:
+    def _tar(
+        self, read_at: ReadAt, size: int, head: bytes, where: str, depth: int
+    ) -> Iterator[Slim]:
         from signing.formats import tar_members
 
         for name, start, length in tar_members(read_at, size, head):
@@ -146,8 +157,8 @@ class Search:
             def inside(at: int, count: int, start: int = start, length: int = length) -> bytes:
                 return read_at(start + at, max(0, min(count, length - at)))
 
-            if length and is_pickle(inside, length):
-                yield from self._stacked(inside, 0, length, _join(where, name))
+            if length:
+                yield from self.pickles(inside, length, _join(where, name), depth + 1)
 
     def _stacked(self, read_at: ReadAt, at: int, size: int, where: str) -> Iterator[Slim]:
         """One pickle after another, as `torch.save` wrote them once."""
@@ -155,12 +166,13 @@ class Search:
             self.found += 1
             if self.found > _MAX_PICKLES:
                 raise TooLargeError(f"more than {_MAX_PICKLES} pickles")
+            self._imports = 0
             data, broken, end, nested = self._slim(read_at, at)
-            yield Slim(where, data, broken)
+            yield Slim(where, data, broken, self._imports)
             for number, inner in enumerate(nested, 1):
                 again: ReadAt = lambda a, n, inner=inner: inner[a : a + n]  # type: ignore[misc]  # noqa: E731
                 yield from self._stacked(again, 0, len(inner), _join(where, f"nested-{number}"))
-            if broken or end >= size or read_at(end, 1) != b"\x80":
+            if broken or end >= size or not is_pickle(_from(read_at, end), size - end):
                 return
             at = end
 
@@ -182,9 +194,14 @@ class Search:
                     line = data.line()
                     if line is None:
                         return bytes(out), True, data.at, nested
+                    if opcode.name in NUMBERS or opcode.name == "STRING":
+                        line = _plain(opcode.name, line)
                     too_long = len(line) > _MAX_KEPT
                     lines.append(_EMPTY_LINES.get(opcode.name, line) if too_long else line)
-                out += code + b"".join(line + b"\n" for line in lines)
+                # fickling knows no number with a point in text.
+                out += (b"I" if opcode.name == "FLOAT" else code) + b"".join(
+                    line + b"\n" for line in lines
+                )
             elif opcode.length >= 0:
                 argument = data.take(opcode.length)
                 if opcode.name != "FRAME":
@@ -210,8 +227,30 @@ class Search:
                     if argument[:1] == b"\x80" and is_pickle(_cut(argument), count):
                         nested.append(argument)
                     out += code + count.to_bytes(width, "little") + argument
+            self._imports += opcode.name in NAMING
             if opcode.name == "STOP":
                 return bytes(out), False, data.at, nested
+
+
+def _plain(opcode: str, line: bytes) -> bytes:
+    """A number or text as picklers write it, since scanners do not read all that loaders read. Of
+    numbers only a place in the memo matters; of texts ASCII, which names are of."""
+    if opcode == "STRING":
+        try:
+            text = codecs.escape_decode(line.strip()[1:-1])[0].decode("ascii", "replace")
+        except ValueError:
+            return line
+        return ascii(text.replace("\N{REPLACEMENT CHARACTER}", "?")).encode()
+    if opcode in ("INT", "LONG", "FLOAT"):
+        return b"0L" if opcode == "LONG" else b"0"
+    try:
+        return b"%d" % int(line.partition(b"\0")[0])
+    except ValueError:
+        return line
+
+
+def _from(read_at: ReadAt, start: int) -> ReadAt:
+    return lambda at, count: read_at(start + at, count)
 
 
 def _cut(data: bytes) -> ReadAt:
@@ -222,28 +261,13 @@ def _join(where: str, name: str) -> str:
     return f"{where}/{name}" if where else name
 
 
-def _unpacker(head: bytes) -> Callable[[bytes], bytes] | None:
-    if head.startswith(b"\x1f\x8b"):
-        return lambda data: _limited(zlib.decompressobj(47), data)
-    if head.startswith(b"BZh"):
-        return lambda data: _limited(bz2.BZ2Decompressor(), data)
-    if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-        return lambda data: _limited(lzma.LZMADecompressor(memlimit=2**27), data)
-    if len(head) > 2 and head[0] & 15 == 8 and not int.from_bytes(head[:2], "big") % 31:
-        return lambda data: _limited(zlib.decompressobj(), data)
-    return None
-
-
-def _limited(decompressor: object, data: bytes) -> bytes:
+def _limited(unpack: Unpack, data: bytes) -> bytes:
     """Unpacked bytes; none where it was not packed so.
 
     Raises:
         TooLargeError: they are more than is looked at.
     """
-    try:
-        out: bytes = decompressor.decompress(data, _MAX_UNPACKED)  # type: ignore[attr-defined]
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-        return b""
+    out = unpack(data, _MAX_UNPACKED)
     if len(out) >= _MAX_UNPACKED:
         raise TooLargeError(f"more than {_MAX_UNPACKED} bytes when unpacked")
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import BinaryIO, Final
 
 from signing.formats import executable
@@ -23,7 +24,9 @@ from .base import (
 )
 from .slim import reading
 
-_MAX_TEXT: Final = 4 * 2**20
+_MAX_TEXT: Final = 2**28
+_WINDOW: Final = 2**20
+_OVERLAP: Final = 1024  # bytes, more than any pattern needs
 _PATTERNS: Final[Mapping[str, tuple[str, re.Pattern[str]]]] = {
     "private-key": (CRITICAL, re.compile(
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=]{16}"
@@ -48,24 +51,29 @@ class Secrets:
     header_only = False
 
     def wants(self, path: str, size: int, head: bytes, tail: bytes) -> bool:
-        return 0 < size <= _MAX_TEXT and _is_text(head)
+        return size > 0 and _is_text(head)
 
     def scan(self, file: BinaryIO, target: Target) -> Answer:
-        text = file.read(_MAX_TEXT + 1).decode("utf-8", "replace")
-        items = []
-        for rule, (severity, pattern) in _PATTERNS.items():
-            for found in list(pattern.finditer(text))[:10]:
-                line = text.count("\n", 0, found.start()) + 1
-                items.append(
-                    FoundItem(
+        if target.file.size > _MAX_TEXT:
+            return Answer(state=NOT_SCANNED, detail=f"a text of more than {_MAX_TEXT} bytes")
+        items: dict[str, FoundItem] = {}
+        line, kept = 1, b""
+        while part := file.read(_WINDOW):
+            data = kept + part
+            text = data.decode("latin-1")
+            for rule, (severity, pattern) in _PATTERNS.items():
+                for found in islice(pattern.finditer(text), 10):
+                    place = f"line {line + text.count(chr(10), 0, found.start())}"
+                    items[f"{rule} {place}"] = FoundItem(
                         rule=rule,
                         severity=severity,
                         title=f"looks like a secret ({rule})",
                         path=target.file.path,
-                        location=f"line {line}",
+                        location=place,
                     )
-                )
-        return Answer(state=FINDINGS if items else CLEAN, items=items)
+            kept = data[-_OVERLAP:]  # what is cut in two is whole in the next window
+            line += text.count("\n", 0, len(data) - len(kept))
+        return Answer(state=FINDINGS if items else CLEAN, items=list(items.values()))
 
 
 def _is_text(head: bytes) -> bool:
@@ -93,11 +101,7 @@ class Formats:
     header_only = False
 
     def wants(self, path: str, size: int, head: bytes, tail: bytes) -> bool:
-        # What begins as a header that `safetensors` or `gguf` judges is no other format as well,
-        # unless it ends as an archive; and such files are the ones that are long to copy.
-        headed = path.lower().endswith(".safetensors") and head[8:9] == b"{"
-        headed = headed or head.startswith(b"GGUF")
-        return size > 0 and (not headed or b"PK\x05\x06" in tail)
+        return size > 0
 
     def scan(self, file: BinaryIO, target: Target) -> Answer:
         found = executable(reading(file), target.file.size)

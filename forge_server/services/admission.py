@@ -6,22 +6,32 @@ stands in the way of every publish. What scanners find out later is shown, and r
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.formats import Executable, executable, how_to_convert
 from signing.manifest import FileEntry, Manifest
 from signing.names import ComponentName
+from signing.opcodes import Effort
 from storage import BlobStore
 
 from ..db.engine import Database
+from ..db.models import Release, ReleaseFile, Scan
 from ..errors import RegistryError
-from .leases import batches, referred
+from ..scans.base import CLEAN, NOT_SCANNED
+from ..scans.texts import Formats
+from .leases import batches
 
+_MAX_EFFORT: Final = 2_000_000  # opcodes, and so many more for each file
+_EACH: Final = 100
 _FIRST: Final = 65536  # bytes; most files need no second look
+_SMALL: Final = 2**20  # and what is no larger comes at once
+_MAX_KEPT: Final = 64  # blocks of _FIRST
 
 
 class Waivers(Protocol):
@@ -59,38 +69,80 @@ class Admission:
             RegistryError: one would be executed by what loads it (``unsafe-format``).
             BlobNotFoundError: one was deleted since somebody looked.
         """
+        effort = Effort(_MAX_EFFORT + _EACH * len(manifest.files))
         for entry in self._unseen(manifest):
-            found = self.look(entry)
+            found = self.look(entry, effort)
             if found is not None and not self._allowed(manifest, found.format):
                 raise _refused(manifest, entry, found)
 
     def _unseen(self, manifest: Manifest) -> list[FileEntry]:
-        """The files that no published release has: what is there already was let in before."""
+        """The files that are not known to be harmless. That another release has a file says
+        nothing: a waiver may have let it in, or older settings."""
         files = {entry.sha256: entry for entry in manifest.files if entry.size > 1}
         with self.database.read() as session:
             for batch in batches(list(files)):
-                for digest in referred(session, batch):
+                for digest in _harmless(session, batch):
                     del files[digest]
         return list(files.values())
 
-    def look(self, entry: FileEntry) -> Executable | None:
+    def look(self, entry: FileEntry, effort: Effort | None = None) -> Executable | None:
         """What in the file would be executed."""
-        with self.blobs.open(entry.sha256) as file:
-            head = file.read(_FIRST)
-
-        def read_at(start: int, count: int) -> bytes:
-            if start + count <= len(head) or len(head) == entry.size:
-                return head[start : start + count]
-            with self.blobs.open(entry.sha256, start) as file:
-                return file.read(count)
-
-        return executable(read_at, entry.size)
+        return executable(_Reader(self.blobs, entry).read_at, entry.size, effort)
 
     def _allowed(self, manifest: Manifest, format_: str) -> bool:
         if format_ in self.allowed:
             return True
         with self.database.read() as session:
             return self.waivers.allows(session, manifest.component, str(manifest.version), format_)
+
+
+def _harmless(session: Session, digests: Collection[str]) -> set[str]:
+    """Those that the scanner of formats saw in a release in which it found nothing."""
+    query = (
+        select(ReleaseFile.sha256)
+        .join(Release, Release.id == ReleaseFile.release_id)
+        .join(Scan, Scan.manifest_sha256 == Release.manifest_sha256)
+        .where(
+            ReleaseFile.sha256.in_(digests),
+            Scan.scanner == Formats.name,
+            Scan.scanner_version == Formats.version,
+            Scan.state.in_((CLEAN, NOT_SCANNED)),
+        )
+    )
+    return set(session.scalars(query))
+
+
+class _Reader:
+    """Reads here and there in a blob with few requests to the store: archives are looked into
+    member by member, and what lies together comes together."""
+
+    def __init__(self, blobs: BlobStore, entry: FileEntry) -> None:
+        self._blobs, self._digest, self._size = blobs, entry.sha256, entry.size
+        self._block = _SMALL if entry.size <= _SMALL else _FIRST
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+
+    def read_at(self, start: int, count: int) -> bytes:
+        count = min(count, self._size - start)  # offsets come out of the file and may be anything
+        if start < 0 or count <= 0:
+            return b""
+        first = start - start % self._block
+        if start + count > first + 2 * self._block:
+            return self._read(start, count)
+        data = b"".join(self._at(each) for each in range(first, start + count, self._block))
+        return data[start - first : start - first + count]
+
+    def _at(self, first: int) -> bytes:
+        data = self._kept.pop(first, None)
+        if data is None:
+            data = self._read(first, min(self._block, self._size - first))
+        self._kept[first] = data
+        if len(self._kept) > _MAX_KEPT:
+            self._kept.popitem(last=False)
+        return data
+
+    def _read(self, start: int, count: int) -> bytes:
+        with self._blobs.open(self._digest, start) as file:
+            return file.read(count)
 
 
 def _refused(manifest: Manifest, entry: FileEntry, found: Executable) -> RegistryError:

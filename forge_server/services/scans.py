@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
@@ -41,6 +43,7 @@ from ..scans.base import (
 )
 from ..scans.known import data_date, known
 from ..scans.running import Limits, Opened, run
+from ..scans.texts import Formats
 from ..settings import Settings
 from .clock import Clock
 from .components import find_release, mark_reviewed
@@ -255,14 +258,25 @@ class Scans:
 
     def _claim(self, due: Due, token: str) -> bool:
         now = self.clock()
-        with self.database.write() as session:
-            row = session.get(ScanClaim, due.manifest_sha256)
-            if row is not None and row.token != token and row.expires_at > now:
-                return False
-            session.merge(
-                ScanClaim(manifest_sha256=due.manifest_sha256, token=token, expires_at=now + _CLAIM)
+        until = now + _CLAIM
+        ours = (
+            update(ScanClaim)
+            .where(
+                ScanClaim.manifest_sha256 == due.manifest_sha256,
+                or_(ScanClaim.token == token, ScanClaim.expires_at <= now),
             )
-        return True
+            .values(token=token, expires_at=until)
+        )
+        with suppress(IntegrityError), self.database.write() as session:  # somebody was quicker
+            if session.execute(ours).rowcount:  # type: ignore[attr-defined]
+                return True
+            if session.get(ScanClaim, due.manifest_sha256) is not None:
+                return False
+            claim = ScanClaim(manifest_sha256=due.manifest_sha256, token=token, expires_at=until)
+            session.add(claim)
+            session.flush()
+            return True
+        return False
 
     def _release(self, due: Due) -> tuple[list[_Seen], dict[str, Any]]:
         with self.database.read() as session:
@@ -311,7 +325,8 @@ class Scans:
             batch = wanted[start : start + _AT_ONCE]
             opened = []
             for each in batch:
-                descriptor = self._descriptor(each.file, scanner.header_only) if each.here else None
+                partly = scanner.header_only or (scanner.name == Formats.name and each.is_numbers)
+                descriptor = self._descriptor(each, partly) if each.here else None
                 if descriptor is None:
                     answers.append(
                         (each.file, Answer(state=FAILED, detail="its bytes cannot be had"))
@@ -322,9 +337,10 @@ class Scans:
             answers += zip((each.file for each in opened), said, strict=True)
         return _summed(nothing, answers)
 
-    def _descriptor(self, file: File, header_only: bool) -> int | None:
-        """A descriptor of the blob: its file, or a copy that has no name; None where its bytes are
-        gone, or there is no room for the copy."""
+    def _descriptor(self, seen: _Seen, partly: bool) -> int | None:
+        """A descriptor of the blob: its file, or a copy that has no name, of which ``partly`` only
+        both ends are made; None where its bytes are gone, or there is no room for the copy."""
+        file = seen.file
         try:
             if isinstance(self.blobs, LocalBlobStore):
                 return os.open(self.blobs.path(file.sha256), os.O_RDONLY | os.O_CLOEXEC)
@@ -332,11 +348,13 @@ class Scans:
                 self.blobs.open(file.sha256) as stream,
                 tempfile.TemporaryFile(prefix="forge-scan-") as copy,
             ):
-                left = min(file.size, _HEADER) if header_only else file.size
+                left = min(file.size, _HEADER) if partly else file.size
                 while left > 0 and (part := stream.read(min(left, 2**20))):
                     copy.write(part)
                     left -= len(part)
                 copy.truncate(file.size)  # the rest reads as zeros, and takes no room
+                copy.seek(file.size - len(seen.tail))
+                copy.write(seen.tail)
                 copy.seek(0)
                 return os.dup(copy.fileno())
         except (BlobNotFoundError, OSError):  # gone, or no room for a copy
@@ -349,6 +367,14 @@ class _Seen:
     head: bytes
     tail: bytes
     here: bool
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether it begins as safetensors or GGUF do, and no archive is appended: what is between
+        the ends of such a file says nothing of its format."""
+        length = int.from_bytes(self.head[:8], "little")
+        header = self.head[8:9] == b"{" and 8 + length <= min(self.file.size, _HEADER)
+        return (header or self.head.startswith(b"GGUF")) and b"PK\x05\x06" not in self.tail
 
 
 def findings_of(

@@ -73,3 +73,28 @@ def test_a_waiver_allows_what_it_covers(world: World, sara: Client) -> None:
     other = world.release(version="2.0.0", files={"model.pt": torch_zip(b"other")})
     client.put_blobs(other)
     client.post("/api/v1/releases", other.body(), expect=422, code="unsafe-format")
+
+
+def test_what_a_waiver_let_in_is_let_in_nowhere_else(world: World, sara: Client) -> None:
+    registry = world.registry
+    admission = Admission(registry.database, registry.blobs, (), _One())
+    changed = replace(registry, releases=replace(registry.releases, admission=admission))
+    client = Client(create_app(changed).test_client(), sara.token)
+    client.publish(world.release(files={"model.pt": torch_zip()}))
+    again = world.release(version="2.0.0", files={"renamed": torch_zip()})
+    client.put_blobs(again)
+    client.post("/api/v1/releases", again.body(), expect=422, code="unsafe-format")
+    for due in registry.scans.everything():
+        registry.scans.scan(due)
+    client.post("/api/v1/releases", again.body(), expect=422, code="unsafe-format")
+
+
+def test_what_was_found_harmless_is_not_looked_at_again(world: World, sara: Client) -> None:
+    registry = world.registry
+    built = world.release()
+    sara.publish(built)
+    admission = Admission(registry.database, registry.blobs)
+    assert admission._unseen(built.manifest)
+    for due in registry.scans.everything():
+        registry.scans.scan(due)
+    assert not admission._unseen(built.manifest)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import CliRunner
@@ -74,6 +74,7 @@ def test_what_the_scanners_say_is_shown(world: World, sara: Client) -> None:
         "fickling": "findings",
         "formats": "findings",
         "gguf": "not-scanned",
+        "keras": "not-scanned",
         "licence": "clean",
         "onnx": "not-scanned",
         "osv": "not-scanned",
@@ -219,6 +220,62 @@ def test_an_object_store_gives_copies_that_have_no_name(world: World, sara: Clie
     said = scans.scan(scans.due()[0])
     assert said is not None
     assert {each.scanner: each.state for each in said}["safetensors"] == "clean"
+
+
+class _Slow(MemoryBlobStore):
+    """Remembers how many bytes each opened stream gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[int] = []
+
+    def open(self, digest: str, start: int = 0) -> BinaryIO:
+        stream = super().open(digest, start)
+        number = len(self.given)
+        self.given.append(0)
+        read = stream.read
+
+        def counted(count: int = -1) -> bytes:
+            data = read(count)
+            self.given[number] += len(data)
+            return data
+
+        stream.read = counted  # type: ignore[method-assign]
+        return stream
+
+
+@ON_SQLITE
+def test_of_large_numbers_an_object_store_gives_the_ends_alone(world: World, sara: Client) -> None:
+    size = 24 * 2**20
+    model = headed({"a": tensor(0, size, (size // 4,))}, bytes(size))
+    published(world, sara, {"model.safetensors": model})
+    registry = world.registry
+    blobs = _Slow()
+    for digest in registry.blobs.iter_digests():
+        with registry.blobs.open(digest) as file:
+            blobs.put(digest, file, registry.blobs.stat(digest).size)
+    scans = replace(registry.scans, blobs=blobs)
+    said = scans.scan(scans.due()[0])
+    assert said is not None
+    assert {each.scanner: each.state for each in said}["formats"] == "clean"
+    assert max(blobs.given) < size
+
+
+def test_of_many_workers_one_takes_a_release(world: World, sara: Client) -> None:
+    published(world, sara, {"notes.txt": b"text"})
+    scans = world.registry.scans
+    due, ready, taken = scans.due()[0], threading.Barrier(6), list[bool]()
+
+    def take(token: str) -> None:
+        ready.wait()
+        taken.append(scans._claim(due, token))
+
+    threads = [threading.Thread(target=take, args=(f"{number}",)) for number in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(taken) == [False] * 5 + [True]
 
 
 @ON_SQLITE
