@@ -43,7 +43,7 @@ from .services.organisations import Organisations
 from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
-from .services.policies import Policies, Sources, findings_known, reviews_by, scans_by
+from .services.policies import Policies, Sources, findings_by, reviews_by, scans_by
 from .services.publication import Publication
 from .services.quarantine import Quarantine
 from .services.quotas import Quotas
@@ -62,6 +62,7 @@ from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
+from .services.waivers import Waivers
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
 from .stores import open_stores
@@ -175,9 +176,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     distributions = Distributions(database, blobs)
     scans = Scans(database, blobs, clock, settings)
     desk = ReviewDesk(database, audit, clock)
+    waivers = Waivers(desk)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
-        distributions, Admission(database, blobs, settings.allow_code_formats),
+        distributions, Admission(database, blobs, settings.allow_code_formats, waivers),
     )  # fmt: skip
     facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
@@ -229,13 +231,13 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
             audit,
             blobs,
             clock,
-            Sources(reviews=reviews_by(desk), findings=findings_known, scans=scans_by(scans)),
+            Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
         ),
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
         advisories=Advisories(database, tree),
-        findings=Findings(database, audit, clock),
+        findings=Findings(database, audit, clock, waivers.in_force),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         python_index=PythonIndex(database, distributions),
         facade_releases=facade_releases,

@@ -14,13 +14,14 @@ from tuf.api.metadata import Targets
 
 from .advisories import Advisory, verify_advisory
 from .assessment import Decision, Lapse
-from .bodies import ADVISORY, DECISION, ReviewTarget, body_of, statements_in
+from .bodies import DECISION, WAIVER, ReviewTarget, body_of, statements_in
 from .digests import sha256_hex
 from .errors import SigningError, VerificationError
 from .names import ComponentName
 from .review import verify_decision
 from .roles import Delegation, delegations_in, verify_against
 from .updates import check_shape
+from .waivers import Waiver, verify_waiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Said:
 
     decisions: tuple[Decision, ...] = ()
     advisories: tuple[Advisory, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     lapses: tuple[Lapse, ...] = ()
 
     def critical_since(self, manifest_sha256: str) -> datetime | None:
@@ -52,13 +54,12 @@ class Said:
 
 
 def about(signed: Targets, body: str, component: ComponentName, version: str) -> list[ReviewTarget]:
-    """What a body's role lists about one release: its decision, and all advisories about the
-    component."""
+    """What a body's role lists about one release: its decision, and all advisories and waivers
+    about the component."""
     return [
         one
         for one in statements_in(signed, body).values()
-        if one.component == component
-        and ((one.kind == DECISION and one.name == version) or one.kind == ADVISORY)
+        if one.component == component and (one.kind != DECISION or one.name == version)
     ]
 
 
@@ -73,6 +74,7 @@ def gather(
     expiry is judged at ``at``."""
     decisions: list[Decision] = []
     advisories: list[Advisory] = []
+    waivers: list[Waiver] = []
     lapses: list[Lapse] = []
     delegations = delegations_in(targets)
     for word in words:
@@ -91,11 +93,18 @@ def gather(
                 data = _envelope(word, one)
                 if one.kind == DECISION:
                     decisions.append(_decision(data, one, delegations[word.role]))
+                elif one.kind == WAIVER:
+                    waivers.append(_waiver(data, one, delegations[word.role]))
                 else:
                     advisories.append(_advisory(data, one, delegations[word.role]))
             except SigningError as error:
                 lapses.append(lapse_of(word.role, error))
-    return Said(decisions=tuple(decisions), advisories=tuple(advisories), lapses=tuple(lapses))
+    return Said(
+        decisions=tuple(decisions),
+        advisories=tuple(advisories),
+        waivers=tuple(waivers),
+        lapses=tuple(lapses),
+    )
 
 
 def lapse_of(role: str, error: SigningError) -> Lapse:
@@ -135,9 +144,19 @@ def _decision(data: bytes, one: ReviewTarget, delegation: Delegation) -> Decisio
 
 def _advisory(data: bytes, one: ReviewTarget, delegation: Delegation) -> Advisory:
     advisory = verify_advisory(data, delegation, one.path)
-    if (advisory.component, advisory.id) != (one.component, one.name):
+    _require_named(advisory, one)
+    return advisory
+
+
+def _waiver(data: bytes, one: ReviewTarget, delegation: Delegation) -> Waiver:
+    waiver = verify_waiver(data, delegation, one.path)
+    _require_named(waiver, one)
+    return waiver
+
+
+def _require_named(said: Advisory | Waiver, one: ReviewTarget) -> None:
+    if (said.component, said.id) != (one.component, one.name):
         raise VerificationError(
             "name-mismatch", one.path, f"{one.name} about {one.component}",
-            f"{advisory.id} about {advisory.component}",
+            f"{said.id} about {said.component}",
         )  # fmt: skip
-    return advisory

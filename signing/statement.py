@@ -1,7 +1,7 @@
 """in-toto Statements v1 in DSSE envelopes, as reviewers sign them.
 
-One signature in each envelope, by a key that the body's delegation lists, over the canonical JSON
-of a statement. Statement: in-toto Attestation Framework v1; envelope: DSSE v1.0.2. Members that are
+One signature in each envelope (two on waivers), by keys that the body's delegation lists, over the
+canonical JSON of a statement. Statement: in-toto Attestation Framework v1; envelope: DSSE v1.0.2. Members that are
 not ours to know are refused, because what a person did not see signed must not travel along.
 """
 
@@ -61,6 +61,21 @@ def sign_statement(
     signed = pae(PAYLOAD_TYPE, payload)
     signatures = [(key.public.keyid, key.sign(signed)) for key in keys]
     return canonical_json(envelope_json(PAYLOAD_TYPE, payload, signatures))
+
+
+def add_signature(data: bytes, key: SigningKey, where: str) -> bytes:
+    """The envelope ``data``, whose payload somebody else signed, with a signature by ``key``.
+
+    Raises:
+        MalformedError: no such envelope, or ``key`` signed it before.
+    """
+    document = Fields.of(parse_json(data, where, max_bytes=MAX_ENVELOPE_BYTES), where)
+    envelope = parse_envelope(document, PAYLOAD_TYPE)
+    if key.public.keyid in dict(envelope.signatures):
+        raise MalformedError(f"{where}: signatures", "a signature by another key", "the same")
+    signature = key.sign(pae(PAYLOAD_TYPE, envelope.payload))
+    signatures = [*envelope.signatures, (key.public.keyid, signature)]
+    return canonical_json(envelope_json(PAYLOAD_TYPE, envelope.payload, signatures))
 
 
 @dataclass(frozen=True, slots=True)

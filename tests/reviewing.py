@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from tuf.api.metadata import Targets
 
 from forge_server.services.callers import OPERATOR
 from forge_server.services.rolebook import current_role
-from signing.bodies import Body, role_of, target_path
+from signing.bodies import DECISION, WAIVER, Body, role_of, target_path
 from signing.digests import sha256_hex
 from signing.keys import PrivateKey, generate_key
 from signing.names import ComponentName
@@ -20,6 +20,7 @@ from signing.review import Verdict, sign_decision
 from signing.review_edits import edit_reviews
 from signing.role_edits import delegate, next_version, sign_role
 from signing.statement import Resource
+from signing.waivers import Waiver, approve_waiver, begin_waiver
 
 
 @dataclass
@@ -95,8 +96,34 @@ class Bodies:
         self._edit(body, add={path: data})
         return sha256_hex(data)
 
-    def withdraw(self, body: str, component: str, version: str) -> None:
-        self._edit(body, drop=[target_path(body, ComponentName.parse(component), version, "vsa")])
+    def second(self, body: str) -> PrivateKey:
+        """The authority names another reviewer of the body."""
+        key = generate_key("p256")
+
+        def change(signed: Targets) -> None:
+            signed.add_key(key.public.tuf, role_of(body))
+
+        self._sign_targets(change)
+        return key
+
+    def waiver(self, body: str, component: str, **more: Any) -> Waiver:
+        """What a reviewer of the body may sign, for half a month."""
+        now = self.world.clock().replace(microsecond=0)
+        made = Waiver(
+            body=body, id="W-1", component=ComponentName.parse(component), versions=">=1,<2",
+            severity="critical", reason="Until the next version",
+            author=self.keys[body].public.keyid, at=now, expires=now + timedelta(days=15),
+        )  # fmt: skip
+        return replace(made, **more)
+
+    def waive(self, waiver: Waiver, approver: PrivateKey) -> None:
+        """Two reviewers sign it, and the body lists it."""
+        data = approve_waiver(begin_waiver(waiver, self.keys[waiver.body]), approver)
+        path = target_path(waiver.body, waiver.component, waiver.id, WAIVER)
+        self._edit(waiver.body, add={path: data})
+
+    def withdraw(self, body: str, component: str, name: str, kind: str = DECISION) -> None:
+        self._edit(body, drop=[target_path(body, ComponentName.parse(component), name, kind)])
 
     def _edit(
         self, body: str, *, add: Mapping[str, bytes] | None = None, drop: Sequence[str] = ()

@@ -11,7 +11,7 @@ from signing.names import ComponentName
 from ..domain.answers import MAX_LINKS, MAX_TEXT
 from ..services.findings import AnswerRow, FindingRow
 from .bodies import read_json
-from .rendering import instant, optional_instant
+from .rendering import instant, optional_instant, waiver_json
 from .requests import answer, audited, authenticated, registry
 
 _ONE = "/components/<organisation>/<name>/<version>/findings"
@@ -85,7 +85,8 @@ def _finding(row: FindingRow) -> dict[str, Any]:
         "last_seen_at": instant(row.last_seen_at),
         "gone_at": optional_instant(row.gone_at),
         "open": row.is_open,
-        "waived": row.waived,
+        "waived": row.waiver is not None,
+        "waiver": None if row.waiver is None else waiver_json(row.waiver),
         "answer": None if row.answer is None else _answer(row.answer),
     }
 

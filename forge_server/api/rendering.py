@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from signing.deprecation import Deprecation
 from signing.renewal import Expiring
 from signing.status import Withheld, withheld_json
+from signing.waivers import Waiver
 
 from ..services.status import StatusState
 
@@ -19,6 +20,24 @@ def instant(value: datetime) -> str:
 def expiring_json(item: Expiring) -> dict[str, object]:
     """A role that must be signed anew soon."""
     return {"role": item.role, "expires": instant(item.expires), "days": item.days}
+
+
+def waiver_json(one: Waiver) -> dict[str, object]:
+    """A waiver in force."""
+    return {
+        "id": one.id,
+        "body": one.body,
+        "versions": one.versions,
+        "manifest_sha256": one.manifest_sha256,
+        "findings": list(one.findings),
+        "formats": list(one.formats),
+        "severity": one.severity,
+        "reason": one.reason,
+        "at": instant(one.at),
+        "expires": instant(one.expires),
+        "author": one.author,
+        "approver": one.approver,
+    }
 
 
 def status_json(state: StatusState | None) -> dict[str, object] | None:

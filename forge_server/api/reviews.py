@@ -12,7 +12,7 @@ from signing.names import ComponentName, parse_version
 from ..errors import RegistryError
 from ..services.components import find_release
 from .bodies import read_json
-from .rendering import instant
+from .rendering import instant, waiver_json
 from .requests import answer, audited, authenticated, query_integer, registry
 
 
@@ -47,6 +47,7 @@ def of_release(organisation: str, name: str, version: str) -> Response:
                 }
                 for one in said.advisories
             ],
+            "waivers": [waiver_json(one) for one in said.waivers],
         }
     )
 

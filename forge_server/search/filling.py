@@ -210,12 +210,12 @@ def _facts(component: Component, organisation: Organisation, release: Release) -
 
 def _with_level(session: Session, facts: Facts, release: Release, desk: ReviewDesk) -> Facts:
     name = ComponentName.parse(f"{facts.organisation}/{facts.name}")
-    assessment, _ = desk.assessment(session, name, release)
+    assessment, said = desk.assessment(session, name, release)
     return replace(
         facts,
         review=assessment.level,
         review_until=assessment.until,
-        look_again=desk.look_again(session, assessment),
+        look_again=desk.look_again(session, assessment, said.waivers),
     )
 
 

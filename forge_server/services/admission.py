@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from signing.formats import Executable, executable, how_to_convert
 from signing.manifest import FileEntry, Manifest
-from signing.names import ComponentName
 from signing.opcodes import Effort
 from storage import BlobStore
 
@@ -37,19 +36,15 @@ _MAX_KEPT: Final = 64  # blocks of _FIRST
 class Waivers(Protocol):
     """Who may publish such a format nonetheless."""
 
-    def allows(
-        self, session: Session, component: ComponentName, version: str, format_: str
-    ) -> bool:
-        """Whether a waiver in force lets this version hold a file of the format."""
+    def allows(self, session: Session, manifest: Manifest, format_: str) -> bool:
+        """Whether a waiver in force lets this release hold a file of the format."""
         ...
 
 
 class NoWaivers:
     """Lets nobody."""
 
-    def allows(
-        self, session: Session, component: ComponentName, version: str, format_: str
-    ) -> bool:
+    def allows(self, session: Session, manifest: Manifest, format_: str) -> bool:
         return False
 
 
@@ -93,7 +88,7 @@ class Admission:
         if format_ in self.allowed:
             return True
         with self.database.read() as session:
-            return self.waivers.allows(session, manifest.component, str(manifest.version), format_)
+            return self.waivers.allows(session, manifest, format_)
 
 
 def _harmless(session: Session, digests: Collection[str]) -> set[str]:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from signing.assessment import COMMUNITY, Assessment, Decision
 from signing.names import ComponentName
 from signing.roles import Delegation
+from signing.waivers import Waiver
 
 from ..db.engine import Database
 from ..search.documents import hit_of, in_milliseconds
@@ -188,11 +189,12 @@ class Assurances:
     def of(self, name: ComponentName, version: str, manifest_sha256: str) -> Assurance:
         """What is known of one release today."""
         with self.database.read() as session:
-            findings = [_finding(row) for row in findings_of(session, manifest_sha256)]
             scans = self.scans.of_release(session, manifest_sha256)
             release = require_release(session, name, version)
-            assessment, _ = self.desk.assessment(session, name, release)
-            spoke = assessment.standing or assessment.lapsed
+            assessment, said = self.desk.assessment(session, name, release)
+            rows = findings_of(session, manifest_sha256, said.waivers)
+            findings = [_finding(row) for row in rows]
+            spoke = assessment.standing or assessment.lapsed or said.waivers
             return Assurance(
                 assessment=assessment,
                 scans=[_scan(row) for row in scans],
@@ -276,7 +278,12 @@ def _finding(row: FindingRow) -> FindingSeen:
         gone_at=row.gone_at,
         open=row.is_open,
         answer=None if row.answer is None else _answer(row.answer),
+        waiver=None if row.waiver is None else _waiver(row.waiver),
     )
+
+
+def _waiver(one: Waiver) -> WaiverSeen:
+    return WaiverSeen(body=one.body, reason=one.reason, until=one.expires)
 
 
 def _answer(row: AnswerRow) -> AnswerSeen:

@@ -9,7 +9,7 @@ their body belong to.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, aliased
 from signing.bodies import Body, role_of
 from signing.names import ComponentName, parse_org_name
 from signing.roles import delegations_of
+from signing.waivers import Waiver, settling
 
 from ..db.engine import Database
 from ..db.models import Finding, User
@@ -67,7 +68,7 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRow:
-    """A finding with its newest answer. ``waived``: a waiver in force covers it."""
+    """A finding with its newest answer, and the waiver in force that covers it."""
 
     id: str
     scanner: str
@@ -79,19 +80,18 @@ class FindingRow:
     last_seen_at: datetime
     gone_at: datetime | None
     answer: AnswerRow | None
-    waived: bool
+    waiver: Waiver | None
 
     @property
     def is_open(self) -> bool:
         settled = self.answer is not None and self.answer.settles
-        return self.gone_at is None and not settled and not self.waived
+        return self.gone_at is None and not settled and self.waiver is None
 
 
 def findings_of(
-    session: Session, manifest_sha256: str, waived: Collection[str] = ()
+    session: Session, manifest_sha256: str, waivers: Collection[Waiver] = ()
 ) -> list[FindingRow]:
-    """Every finding of a release, the gravest first; ``waived`` are the ids that a waiver in force
-    covers. Two statements, however many there are."""
+    """Every finding of a release, the gravest first; ``waivers`` are those in force for it. Two statements, however many there are."""
     rows = session.scalars(select(Finding).where(Finding.manifest_sha256 == manifest_sha256)).all()
     answers = _answers(session, manifest_sha256) if rows else {}
     found = [
@@ -106,7 +106,7 @@ def findings_of(
             last_seen_at=row.last_seen_at,
             gone_at=row.gone_at,
             answer=answers.get(row.id),
-            waived=row.id in waived,
+            waiver=settling(waivers, row.id, row.severity),
         )
         for row in rows
     ]
@@ -114,11 +114,19 @@ def findings_of(
 
 
 def open_findings(
-    session: Session, manifest_sha256: str, waived: Collection[str] = ()
+    session: Session, manifest_sha256: str, waivers: Collection[Waiver] = ()
 ) -> list[FindingRow]:
     """Those findings that nothing has settled: not gone, no verified answer that it is a false
     positive, not affected or mitigated, and no waiver in force."""
-    return [one for one in findings_of(session, manifest_sha256, waived) if one.is_open]
+    return [one for one in findings_of(session, manifest_sha256, waivers) if one.is_open]
+
+
+Holding = Callable[[Session, ComponentName, str, str], Collection[Waiver]]
+"""The waivers in force for a component's version with a manifest."""
+
+
+def _none(*_: object) -> Collection[Waiver]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +134,15 @@ class Findings:
     database: Database
     audit: Audit
     clock: Clock
+    waivers: Holding = _none
 
     def all(self, name: ComponentName, version: str) -> tuple[str, list[FindingRow]]:
         """The release's identity and its findings. Raises RegistryError (``not-found``)."""
         with self.database.read() as session:
             digest = require_published(session, name, version).manifest_sha256
-            return digest, findings_of(session, digest)
+            return digest, findings_of(
+                session, digest, self.waivers(session, name, version, digest)
+            )
 
     def answer(
         self,

@@ -37,6 +37,7 @@ from .review_desk import ReviewDesk
 from .rights import require_member, require_organisation
 from .rolebook import current_role
 from .scans import Scans
+from .waivers import Waivers
 from .withheld import withheld_by_digest
 
 MOST: int = 10  # policies of one organisation
@@ -47,7 +48,9 @@ class Sources:
     """What is known of a release beyond what is signed in it; each None where nothing is."""
 
     reviews: Callable[[Session, ComponentName, Release], Reviews | None] = lambda *_: None
-    findings: Callable[[Session, Release], Sequence[OpenFinding] | None] = lambda *_: None
+    findings: Callable[[Session, ComponentName, Release], Sequence[OpenFinding] | None] = (
+        lambda *_: None
+    )
     scans: Callable[[Session, Release], Sequence[Scan] | None] = lambda *_: None
 
 
@@ -61,12 +64,18 @@ def reviews_by(desk: ReviewDesk) -> Callable[[Session, ComponentName, Release], 
     return reviews
 
 
-def findings_known(session: Session, release: Release) -> list[OpenFinding]:
+def findings_by(waivers: Waivers) -> Callable[[Session, ComponentName, Release], list[OpenFinding]]:
     """The findings that nothing has settled."""
-    return [
-        OpenFinding(id=one.id, severity=one.severity, title=one.title)
-        for one in open_findings(session, release.manifest_sha256)
-    ]
+
+    def known(session: Session, component: ComponentName, release: Release) -> list[OpenFinding]:
+        digest = release.manifest_sha256
+        holding = waivers.in_force(session, component, release.version, digest)
+        return [
+            OpenFinding(id=one.id, severity=one.severity, title=one.title)
+            for one in open_findings(session, digest, holding)
+        ]
+
+    return known
 
 
 def scans_by(scans: Scans) -> Callable[[Session, Release], list[Scan]]:
@@ -273,7 +282,7 @@ class Policies:
         return replace(
             facts,
             reviews=self.sources.reviews(session, component, release),
-            findings=_tuple(self.sources.findings(session, release)),
+            findings=_tuple(self.sources.findings(session, component, release)),
             scans=_tuple(self.sources.scans(session, release)),
         )
 

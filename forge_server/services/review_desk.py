@@ -8,7 +8,7 @@ from looking at the same release, and have no say in anything else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 
 from signing.advisories import Advisory, verify_advisory
 from signing.assessment import Assessment, Decision, Lapse, Subject, assess
-from signing.bodies import DECISION, body_of, is_reviews, role_of
+from signing.bodies import DECISION, WAIVER, body_of, is_reviews, role_of
 from signing.errors import SigningError
 from signing.names import ComponentName
 from signing.review import verify_decision
 from signing.reviews import Said, lapse_of, stale
 from signing.roles import Delegation, delegations_of, verify_role
+from signing.waivers import Waiver, in_force, verify_waiver
 
 from ..db.engine import Database
 from ..db.models import Component, Member, Release, ReviewClaim, ReviewStatement
@@ -33,7 +34,7 @@ from .callers import Caller
 from .clock import Clock
 from .components import find_release
 from .findings import open_findings
-from .review_roles import signers_of
+from .review_roles import keyids_of
 from .rolebook import current_role, current_row, expiries
 
 NOTICE_DAYS: Final = (30, 7, 1)
@@ -88,22 +89,21 @@ class ReviewDesk:
     def assessment(
         self, session: Session, name: ComponentName, release: Release
     ) -> tuple[Assessment, Said]:
-        """(the level of a release now and why, what bodies say of it)"""
+        """(the level of a release now and why, what bodies say of it). Of waivers there are those
+        that hold for the release now."""
         said = self.said(session, name, release.version)
+        digest = release.manifest_sha256
+        said = replace(said, waivers=self.waivers(session, name, release.version, digest, said))
         risk = release.details.get("risk") or {}
         keyids: frozenset[str] = frozenset()
-        known = [said.critical_since(release.manifest_sha256)]
+        known = [said.critical_since(digest)]
         if said.decisions:
-            known.append(open_critical_since(session, release.manifest_sha256))
-            keyids = frozenset(
-                key.keyid
-                for each in signers_of(session, name)
-                for key in (*each.keys, *each.former.keys())
-            )
+            known.append(open_critical_since(session, digest, said.waivers))
+            keyids = keyids_of(session, name)
         subject = Subject(
             component=name,
             version=release.version,
-            manifest_sha256=release.manifest_sha256,
+            manifest_sha256=digest,
             risk_class=risk.get("class"),
             keyids=keyids,
             critical_since=max((at for at in known if at is not None), default=None),
@@ -117,13 +117,33 @@ class ReviewDesk:
         )
         return frozenset((component, version) for component, version in rows)
 
-    def look_again(self, session: Session, assessment: Assessment) -> datetime | None:
-        """When the level may be another one by itself: a decision ends, or the role of a body that
-        nobody renewed. None at the lowest, from which nothing falls."""
+    def waivers(
+        self,
+        session: Session,
+        name: ComponentName,
+        version: str,
+        manifest_sha256: str | None,
+        said: Said,
+        now: datetime | None = None,
+    ) -> tuple[Waiver, ...]:
+        """Those of ``said`` that hold for a release at ``now``."""
+        if not said.waivers:
+            return ()
+        keyids = keyids_of(session, name)
+        now = self.clock() if now is None else now
+        return tuple(in_force(said.waivers, version, manifest_sha256, keyids, now))
+
+    def look_again(
+        self, session: Session, assessment: Assessment, waivers: Sequence[Waiver] = ()
+    ) -> datetime | None:
+        """When the level may be another one by itself: a decision ends, one of the ``waivers`` that
+        hold now, or the role of a body that nobody renewed. None at the lowest, from which nothing
+        falls."""
         if assessment.until is None:
             return None
-        roles = {role_of(one.body) for one in assessment.standing}
-        return min(assessment.until, *expiries(session, roles).values())
+        roles = {role_of(one.body) for one in (*assessment.standing, *waivers)}
+        ends = [assessment.until, *(one.expires for one in waivers)]
+        return min(*ends, *expiries(session, roles).values())
 
     def said(self, session: Session, name: ComponentName, version: str) -> Said:
         """What bodies say of a release, as `signing.reviews.gather` tells it."""
@@ -135,6 +155,7 @@ class ReviewDesk:
         ).scalars()
         decisions: list[Decision] = []
         advisories: list[Advisory] = []
+        waivers: list[Waiver] = []
         lapses: dict[str, Lapse] = {}
         for row in rows:
             try:
@@ -145,6 +166,8 @@ class ReviewDesk:
                 delegation = self.bodies(session)[row.body]
                 if row.kind == DECISION:
                     decisions.append(verify_decision(row.envelope, delegation, row.path))
+                elif row.kind == WAIVER:
+                    waivers.append(verify_waiver(row.envelope, delegation, row.path))
                 else:
                     advisories.append(verify_advisory(row.envelope, delegation, row.path))
             except SigningError as error:
@@ -152,6 +175,7 @@ class ReviewDesk:
         return Said(
             decisions=tuple(decisions),
             advisories=tuple(advisories),
+            waivers=tuple(waivers),
             lapses=tuple(lapses.values()),
         )
 
@@ -321,7 +345,10 @@ class ReviewDesk:
         ]
 
 
-def open_critical_since(session: Session, manifest_sha256: str) -> datetime | None:
-    """Since when the newest critical finding that nothing has settled is known."""
-    known = open_findings(session, manifest_sha256)
+def open_critical_since(
+    session: Session, manifest_sha256: str, waivers: Sequence[Waiver] = ()
+) -> datetime | None:
+    """Since when the newest critical finding that nothing has settled is known; ``waivers`` are
+    those in force."""
+    known = open_findings(session, manifest_sha256, waivers)
     return max((one.first_seen_at for one in known if one.severity == "critical"), default=None)

@@ -21,8 +21,9 @@ from signing.errors import VerificationError
 from signing.manifest import parse_manifest
 from signing.names import ComponentName
 from signing.review import verify_decision
-from signing.roles import Delegation, delegation_of, parse_targets
+from signing.roles import Delegation, delegation_of, delegations_of, parse_targets
 from signing.verify import subject_of
+from signing.waivers import Waiver, verify_waiver
 from storage import BlobStore
 
 from ..db.models import Component, Release, ReviewStatement
@@ -45,6 +46,7 @@ class NewStatement:
     releases: Mapping[str, str]
     action: str
     decision: Decision | None = None
+    waiver: Waiver | None = None
 
 
 def check_statements(
@@ -73,6 +75,7 @@ def check_statements(
 
 
 def _verified(target: ReviewTarget, envelope: bytes, delegation: Delegation) -> NewStatement:
+    decision = waiver = None
     if target.kind == DECISION:
         decision = verify_decision(envelope, delegation, target.path)
         about = (decision.component, decision.version)
@@ -80,12 +83,14 @@ def _verified(target: ReviewTarget, envelope: bytes, delegation: Delegation) -> 
         signed_at, expires_at = decision.at, decision.expires
         action = "review.pass" if decision.passed else "review.reject"
     elif target.kind == ADVISORY:
-        decision = None
         advisory = verify_advisory(envelope, delegation, target.path)
         about, releases = (advisory.component, advisory.id), dict(advisory.releases)
         signed_at, expires_at, action = advisory.at, None, "review.advise"
     else:
-        raise RegistryError("malformed", f"{target.path}: this registry takes no such statement")
+        waiver = verify_waiver(envelope, delegation, target.path)
+        about, releases = (waiver.component, waiver.id), {}
+        # Its end is no decision's, of which reviewers and operators are told.
+        signed_at, expires_at, action = waiver.at, None, "review.waive"
     if about != (target.component, target.name):
         raise VerificationError(
             "name-mismatch", target.path, f"{target.component} {target.name}",
@@ -99,6 +104,7 @@ def _verified(target: ReviewTarget, envelope: bytes, delegation: Delegation) -> 
         releases=releases,
         action=action,
         decision=decision,
+        waiver=waiver,
     )
 
 
@@ -169,6 +175,8 @@ class ReviewRoles:
             )
 
     def _check(self, session: Session, one: NewStatement, now: datetime) -> None:
+        if one.waiver is not None:
+            _check_waiver(session, one.waiver, now)
         for version, digest in one.releases.items():
             release = find_release(session, one.target.component, version)
             if release is None or release.manifest_sha256 != digest:
@@ -198,6 +206,23 @@ class ReviewRoles:
             )
 
 
+def _check_waiver(session: Session, waiver: Waiver, now: datetime) -> None:
+    """A waiver that would never hold is not taken."""
+    if waiver.is_own(keyids_of(session, waiver.component)):
+        raise RegistryError(
+            "own-release",
+            f"waiver {waiver.id} about {waiver.component}: {waiver.body} belongs to "
+            f"{waiver.component.org}, or one of its reviewers signs for it",
+            "a body waives nothing of its own: another body must look at it",
+        )
+    if waiver.expires <= now:
+        raise RegistryError(
+            "review-lapsed",
+            f"waiver {waiver.id} about {waiver.component}: it expired on {waiver.expires:%Y-%m-%d}",
+            "sign another: forge review waive",
+        )
+
+
 def mark_all_reviewed(session: Session) -> None:
     """Leaves word, in the transaction that takes a new targets role, that every component about
     which a body said something must be indexed for search again: a body or a key may be gone."""
@@ -206,12 +231,22 @@ def mark_all_reviewed(session: Session) -> None:
 
 
 def signers_of(session: Session, component: ComponentName) -> list[Delegation]:
-    """The delegations to the component's organisation and to the component."""
+    """The delegations to the component's organisation and, where there is one, to the component."""
     roles = current_roles(session, ("registrar", component.org))
     if len(roles) < 2:
         return []
     organisation = delegation_of(roles["registrar"], component.org, "registrar")
-    return [organisation, delegation_of(roles[component.org], component.role, component.org)]
+    own = delegations_of(roles[component.org], component.org).get(component.role)
+    return [organisation] if own is None else [organisation, own]
+
+
+def keyids_of(session: Session, component: ComponentName) -> frozenset[str]:
+    """The keys of whoever signs for the component, or did: they review nothing of it."""
+    return frozenset(
+        key.keyid
+        for each in signers_of(session, component)
+        for key in (*each.keys, *each.former.keys())
+    )
 
 
 def _row(one: NewStatement) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from signing.bodies import Body
 from signing.keys import generate_key
 from signing.names import ComponentName
 from signing.role_edits import delegate, next_version, sign_role
+from signing.waivers import Waiver
 
 NAME = ComponentName.parse(f"{ORG}/my-model")
 PATH = f"/api/v1/components/{NAME}/1.0.0/findings"
@@ -190,7 +192,14 @@ def test_what_is_confirmed_is_an_advisory(desk: Desk) -> None:
 def test_what_is_gone_or_waived_is_not_open(desk: Desk) -> None:
     digest = desk.as_(None).get(PATH)["manifest_sha256"]
     with desk.world.registry.database.write() as session:
-        assert [row.id for row in open_findings(session, digest, {OTHER})] == [ID]
+        waiver = Waiver(
+            body="institute", id="I-1", component=NAME, versions=">=1", findings=(OTHER,),
+            severity="critical", reason="Until the next version", author="", at=now(),
+            expires=now(),
+        )  # fmt: skip
+        assert [row.id for row in open_findings(session, digest, [waiver])] == [ID]
+        less = replace(waiver, severity="high")  # it became graver than what was waived
+        assert [row.id for row in open_findings(session, digest, [less])] == [OTHER, ID]
         session.get_one(Finding, (digest, ID)).gone_at = now() + timedelta(minutes=1)
         session.flush()
         assert [row.id for row in open_findings(session, digest)] == [OTHER]

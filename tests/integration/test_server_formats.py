@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from forge_server.app import create_app
 from forge_server.services.admission import Admission
-from signing.names import ComponentName
+from signing.manifest import Manifest
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 
@@ -55,11 +55,9 @@ class _One:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def allows(
-        self, session: Session, component: ComponentName, version: str, format_: str
-    ) -> bool:
-        self.asked.append((str(component), version, format_))
-        return version == "1.0.0"
+    def allows(self, session: Session, manifest: Manifest, format_: str) -> bool:
+        self.asked.append((str(manifest.component), str(manifest.version), format_))
+        return str(manifest.version) == "1.0.0"
 
 
 def test_a_waiver_allows_what_it_covers(world: World, sara: Client) -> None:

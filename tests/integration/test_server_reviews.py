@@ -188,7 +188,7 @@ class TestWhatIsRefused:
                              bodies.keys["cert"])  # fmt: skip
         refused(sara, offer(bodies, {PATH: data}), "review-lapsed", 422)
 
-    def test_a_statement_of_a_kind_that_nobody_reads(
+    def test_a_decision_in_the_place_of_a_waiver(
         self, world: World, sara: Client, bodies: Bodies
     ) -> None:
         data = sign_decision(verdict(world), bodies.keys["cert"])
