@@ -1,8 +1,9 @@
 """in-toto Statements v1 in DSSE envelopes, as reviewers sign them.
 
 One signature in each envelope (two on waivers), by keys that the body's delegation lists, over the
-canonical JSON of a statement. Statement: in-toto Attestation Framework v1; envelope: DSSE v1.0.2. Members that are
-not ours to know are refused, because what a person did not see signed must not travel along.
+canonical JSON of a statement. Statement: in-toto Attestation Framework v1; envelope: DSSE v1.0.2.
+Members that are not ours to know are refused, because what a person did not see signed must not
+travel along.
 """
 
 from __future__ import annotations

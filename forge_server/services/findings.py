@@ -91,7 +91,8 @@ class FindingRow:
 def findings_of(
     session: Session, manifest_sha256: str, waivers: Collection[Waiver] = ()
 ) -> list[FindingRow]:
-    """Every finding of a release, the gravest first; ``waivers`` are those in force for it. Two statements, however many there are."""
+    """Every finding of a release, the gravest first; ``waivers`` are those in force for it. Two
+    statements, however many there are."""
     rows = session.scalars(select(Finding).where(Finding.manifest_sha256 == manifest_sha256)).all()
     answers = _answers(session, manifest_sha256) if rows else {}
     found = [

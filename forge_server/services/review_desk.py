@@ -141,9 +141,9 @@ class ReviewDesk:
         falls."""
         if assessment.until is None:
             return None
-        roles = {role_of(one.body) for one in (*assessment.standing, *waivers)}
+        bodies = {one.body for one in assessment.standing} | {one.body for one in waivers}
         ends = [assessment.until, *(one.expires for one in waivers)]
-        return min(*ends, *expiries(session, roles).values())
+        return min(*ends, *expiries(session, map(role_of, bodies)).values())
 
     def said(self, session: Session, name: ComponentName, version: str) -> Said:
         """What bodies say of a release, as `signing.reviews.gather` tells it."""

@@ -101,7 +101,7 @@ def test_a_waived_finding_is_not_open_until_it_ends(
 
 
 def searched(who: Client) -> str:
-    (hit,) = who.get("/api/v1/search?q=my-model", expect=200)["hits"]
+    (hit,) = who.get("/en/search.json?q=my-model", expect=200)["hits"]
     return str(hit["review"])
 
 
