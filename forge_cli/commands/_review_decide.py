@@ -14,11 +14,12 @@ from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..output import clean
 from ._command import FILE, Function, forge_command
-from ._release import parse_release
+from ._release import parse_release, parse_releases
 
 if TYPE_CHECKING:
     from signing.manifest import Manifest
     from signing.review import Verdict
+    from signing.waivers import Waiver
 
     from ..flows.reviewing import Decided
 
@@ -26,7 +27,7 @@ _SPAN = re.compile(r"([1-9][0-9]{0,3})d")
 _NUMBERS = {"reviewed": 2, "approved": 3}
 
 
-def _desk_options(function: Function) -> Function:
+def desk_options(function: Function) -> Function:
     """For which body, with which keys, and where to if others must sign as well."""
     for option in (
         click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal."),
@@ -60,7 +61,7 @@ def _desk_options(function: Function) -> Function:
 )
 @click.option("--policy", type=FILE, metavar="FILE", help="What it was held against.")
 @click.option("--diff", metavar="SHA256", help="Digest that `forge review diff` printed.")
-@_desk_options
+@desk_options
 def approve(
     context: Context,
     release: str,
@@ -90,7 +91,7 @@ def approve(
         version=version,
         passed=True,
         number=_NUMBERS[level],
-        expires=_when(context, expires),
+        expires=when(context, expires),
         policy=None if policy is None else policy_input(policy),
         conditions=conditions,
         scope=scope,
@@ -99,7 +100,7 @@ def approve(
     decided = flow.decide(
         context, asked, body=body, references=keys, out=out, confirm=_confirmed(context, yes)
     )
-    _report(context, decided, f"{name} {version} passed", f"{name}=={version}")
+    report(context, decided, f"{name} {version} passed", f"{name}=={version}")
 
 
 @forge_command("reject", signs=True)
@@ -109,7 +110,7 @@ def approve(
     "--expires", metavar="WHEN", help="A day (2026-12-31) or a span (90d); 180d by default."
 )
 @click.option("--policy", type=FILE, metavar="FILE", help="What it was held against.")
-@_desk_options
+@desk_options
 def reject(
     context: Context,
     release: str,
@@ -133,7 +134,7 @@ def reject(
         component=name,
         version=version,
         passed=False,
-        expires=_when(context, expires),
+        expires=when(context, expires),
         policy=None if policy is None else policy_input(policy),
         reason=reason,
         inputs=inputs(context, name, version),
@@ -141,7 +142,7 @@ def reject(
     decided = flow.decide(
         context, asked, body=body, references=keys, out=out, confirm=_confirmed(context, yes)
     )
-    _report(context, decided, f"{name} {version} was rejected", f"{name}=={version}")
+    report(context, decided, f"{name} {version} was rejected", f"{name}=={version}")
 
 
 @forge_command("renew", signs=True)
@@ -152,7 +153,7 @@ def reject(
 @click.option(
     "--acknowledge", is_flag=True, help="Also with findings that became known since it was decided."
 )
-@_desk_options
+@desk_options
 def renew(
     context: Context,
     release: str,
@@ -186,7 +187,7 @@ def renew(
         version=version,
         passed=before.passed,
         number=before.number,
-        expires=_when(context, expires),
+        expires=when(context, expires),
         policy=before.policy,
         conditions=before.conditions,
         scope=before.scope,
@@ -196,37 +197,49 @@ def renew(
     decided = flow.decide(
         context, asked, body=at.body, references=keys, out=out, confirm=_confirmed(context, yes)
     )
-    _report(context, decided, f"{name} {version}: renewed", f"{name}=={version}")
+    report(context, decided, f"{name} {version}: renewed", f"{name}=={version}")
 
 
 @forge_command("withdraw", signs=True)
 @click.argument("release", metavar="ORG/NAME==VERSION")
-@_desk_options
+@click.option("--id", "number", metavar="ID", help="An advisory or a waiver about ORG/NAME.")
+@desk_options
 def withdraw(
     context: Context,
     release: str,
+    number: str | None,
     body: str | None,
     keys: tuple[str, ...],
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Take your body's decision about a release back.
+    """Take your body's decision about a release back, or with --id what it said of a component.
 
     From the next look on nobody counts it any more; the public log keeps that it was there.
     """
     from ..flows import reviewing as flow
+    from ..flows.waiving import withdraw_id
 
-    name, version = parse_release(release)
-    question = f"Withdraw your body's decision about {name} {version}?"
+    if number is None:
+        name, version = parse_release(release)
+        what = f"decision about {name} {version}"
+    else:
+        name, _ = parse_releases(release)
+        what = f"word {number} about {name}"
+    question = f"Withdraw your body's {what}?"
     if context.interactive and not yes and not context.ask(question):
         raise ForgeError("usage", "nothing was withdrawn")
-    decided = flow.withdraw(context, name, version, body=body, references=keys, out=out)
-    _report(context, decided, f"{name} {version}: withdrawn", f"{name}=={version}")
+    if number is None:
+        decided = flow.withdraw(context, name, version, body=body, references=keys, out=out)
+        report(context, decided, f"{name} {version}: withdrawn", f"{name}=={version}")
+        return
+    decided = withdraw_id(context, name, number, body=body, references=keys, out=out)
+    report(context, decided, f"{name}: {number} withdrawn", None)
 
 
 @forge_command("sign", signs=True)
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_desk_options
+@desk_options
 def sign(
     context: Context,
     file: Path,
@@ -235,16 +248,28 @@ def sign(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Sign as well what another reviewer of your body began, and send it when it is complete."""
-    from ..flows import reviewing as flow
+    """Sign as well what another reviewer of your body began, and send it when it is complete.
 
-    question = f"Sign {file} for {body or 'your body'}?"
-    if context.interactive and not yes and not context.ask(question):
-        raise ForgeError("usage", "not signed")
-    _report(context, flow.sign_file(context, file, keys, out), "complete", None)
+    A waiver is shown first: by signing it you approve it.
+    """
+    from ..flows.waiving import sign_begun
+
+    def confirm() -> None:
+        question = f"Sign {file} for {body or 'your body'}?"
+        if context.interactive and not yes and not context.ask(question):
+            raise ForgeError("usage", "not signed")
+
+    waiver, decided = sign_begun(
+        context, file, keys, out, confirm=waiver_confirmed(context, yes), confirm_role=confirm
+    )
+    if waiver is None:
+        report(context, decided, "complete", None)
+    else:
+        report(context, decided, f"waiver {waiver.id} holds", None, waiver.expires)
 
 
-def _when(context: Context, text: str | None) -> datetime | None:
+def when(context: Context, text: str | None) -> datetime | None:
+    """The moment that ``--expires`` names. Raises UsageError."""
     if text is None:
         return None
     span = _SPAN.fullmatch(text)
@@ -281,8 +306,40 @@ def _confirmed(context: Context, yes: bool) -> Callable[[Verdict, Manifest], Non
     return confirm
 
 
-def _report(context: Context, decided: Decided, done: str, release: str | None) -> None:
+def waiver_confirmed(context: Context, yes: bool) -> Callable[[Waiver], None]:
+    """Shows a waiver that is about to be signed, and asks on a terminal."""
+
+    def confirm(waiver: Waiver) -> None:
+        say = context.out.say
+        say(f"to be signed for {waiver.body}: waiver {waiver.id}")
+        say(f"  component {waiver.component}")
+        scope = waiver.versions or f"the release with manifest sha256:{waiver.manifest_sha256}"
+        say(f"  for       {scope}")
+        for one in waiver.findings:
+            say(f"  waives    finding {clean(one)}")
+        for one in waiver.formats:
+            say(f"  waives    format {one}, which executes code")
+        say(f"  severity  {waiver.severity}")
+        say(f"  from      {waiver.at:%Y-%m-%d %H:%M} UTC until {waiver.expires:%Y-%m-%d}")
+        say(f"  reason    {clean(waiver.reason)}")
+        say(f"  author    key {waiver.author[:12]}")
+        if context.interactive and not yes and not context.ask("Is this what you want to sign?"):
+            raise ForgeError("usage", "not signed; nothing was sent")
+
+    return confirm
+
+
+def report(
+    context: Context,
+    decided: Decided,
+    done: str,
+    release: str | None,
+    expires: datetime | None = None,
+) -> None:
+    """Says what came of it; ``expires`` is when it ends, where that is not in a verdict."""
     out, verdict = context.out, decided.verdict
+    if verdict is not None:
+        expires = verdict.expires
     out.result(
         {
             "body": decided.body,
@@ -293,7 +350,7 @@ def _report(context: Context, decided: Decided, done: str, release: str | None) 
             "release": release,
             "passed": None if verdict is None else verdict.passed,
             "level": None if verdict is None or not verdict.passed else verdict.number,
-            "expires": None if verdict is None else f"{verdict.expires:%Y-%m-%dT%H:%M:%SZ}",
+            "expires": None if expires is None else f"{expires:%Y-%m-%dT%H:%M:%SZ}",
             "manifest_sha256": None if verdict is None else verdict.manifest_sha256,
         }
     )
@@ -301,7 +358,7 @@ def _report(context: Context, decided: Decided, done: str, release: str | None) 
         out.done(f"signed, and not enough yet: {decided.missing} must sign as well")
         out.next_step(f"one of them runs: forge review sign {decided.file} --as {decided.body}")
         return
-    until = "" if verdict is None else f", until {verdict.expires:%Y-%m-%d}"
+    until = "" if expires is None else f", until {expires:%Y-%m-%d}"
     out.done(f"{done}, by {decided.body}{until}")
     if release is not None:
         out.next_step(f"forge review show {release}")

@@ -12,7 +12,11 @@ from ._command import forge_command
 from ._release import parse_release
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from signing.advisories import Advisory
     from signing.assessment import Assessment
+    from signing.waivers import Waiver
 
 
 @forge_command("queue")
@@ -86,17 +90,19 @@ def claim(context: Context, release: str, body: str, hours: int, give_up: bool) 
 def show(context: Context, release: str) -> None:
     """Show what is known of a release: signatures, scans, findings, and who decided what.
 
-    Decisions are verified here, from the authority's root. Scans and findings are the registry's
-    own word.
+    Decisions, advisories and waivers are verified here, from the authority's root. Scans and
+    findings are the registry's own word.
     """
     from ..flows.review_inputs import ask, rows
     from ..flows.reviewing import assessment, release_of
     from ..flows.verify import verified_manifest
+    from ..flows.waiving import words
 
     name, version = parse_release(release)
     entry = release_of(context.view, name, version)
     manifest = verified_manifest(context, name, entry)
     found = assessment(context.view, name, version)
+    advisories, waivers = words(context.view, name, entry)
     scans = rows(ask(context, name, version, "scans"), "scans")
     findings = rows(ask(context, name, version, "findings"), "findings")
     risk = (manifest.metadata.get("risk") or {}).get("class")
@@ -116,6 +122,8 @@ def show(context: Context, release: str) -> None:
             "lapsed": [
                 {"body": one.body, "code": one.code, "why": one.why} for one in found.lapsed
             ],
+            "advisories": [_advisory(one) for one in advisories],
+            "waivers": [_waiver(one) for one in waivers],
             "scans": scans,
             "findings": findings,
         }
@@ -126,6 +134,7 @@ def show(context: Context, release: str) -> None:
     out.answer(f"  risk      {risk or 'not stated by the publisher'}")
     out.answer(f"  level     {clean(found.summary().split('; ')[0])}")
     _show_decisions(context, found)
+    _show_words(context, advisories, waivers)
     _show_scans(context, scans)
     _show_findings(context, findings)
     out.next_step(f"forge review diff {name} {version}")
@@ -143,6 +152,23 @@ def _show_decisions(context: Context, found: Assessment) -> None:
                 context.out.answer(f"            {title}: {clean(text)}")
     for lapse in found.lapsed:
         context.out.answer(f"  lapsed    {clean(lapse.body)}: {clean(lapse.why)}")
+
+
+def _show_words(
+    context: Context, advisories: Sequence[Advisory], waivers: Sequence[Waiver]
+) -> None:
+    for said in advisories:
+        context.out.answer(
+            f"  advisory  {said.body}: {said.severity}: {clean(said.title)}  ({said.id})"
+        )
+        context.out.answer(f"            {clean(said.text)}")
+    for one in waivers:
+        what = ", ".join(clean(each) for each in (*one.findings, *one.formats))
+        context.out.answer(
+            f"  waiver    {one.body}: {what}, {one.at:%Y-%m-%d} until {one.expires:%Y-%m-%d}  "
+            f"({one.id})"
+        )
+        context.out.answer(f"            reason: {clean(one.reason)}")
 
 
 def _show_scans(context: Context, scans: list[dict[str, Any]]) -> None:
@@ -164,7 +190,8 @@ def _show_findings(context: Context, findings: list[dict[str, Any]]) -> None:
         context.out.answer(
             f"  finding   {clean(str(row.get('severity')))}: {clean(str(row.get('title')))}  "
             f"({clean(str(row.get('id')))}"
-            + (f"; {clean(str(said))})" if said else "; not answered)")
+            + (f"; {clean(str(said))}" if said else "; not answered")
+            + ("; waived)" if row.get("waived") else ")")
         )
 
 
@@ -181,6 +208,27 @@ def _decision(one: Any) -> dict[str, Any]:
         "reason": one.reason,
         "sha256": one.sha256,
         "inputs": list(one.inputs),
+    }
+
+
+def _advisory(one: Advisory) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "body": one.body,
+        "severity": one.severity,
+        "title": one.title,
+        "text": one.text,
+        "at": f"{one.at:%Y-%m-%dT%H:%M:%SZ}",
+        "versions": sorted(one.releases),
+    }
+
+
+def _waiver(one: Waiver) -> dict[str, Any]:
+    return {
+        **one.predicate(),
+        "body": one.body,
+        "approver": one.approver,
+        "sha256": one.sha256,
     }
 
 

@@ -194,7 +194,7 @@ def decide(
         if ready:  # somebody else was faster: the same statement in a newer role
             (old, verdict, data) = ready[0]
             at = replace(old, role=view.reviewers.role(old.body))
-            return _deliver(context, view, at, {at.path(asked.component, asked.version): data},
+            return deliver(context, view, at, {at.path(asked.component, asked.version): data},
                             (), verdict, out)  # fmt: skip
         at = desk(context, view, body, references)
         entry = release_of(view, asked.component, asked.version)
@@ -203,7 +203,7 @@ def decide(
         data = _signed(view, at, verdict, manifest, confirm)
         ready.append((at, verdict, data))
         path = at.path(asked.component, asked.version)
-        return _deliver(context, view, at, {path: data}, (), verdict, out)
+        return deliver(context, view, at, {path: data}, (), verdict, out)
 
     return rebasing(context, f"the role of {body or 'the body'}", attempt)
 
@@ -293,7 +293,7 @@ def withdraw(
 
     def attempt(view: View) -> Decided:
         at = desk(context, view, body, references)
-        return _deliver(context, view, at, {}, (at.path(component, version),), None, out)
+        return deliver(context, view, at, {}, (at.path(component, version),), None, out)
 
     return rebasing(context, "the body's role", attempt)
 
@@ -350,7 +350,7 @@ def sign_file(context: Context, path: Path, references: Sequence[str], out: Path
     return _send(context, view, at, signed, targets, None, out or path)
 
 
-def _deliver(
+def deliver(
     context: Context,
     view: View,
     at: Desk,
@@ -359,6 +359,8 @@ def _deliver(
     verdict: Verdict | None,
     out: Path | None,
 ) -> Decided:
+    """Make the body's next role with the statements ``add`` (``{target path: envelope}``) and
+    without ``drop``, and send it, or write it to ``out`` where others must sign it too."""
     keys = at.keys[: at.delegation.threshold]
     role = edit_reviews(at.role, at.name, add=add, drop=drop, keys=keys, now=context.now)
     return _send(context, view, at, role, add, verdict, out)
