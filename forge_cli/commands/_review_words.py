@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from signing.advisories import SEVERITIES
 from signing.digests import parse_digest
 from signing.formats import FORMATS
 from signing.names import ComponentName, parse_version
+from signing.policy import SEVERITIES
 
 from ..context import Context
 from ..errors import ForgeError, UsageError
@@ -21,6 +21,8 @@ from ._review_decide import desk_options, report, waiver_confirmed, when
 
 if TYPE_CHECKING:
     from signing.advisories import Advisory
+
+_SEVERITIES = SEVERITIES[1:]  # without "none", which is a policy's
 
 
 @forge_command("waive", signs=True)
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--versions", metavar="RANGE", help="Of these versions, like '>=1,<2'.")
 @click.option("--digest", metavar="SHA256", help="Of the one release with this manifest.")
 @click.option(
-    "--severity", required=True, type=click.Choice(SEVERITIES),
+    "--severity", required=True, type=click.Choice(_SEVERITIES),
     help="Of the gravest that it waives; what is graver stays open.",
 )  # fmt: skip
 @click.option("--reason", required=True, metavar="TEXT", help="Why, shown to everybody.")
@@ -116,7 +118,7 @@ def waive(
     "--versions", required=True, multiple=True, metavar="VERSION",
     help="A published version that is affected. May be repeated.",
 )  # fmt: skip
-@click.option("--severity", required=True, type=click.Choice(SEVERITIES), help="How grave it is.")
+@click.option("--severity", required=True, type=click.Choice(_SEVERITIES), help="How grave it is.")
 @click.option("--title", required=True, metavar="TEXT", help="What it is, in one line.")
 @click.option("--text", required=True, metavar="TEXT", help="What was found, and what to do.")
 @desk_options

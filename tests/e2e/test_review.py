@@ -7,7 +7,9 @@ users run them, in processes of their own.
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,4 +145,73 @@ def test_a_body_of_which_two_must_sign(live: LiveRegistry) -> None:
     assert json.loads(first)["sent"] is False
     assert shown(live)["level"] == "community"
     live.forge("review", "sign", "carry.json", "--as", "cert", "--key", "second")
+    assert shown(live)["level"] == "reviewed"
+
+
+def waive(live: LiveRegistry, *more: str) -> subprocess.CompletedProcess[str]:
+    return run(live, "review", "waive", NAME, "--id", "CERT-2026-1", "--format", "pickle",
+               "--versions", ">=1.1,<2", "--severity", "high", "--expires", "60d",
+               "--reason", "Read opcode by opcode", "--out", "waiver.json", *more)  # fmt: skip
+
+
+def test_two_reviewers_waive_a_format(live: LiveRegistry) -> None:
+    alone = waive(live, "--key", "cert")
+    assert (alone.returncode, "is signed by two" in alone.stderr) == (4, True), alone.stderr
+    live.forge("key", "new", "second", "--insecure-unencrypted")
+    public(live, "second")
+    reviewers(live, "cert", "--key", "second.pub")
+    edited = live.place / "my-model" / "forge.toml"
+    edited.write_text(edited.read_text().replace('"1.0.0"', '"1.1.0"', 1))
+    (live.place / "my-model" / "extra.pkl").write_bytes(pickle.dumps([1, 2, 3]))
+    publish = ("publish", "my-model", "--waived")
+
+    too_long = waive(live, "--key", "cert", "--expires", "91d")
+    assert (too_long.returncode, "at most 90 days" in too_long.stderr) == (2, True)
+    begun = waive(live, "--as", "cert", "--key", "cert")
+    assert (begun.returncode, "must approve it" in begun.stdout + begun.stderr) == (0, True)
+    refused = run(live, *publish)
+    assert "executes code" in refused.stderr, refused.stderr
+    author = run(live, "review", "sign", "waiver.json", "--key", "cert")
+    assert (author.returncode, "does not approve it" in author.stderr) == (4, True), author.stderr
+    approved = run(live, "review", "sign", "waiver.json", "--key", "second")
+    assert approved.returncode == 0, approved.stderr
+    assert "waives    format pickle" in approved.stdout + approved.stderr
+    live.forge(*publish)
+    found = json.loads(live.forge("review", "show", f"{NAME}==1.1.0", "--json"))
+    (one,) = found["waivers"]
+    assert (one["id"], one["body"], one["formats"]) == ("CERT-2026-1", "cert", ["pickle"])
+    assert found["lapsed"] == []
+    assert "(CERT-2026-1)" in live.forge("review", "show", f"{NAME}==1.1.0")
+    assert json.loads(live.forge("review", "show", RELEASE, "--json"))["waivers"] == []
+    live.forge("verify", f"{NAME}==1.1.0")
+
+    live.forge("review", "withdraw", NAME, "--id", "CERT-2026-1", "--as", "cert", "--key", "cert")
+    assert json.loads(live.forge("review", "show", f"{NAME}==1.1.0", "--json"))["waivers"] == []
+    again = run(live, "review", "withdraw", NAME, "--id", "CERT-2026-1", "--key", "cert")
+    assert (again.returncode, "is listed" in again.stderr) == (6, True), again.stderr
+
+    edited.write_text(edited.read_text().replace('"1.1.0"', '"1.2.0"', 1))
+    assert "executes code" in run(live, *publish).stderr
+
+
+def test_nobody_waives_their_own(live: LiveRegistry) -> None:
+    live.forge("key", "new", "second", "--insecure-unencrypted")
+    public(live, "second")
+    reviewers(live, "cert", "--key", "second.pub", "--belongs-to", "minds-lab")
+    own = waive(live, "--as", "cert", "--key", "cert")
+    assert (own.returncode, "another body must look" in own.stderr) == (4, True), own.stderr
+
+
+def test_an_advisory_lowers_the_level_at_once(live: LiveRegistry) -> None:
+    live.forge("review", "approve", RELEASE, "--key", "cert")
+    assert shown(live)["level"] == "reviewed"
+    time.sleep(1.1)  # statements are dated to the second, and only a later one counts
+    live.forge("review", "advise", NAME, "--id", "INST-2026-1", "--severity", "critical",
+               "--versions", "1.0.0", "--title", "It runs code", "--text", "When it is loaded.",
+               "--key", "institute")  # fmt: skip
+    found = shown(live)
+    assert (found["level"], found["advisories"][0]["id"]) == ("community", "INST-2026-1")
+    assert [one["code"] for one in found["lapsed"]] == ["critical-finding"]
+    assert "It runs code" in live.forge("review", "show", RELEASE)
+    live.forge("review", "withdraw", NAME, "--id", "INST-2026-1", "--key", "institute")
     assert shown(live)["level"] == "reviewed"
