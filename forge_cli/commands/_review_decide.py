@@ -201,7 +201,7 @@ def renew(
 
 
 @forge_command("withdraw", signs=True)
-@click.argument("release", metavar="ORG/NAME==VERSION")
+@click.argument("release", metavar="ORG/NAME[==VERSION]")
 @click.option("--id", "number", metavar="ID", help="An advisory or a waiver about ORG/NAME.")
 @desk_options
 def withdraw(
@@ -213,7 +213,7 @@ def withdraw(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Take your body's decision about a release back, or with --id what it said of a component.
+    """Take back your body's decision about a release, or what has an --id.
 
     From the next look on nobody counts it any more; the public log keeps that it was there.
     """
