@@ -219,7 +219,7 @@ class TestWhatItCovers:
     def test_findings(self, finding: str, severity: str, settled: bool) -> None:
         assert (settling([WAIVER], finding, severity) is not None) is settled
 
-    def test_time(self) -> None:
+    def test_when_it_holds(self) -> None:
         def holds(at: datetime) -> bool:
             return in_force([WAIVER], "1.0.0", MANIFEST, (), at) == [WAIVER]
 
@@ -227,6 +227,7 @@ class TestWhatItCovers:
         assert not holds(NOW - timedelta(hours=1))
         assert holds(WAIVER.expires - timedelta(seconds=1))
         assert not holds(WAIVER.expires)
+        assert in_force([WAIVER], "2.0", MANIFEST, (), NOW) == []
 
     def test_nobody_waives_their_own(self) -> None:
         def holds(waiver: Waiver, *keyids: str) -> bool:
