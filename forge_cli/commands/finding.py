@@ -31,7 +31,7 @@ def command() -> None:
     """See what was found in a release, answer it, and judge answers.
 
     A finding stays open until a reviewer body verified the publisher's answer that it is a false
-    positive, not affected or mitigated, or no scan finds it any more.
+    positive, not affected or mitigated, or waived it for a time, or no scan finds it any more.
     """
 
 
@@ -51,7 +51,10 @@ def list_(context: Context, release: str, only_open: bool) -> None:
     rows = [one for one in member(answer, "findings", list) if one.get("open") or not only_open]
     out.result({**answer, "findings": rows})
     for one in rows:
+        waiver = one.get("waiver")
         state = "open" if one.get("open") else "gone" if one.get("gone_at") else "settled"
+        if state == "settled" and isinstance(waiver, dict):
+            state = "waived"
         out.answer(
             f"{clean(one.get('id'))}  {clean(one.get('severity'))}  {state}  "
             f"{clean(one.get('path'))}  {clean(one.get('title'))}"
@@ -66,6 +69,11 @@ def list_(context: Context, release: str, only_open: bool) -> None:
             out.answer(
                 f"    answer {clean(said.get('number'))}: {clean(said.get('type'))} ({judged}): "
                 f"{clean(said.get('text'))}"
+            )
+        if isinstance(waiver, dict):
+            out.answer(
+                f"    waiver {clean(waiver.get('id'))} of {clean(waiver.get('body'))}, until "
+                f"{clean(waiver.get('expires'))}: {clean(waiver.get('reason'))}"
             )
     if not rows:
         out.say("no open findings" if only_open else "nothing was found, as far as was looked")

@@ -11,6 +11,7 @@ from reviewing import Bodies
 from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
 
 from forge_server.db.models import Finding
+from forge_server.services.components import find_release
 from signing.bodies import WAIVER, role_of, target_path
 from signing.errors import MalformedError
 from signing.keys import PrivateKey
@@ -61,8 +62,17 @@ def is_open(who: Client) -> bool:
     return bool(one["open"])
 
 
+def held_against_policies(world: World) -> list[str]:
+    name = ComponentName.parse(NAME)
+    with world.registry.database.read() as session:
+        release = find_release(session, name, "1.0.0")
+        assert release is not None
+        findings = world.registry.policies.facts(session, name, release).findings
+    assert findings is not None
+    return [one.id for one in findings]
+
+
 def level(who: Client) -> str:
-    """By the desk, and by search."""
     found: str = who.get(f"/api/v1/components/{NAME}/1.0.0/reviews", expect=200)["level"]
     return found
 
@@ -86,6 +96,7 @@ def test_a_waived_finding_is_not_open_until_it_ends(
     waiver = bodies.waiver("cert", NAME, findings=(ID,))
     bodies.waive(waiver, approver)
     assert not is_open(sara)
+    assert held_against_policies(world) == []
     assert level(sara) == "reviewed"
     world.registry.index.refresh()
     assert searched(sara) == "reviewed"
@@ -95,6 +106,7 @@ def test_a_waived_finding_is_not_open_until_it_ends(
     assert "review.waive" in [event.action for event in world.registry.audit.newest(50)]
     world.clock.ahead += timedelta(days=15)  # nobody acts
     assert is_open(sara)
+    assert held_against_policies(world) == [ID]
     assert level(sara) == "community"
     world.registry.index.refresh()
     assert searched(sara) == "community"
