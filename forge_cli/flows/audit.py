@@ -261,8 +261,8 @@ class _Run:
             yield Issue(code=error.code, level=ERROR, text=clean(withheld), hint=error.hint)
 
     def _told(self, release: LockedComponent) -> Iterator[Issue]:
-        """What the registry says by itself, signed by nobody: that it holds the release back, or that
-        it was recalled."""
+        """What the registry says by itself, signed by nobody: that it holds the release back, or
+        that it was recalled."""
         for row in self._rows("withheld"):
             ours = row.get("manifest_sha256") == release.manifest_sha256
             if ours and not self._is_signed(release):
