@@ -51,8 +51,8 @@ from ..services.leases import batches
 from ..services.log import read_tile
 from ..services.log_files import CHECKPOINT, leaf_path, size_of
 from ..services.publication import TIMESTAMP, target_files
-from ..services.review_roles import published_statements, statement_file
 from ..services.restored import confirm, judge_checkpoint, set_restored, why_unconfirmed
+from ..services.review_roles import published_statements, statement_file
 from ..services.upkeep import COLLECTED, RESTORED, SCRUBBED, forget
 from ..settings import (
     DataFolder,
