@@ -239,5 +239,5 @@ def published_statements(session: Session) -> Iterator[tuple[str, str, bytes]]:
     """``(target path, sha256, envelope)`` of every statement that the published tree has."""
     columns = ReviewStatement.__table__.c
     query = select(columns.path, columns.sha256, columns.envelope)
-    for path, sha256, envelope in session.execute(query.where(columns.stored_at.is_not(None))):
-        yield path, sha256, envelope
+    rows = session.execute(query.where(columns.stored_at.is_not(None)))
+    yield from ((row.path, row.sha256, row.envelope) for row in rows)
