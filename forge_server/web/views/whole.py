@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ...api.requests import registry
 from .. import charts, languages
+from ..meanings import MEANINGS
 from ..rendering import page
 
 
@@ -41,7 +42,7 @@ def tombstones() -> Response:
 
 def trust() -> Response:
     """What each state means."""
-    return page("trust.html")
+    return page("trust.html", meanings=MEANINGS)
 
 
 def statistics() -> Response:
