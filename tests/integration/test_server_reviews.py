@@ -298,6 +298,18 @@ class TestTheDesk:
             assert f"ends within {left} day" in lines[0]
             assert notices() == []
 
+    def test_figures_follow(self, world: World, sara: Client, bodies: Bodies) -> None:
+        def counted() -> int:
+            return sum(world.registry.registry_pages.figures().decisions.values())
+
+        assert counted() == 0
+        assert "No signed review" in sara.text("/en/statistics").decode()
+        bodies.decide("cert", str(NAME), "1.0.0")
+        assert counted() == 1
+        assert "No signed review" not in sara.text("/en/statistics").decode()
+        bodies.withdraw("cert", str(NAME), "1.0.0")
+        assert counted() == 0
+
     def test_bodies(self, sara: Client, bodies: Bodies) -> None:
         (one,) = sara.get("/api/v1/reviews/bodies", expect=200)["bodies"]
         assert (one["body"], one["display_name"], one["has_signed"]) == (
