@@ -64,7 +64,7 @@ RULES: Final[Mapping[str, RuleForm]] = MappingProxyType(
                 name="reviewers",
                 form="names of bodies; together with `review-level`",
                 asks="only reviews by these bodies count for `review-level`",
-                example='reviewers = ["cert-ma", "um6p-lab"]',
+                example='reviewers = ["cert-ma", "ai-institute"]',
                 needs="reviews",
             ),
             RuleForm(
@@ -128,7 +128,7 @@ RULES: Final[Mapping[str, RuleForm]] = MappingProxyType(
                 name="witnesses",
                 form="names of witnesses",
                 asks="these witnesses cosigned the public log that holds the release's index",
-                example='witnesses = ["witness.um6p.example", "witness.court.example"]',
+                example='witnesses = ["witness.institute.example", "witness.court.example"]',
             ),
             RuleForm(
                 name="witness-quorum",

@@ -73,6 +73,45 @@ def add(
     _planned(context, flow.name_body(context, folder, out, body, edit, dev=dev), out)
 
 
+@forge_command("remove", registry=False)
+@click.argument("body")
+@from_option
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    required=True,
+    metavar="ID",
+    help="The key to take away, by its id; repeat it.",
+)
+@click.option(
+    "--replace",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="A public key in its place: a body keeps at least one.",
+)
+@dev_option
+@output_option
+def remove(
+    context: Context,
+    body: str,
+    folder: Path,
+    keys: tuple[str, ...],
+    replace: tuple[Path, ...],
+    dev: bool,
+    out: Path,
+) -> None:
+    """Plan that a reviewer's key of BODY counts no more: it was lost, or the reviewer left.
+
+    What it signed stops counting as soon as the plan is carried out, and the body decides anew.
+    """
+    from ..flows import ceremony as flow
+
+    edit = flow.BodyEdit(add=replace, remove=keys)
+    _planned(context, flow.name_body(context, folder, out, body, edit, dev=dev), out)
+
+
 @forge_command("list", registry=False)
 @from_option
 def list_(context: Context, folder: Path) -> None:
@@ -105,4 +144,5 @@ def list_(context: Context, folder: Path) -> None:
 
 
 command.add_command(add)
+command.add_command(remove)
 command.add_command(list_)

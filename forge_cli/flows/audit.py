@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from signing.errors import MalformedError, SigningError, WithheldError
 from signing.facts import Facts, OpenFinding
@@ -21,6 +21,7 @@ from ..context import Context
 from ..errors import ForgeError, NetworkError
 from ..lockfile import Lock, LockedComponent, locked_release, read_lock
 from ..output import clean
+from ..remote.api import Api
 from .installed import Site
 from .knowledge import FactsMemory, Kept, Knowledge
 from .permission import Gate, open_gate
@@ -36,6 +37,8 @@ CODES: Final = {
     "release-quarantined": "The status host withholds the release until it is cleared up.",
     "not-verified": "What proves the release does not hold any more, or is not there.",
     "policy-refused": "A pinned policy does not permit the release.",
+    "held": "The registry holds the release back, or had its files removed.",
+    "recalled": "Its publisher or the CERT asks everybody who has it to act.",
     "vulnerable": "A finding against the release is open.",
     "yanked": "Its publisher advises against the release.",
     "deprecated": "Its publisher would rather see it replaced.",
@@ -214,6 +217,7 @@ class _Run:
     general: list[Issue] = field(default_factory=list)
     ages: list[datetime] = field(default_factory=list)
     policies: tuple[str, ...] = ()
+    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.gate is None:
@@ -231,6 +235,7 @@ class _Run:
 
     def issues(self, release: LockedComponent) -> Iterator[Issue]:
         yield from self._withheld(release)
+        yield from self._told(release)
         yield from self._overrides(release)
         try:
             if self.asked:
@@ -254,6 +259,43 @@ class _Run:
         if withheld is not None:
             error = withheld.error()
             yield Issue(code=error.code, level=ERROR, text=clean(withheld), hint=error.hint)
+
+    def _told(self, release: LockedComponent) -> Iterator[Issue]:
+        """What the registry says by itself, signed by nobody: that it holds the release back, or
+        that it was recalled."""
+        for row in self._rows("withheld"):
+            ours = row.get("manifest_sha256") == release.manifest_sha256
+            if ours and not self._is_signed(release):
+                text = f"{row.get('state')}: {row.get('reason')}"
+                yield Issue(code="held", level=ERROR, text=clean(text), unsigned=True)
+        for row in self._rows("recalls"):
+            if row.get("manifest_sha256") == release.manifest_sha256:
+                yield Issue(
+                    code="recalled",
+                    level=ERROR,
+                    text=clean(f"by {row.get('by')}: {row.get('reason')}"),
+                    hint="act on it, and say so: forge recall ack, then forge recall remedied",
+                    unsigned=True,
+                )
+
+    def _is_signed(self, release: LockedComponent) -> bool:
+        """Whether the status host withholds it: that was said already."""
+        status = known_status(self.context, self.prover.pin)
+        return status is not None and status.find(release.manifest_sha256) is not None
+
+    def _rows(self, what: str) -> list[dict[str, Any]]:
+        """One list of the registry's, asked for once; empty where it has none, or was not asked."""
+        if what not in self.told:
+            answer: Any = None
+            if self.asked and not self.unreachable:
+                try:
+                    answer = Api(http=self.context.http, url=self.prover.pin.url).get(what)
+                except ForgeError:
+                    answer = None
+            found = answer.get(what) if isinstance(answer, dict) else None
+            rows = found if isinstance(found, list) else []
+            self.told[what] = [row for row in rows if isinstance(row, dict)]
+        return self.told[what]
 
     def _overrides(self, release: LockedComponent) -> Iterator[Issue]:
         for one in release.overrides:

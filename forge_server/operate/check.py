@@ -30,6 +30,7 @@ from ..services.chunk_checks import compare, read_list
 from ..services.components import deprecation_of
 from ..services.leases import batches, referred
 from ..services.publication import target_files
+from ..services.review_roles import published_statements, statement_file
 from ..services.rolebook import current_row, head_versions
 from ..services.status import named_status
 from ..wiring import Registry
@@ -56,6 +57,7 @@ def check_registry(registry: Registry, *, deep: bool) -> CheckReport:
             *_check_roles(registry, session),
             *_check_snapshot(session),
             *_check_releases(registry, session),
+            *_check_statements(registry, session),
             *_check_index(session),
             *_check_distributions(registry, session),
             *_check_quotas(session),
@@ -158,6 +160,12 @@ def _check_distributions(registry: Registry, session: Session) -> Iterator[str]:
     """The Python index lists the wheels and sdists that releases have."""
     for release, row in registry.releases.distributions.lacking(session):
         yield f"{release}: {row['path']} is not in the Python index (forge-server reindex)"
+
+
+def _check_statements(registry: Registry, session: Session) -> Iterator[str]:
+    """What reviewers signed is published in the very bytes that are kept."""
+    for path, sha256, envelope in published_statements(session):
+        yield from _compare_file(registry, statement_file(path, sha256), envelope)
 
 
 def _check_index(session: Session) -> Iterator[str]:

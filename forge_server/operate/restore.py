@@ -52,6 +52,7 @@ from ..services.log import read_tile
 from ..services.log_files import CHECKPOINT, leaf_path, size_of
 from ..services.publication import TIMESTAMP, target_files
 from ..services.restored import confirm, judge_checkpoint, set_restored, why_unconfirmed
+from ..services.review_roles import published_statements, statement_file
 from ..services.upkeep import COLLECTED, RESTORED, SCRUBBED, forget
 from ..settings import (
     DataFolder,
@@ -306,6 +307,9 @@ def _files(session: Session, blobs: BlobStore) -> Iterator[tuple[str, Callable[[
         for target in target_files(component, release):
             if not blobs.missing([target.sha256]):
                 yield target.path, partial(_blob, blobs, target.sha256)
+    # What reviewers signed is in the database itself, and listed by roles that come back.
+    for path, sha256, envelope in published_statements(session):
+        yield statement_file(path, sha256), partial(bytes, envelope)
     for row in session.scalars(_published().execution_options(yield_per=100)):
         if row.role != "timestamp":
             yield f"{row.version}.{row.role}.json", partial(bytes, row.data)

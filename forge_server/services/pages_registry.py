@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from sqlalchemy import func, literal_column, select
 
+from signing.bodies import DECISION
 from signing.errors import SigningError
 from signing.tlog.checkpoint import open_checkpoint
 from signing.tlog.policy import policy_of
 
 from ..db.engine import Database
-from ..db.models import Component, LogCheckpoint, Organisation, Release
+from ..db.models import Component, LogCheckpoint, Organisation, Release, ReviewStatement
 from ..db.recall_models import Withholding
 from .clock import Clock
 from .log_keys import LogKeys
@@ -26,6 +27,12 @@ from .rolebook import current_role
 MAX_LISTED: Final = 500
 _MAX_CHECKPOINTS: Final = 3000
 MONTHS: Final = 24
+
+
+# What the figures of decisions change with.
+_DECIDED: Final = select(
+    func.count(ReviewStatement.path), func.max(ReviewStatement.signed_at)
+).where(ReviewStatement.kind == DECISION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,9 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Counts of the whole registry. ``releases`` is ``{first day of the month: releases}``."""
+    """Counts of the whole registry. ``releases`` is ``{first day of the month: releases}``,
+    ``decisions`` the same of reviewers' decisions that are listed today, by when they were signed.
+    """
 
     components: int
     versions: int
@@ -80,6 +89,7 @@ class Figures:
     releases: Mapping[date, int]
     kinds: Mapping[str, int]
     regions: Mapping[str | None, int]
+    decisions: Mapping[date, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,8 @@ class RegistryPages:
     log_keys: LogKeys
     clock: Clock
     # The last figures, which go through every release, under what they change with: the newest
-    # release, the number of organisations, the month.
-    _kept: dict[tuple[int, int, date], Figures] = field(default_factory=dict)
+    # release, the number of organisations, the decisions, the month.
+    _kept: dict[tuple[object, ...], Figures] = field(default_factory=dict)
 
     def organisations(self, region: str | None = None) -> list[Owner]:
         """Approved organisations by name; only those of a region if given."""
@@ -184,6 +194,7 @@ class RegistryPages:
             key = (
                 session.scalar(select(func.max(Release.id))) or 0,
                 session.scalar(approved) or 0,
+                tuple(session.execute(_DECIDED).one()),
                 now.date().replace(day=1),
             )
         kept = self._kept.get(key)
@@ -196,14 +207,17 @@ class RegistryPages:
     def _count(self, now: datetime) -> Figures:
         with self.database.read() as session:
             sqlite = session.get_bind().dialect.name == "sqlite"
-            month: Any = (
-                # Literals: PostgreSQL takes two parameters for two different expressions.
-                func.strftime(literal_column("'%Y-%m'"), Release.published_at)
-                if sqlite
-                else func.to_char(Release.published_at, literal_column("'YYYY-MM'"))
-            )
+            month = _month(Release.published_at, sqlite=sqlite)
             months = session.execute(select(month, func.count()).group_by(month))
             by_month: dict[str, int] = dict(months.all())
+            signed = _month(ReviewStatement.signed_at, sqlite=sqlite)
+            decided: dict[str, int] = dict(
+                session.execute(
+                    select(signed, func.count())
+                    .where(ReviewStatement.kind == DECISION)
+                    .group_by(signed)
+                ).all()
+            )
             total = session.scalar(select(func.sum(Release.total_bytes)))
             kinds = dict(
                 session.execute(select(Component.kind, func.count()).group_by(Component.kind)).all()
@@ -227,7 +241,16 @@ class RegistryPages:
             releases={at: by_month.get(f"{at:%Y-%m}", 0) for at in _months(now)},
             kinds=kinds,
             regions={region: count for region, count in regions.items() if count},
+            decisions={at: decided.get(f"{at:%Y-%m}", 0) for at in _months(now)},
         )
+
+
+def _month(column: Any, *, sqlite: bool) -> Any:
+    """The month of a moment, like 2026-03."""
+    # Literals: PostgreSQL takes two parameters for two different expressions.
+    if sqlite:
+        return func.strftime(literal_column("'%Y-%m'"), column)
+    return func.to_char(column, literal_column("'YYYY-MM'"))
 
 
 def _months(now: datetime) -> list[date]:

@@ -39,6 +39,7 @@ from .rolebook import current_role, current_row, expiries
 
 NOTICE_DAYS: Final = (30, 7, 1)
 MOST: Final = 200
+_MOST_KNOWN: Final = 1000
 _STATEMENT = ReviewStatement.__table__.c
 
 
@@ -190,6 +191,8 @@ class ReviewDesk:
         assert own is not None
         key = (targets.id, own.id)
         if key not in self._sound:
+            if len(self._sound) >= _MOST_KNOWN:
+                self._sound.clear()
             try:
                 verify_role(targets.data, role, own.data)
                 self._sound[key] = None

@@ -6,7 +6,7 @@ whether it is there; the published tree gets it before the role that lists it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -268,3 +268,11 @@ def statement_file(path: str, sha256: str) -> str:
     """Where the published tree has it (TUF 1.0 §6.2)."""
     folder, _, name = path.rpartition("/")
     return f"targets/{folder}/{sha256}.{name}"
+
+
+def published_statements(session: Session) -> Iterator[tuple[str, str, bytes]]:
+    """``(target path, sha256, envelope)`` of every statement that the published tree has."""
+    columns = ReviewStatement.__table__.c
+    query = select(columns.path, columns.sha256, columns.envelope)
+    rows = session.execute(query.where(columns.stored_at.is_not(None)))
+    yield from ((row.path, row.sha256, row.envelope) for row in rows)

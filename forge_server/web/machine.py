@@ -25,8 +25,9 @@ from ..search.base import Query
 from ..services.pages_component import MAX_FILES
 from . import badges, feeds, languages, twins, words
 from .feeds import Entry
+from .meanings import MEANINGS
 from .views import component as sheets
-from .views.home import asked
+from .views.home import NEWEST, asked
 from .views.verify import digest_of
 
 _LANG: Final = f"/<any({','.join(languages.LANGUAGES)}):lang>"
@@ -39,7 +40,9 @@ def blueprint() -> Blueprint:
     machine = Blueprint("machine", __name__)
     machine.url_value_preprocessor(_language)
     for path, view in (
+        (f"{_LANG}/index.json", home),
         (f"{_LANG}/search.json", search),
+        (f"{_LANG}/trust.json", trust),
         (f"{_LANG}/log.json", log),
         (f"{_LANG}/reviews.json", reviews),
         (f"{_LANG}/tombstones.json", tombstones),
@@ -122,6 +125,32 @@ def log() -> Response:
 def reviews() -> Response:
     """Who may review, what waits for them, and what ends soon."""
     return _json(twins.plain(registry().assurances.reviews()))
+
+
+def home() -> Response:
+    """What this registry is, and what is new in it."""
+    newest = registry().index.search(Query(sort="updated", per_page=NEWEST))
+    return _json(
+        {
+            "name": registry().settings.name,
+            "root_fingerprint": registry().fingerprint,
+            "languages": list(languages.LANGUAGES),
+            "components": newest.total,
+            "newest": twins.results(newest)["hits"],
+        }
+    )
+
+
+def trust() -> Response:
+    """What each state means, in the language of the address."""
+    return _json(
+        {
+            "root_fingerprint": registry().fingerprint,
+            "states": [
+                {"group": one.group, "state": one.key, "means": one.sentence()} for one in MEANINGS
+            ],
+        }
+    )
 
 
 def tombstones() -> Response:

@@ -36,12 +36,12 @@ def live(tmp_path: Path) -> Iterator[LiveRegistry]:
         yield registry
 
 
-def reviewers(live: LiveRegistry, body: str, *options: str) -> None:
+def reviewers(live: LiveRegistry, body: str, *options: str, verb: str = "add") -> None:
     """The authority changes a body, as it changes anything."""
     number = len(list(live.place.glob("metadata-*")))
     folder, plan = f"metadata-{number}", f"plan-{number}.json"
     live.forge("authority", "fetch", folder)
-    live.forge("authority", "reviewers", "add", body, *options, "--from", folder, "--dev",
+    live.forge("authority", "reviewers", verb, body, *options, "--from", folder, "--dev",
                "-o", plan)  # fmt: skip
     key = str(live.authority / "targets.pem")
     live.forge("authority", "sign", plan, "--key", key, "--fingerprint", live.fingerprint, "--dev")
@@ -109,7 +109,7 @@ def test_a_reviewers_key_is_taken_away(live: LiveRegistry) -> None:
     old = json.loads(live.forge("key", "show", "cert", "--json"))["keyid"]
     live.forge("key", "new", "fresh", "--insecure-unencrypted")
     public(live, "fresh")
-    reviewers(live, "cert", "--key", "fresh.pub", "--remove", old)
+    reviewers(live, "cert", "--key", old, "--replace", "fresh.pub", verb="remove")
     found = shown(live)
     assert found["level"] == "community"
     assert [one["code"] for one in found["lapsed"]] == ["threshold-not-met"]

@@ -158,8 +158,11 @@ def test_from_publish_to_the_last_acknowledgement(live: LiveRegistry) -> None:
     # Recalled: who has it is reached, and counted until the last has acted.
     live.forge("recall", "start", RELEASE, "--reason", "It names people")
     assert json.loads(live.forge("recall", "show", RELEASE, "--json"))["notified"] == 0
-    told = agency.run("status", "hospital")
-    assert "recall" in told.stdout + told.stderr
+    told = agency.run("audit", "hospital")
+    assert "recalled" in told.stdout, told.stdout
+    assert "It names people" in told.stdout
+    notices = agency.json("recall", "list", "--organisation", "health-ministry")
+    assert RELEASE in json.dumps(notices)
     agency.must("recall", "ack", RELEASE, "--organisation", "health-ministry")
     agency.must("recall", "remedied", RELEASE, "--organisation", "health-ministry")
     counted = json.loads(live.forge("recall", "show", RELEASE, "--json"))

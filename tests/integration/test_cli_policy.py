@@ -569,7 +569,7 @@ class Reviewed:
 
 @pytest.fixture
 def reviewed(world: World) -> Reviewed:
-    keys = {body: name_body(world, body) for body in ("cert-ma", "um6p-lab")}
+    keys = {body: name_body(world, body) for body in ("cert-ma", "ai-institute")}
     release = world.releases[f"{NAME}==1.0.0"]
     review(world, "cert-ma", keys["cert-ma"], release)
     return Reviewed(world, release, keys)
@@ -596,12 +596,12 @@ def test_what_a_body_reviewed_is_chosen_before_what_is_newer(
 
 
 def test_only_the_named_bodies_count(forge: Forge, reviewed: Reviewed) -> None:
-    publish_policy(reviewed.world, f'{REVIEWED}\nreviewers = ["um6p-lab"]', "2.0.0")
+    publish_policy(reviewed.world, f'{REVIEWED}\nreviewers = ["ai-institute"]', "2.0.0")
     with served(forge, reviewed.world):
         bound(forge, reviewed.world)
         ran = forge("install", str(NAME), *OUT)
         assert ran.code == 7
-        assert "wants reviewed by um6p-lab, found community" in ran.err
+        assert "wants reviewed by ai-institute, found community" in ran.err
         only = forge("install", f"{NAME}==1.0.0", *OUT)
         assert "the policy takes no review by cert-ma" in only.err
 
@@ -611,8 +611,8 @@ def test_a_second_body_makes_it_approved(forge: Forge, reviewed: Reviewed) -> No
     with served(forge, reviewed.world) as server:
         bound(forge, reviewed.world)
         assert forge("install", f"{NAME}==1.0.0", *OUT).code == 7
-        second = reviewed.keys["um6p-lab"]
-        review(reviewed.world, "um6p-lab", second, reviewed.release, number=3)
+        second = reviewed.keys["ai-institute"]
+        review(reviewed.world, "ai-institute", second, reviewed.release, number=3)
         server.files.update(reviewed.world.files())
         forge.ok("install", f"{NAME}==1.0.0", *OUT)
 

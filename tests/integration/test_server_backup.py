@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from reviewing import Bodies
 from server_fixtures import (
+    ORG,
     Client,
     World,
     _fresh_registry,
@@ -79,6 +81,9 @@ class TestThere:
     ) -> None:
         sara.publish(world.release())
         sara.publish(world.release(version="1.1.0", summary="نموذج ⵜⴰⵎⴰⵣⵉⵖⵜ"))
+        bodies = Bodies(world)
+        bodies.name("cert", "National CERT")
+        bodies.decide("cert", f"{ORG}/my-model", "1.1.0")
         checkpoint = tmp_path / "seen"
         checkpoint.write_bytes((world.root / "public/log/checkpoint").read_bytes())
         backup(world, target)

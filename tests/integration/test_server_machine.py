@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 from search_corpus import ITEMS, Item
 from server_fixtures import ORG, Client, World, _fresh_registry, copied_world, world
 from sqlalchemy import event
@@ -73,6 +74,8 @@ COMPONENT = f"/fr/{ORG}/darija-lid"
 ADDRESSES = [
     "/fr/search.json?q=darija",
     "/fr/log.json",
+    "/fr/index.json",
+    "/fr/trust.json",
     "/fr/reviews.json",
     "/fr/tombstones.json",
     "/fr/statistics.json",
@@ -196,6 +199,17 @@ class TestJson:
         assert release["release"] == found["release"]
         assert {check["status"] for check in release["checks"]} <= {"passed", "not-checked"}
         assert release["checks"][0]["error"] is None
+
+    def test_the_first_page_and_what_states_mean(self, web: FlaskClient) -> None:
+        first = read(web, "/en/index.json")
+        assert first["components"] == read(web, "/en/search.json")["total"]
+        assert 0 < len(first["newest"]) <= 6
+        page = web.get("/fr/trust").get_data(as_text=True)
+        states = read(web, "/fr/trust.json")["states"]
+        assert {"good", "reviewed", "approved", "quarantined"} <= {one["state"] for one in states}
+        for one in states:
+            assert str(escape(one["means"])) in page
+        assert states != read(web, "/ar/trust.json")["states"]
 
     def test_a_withdrawn_release(self, web: FlaskClient) -> None:
         found = read(web, f"/en/{ORG}/sante-codes.json")

@@ -111,6 +111,24 @@ class TestWhatIsTaken:
         assert [one["code"] for one in answer["lapsed"]] == ["critical-finding"]
         assert answer["advisories"][0]["title"] == "It runs code"
 
+    def test_the_word_of_a_key_that_was_taken_away_ends_at_once(
+        self, world: World, sara: Client, bodies: Bodies
+    ) -> None:
+        bodies.decide("cert", str(NAME), "1.0.0")
+        bodies.revoke("cert")
+        answer = sara.get(f"/api/v1/components/{NAME}/1.0.0/reviews", expect=200)
+        assert (answer["level"], answer["decisions"]) == ("community", [])
+        assert [one["body"] for one in answer["lapsed"]] == ["cert"]
+
+    def test_check_sees_a_file_that_is_gone(self, world: World, bodies: Bodies) -> None:
+        digest = bodies.decide("cert", str(NAME), "1.0.0")
+        folder, _, name = PATH.rpartition("/")
+        file = f"targets/{folder}/{digest}.{name}"
+        (world.root / "public" / file).unlink()
+        assert check_registry(world.registry, deep=False).problems == (
+            f"{file}: in the database, but not among the published files",
+        )
+
     def test_a_crash_before_the_files_are_written_is_made_good(
         self, world: World, bodies: Bodies, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -139,6 +157,15 @@ class TestWhatIsRefused:
     ) -> None:
         data = sign_decision(verdict(world), bodies.keys["cert"])
         refused(sara, offer(bodies, {}, listed={PATH: data}), "statement-missing", 422)
+
+    def test_an_old_version_of_the_role(self, world: World, sara: Client, bodies: Bodies) -> None:
+        first = offer(bodies, {PATH: sign_decision(verdict(world), bodies.keys["cert"])})
+        sara.post("/api/v1/roles", first, expect=200)
+        bodies.withdraw("cert", str(NAME), "1.0.0")
+        told = sara.post("/api/v1/roles", first, expect=409)
+        assert (told["code"], told["current_version"]) == ("role-version", 2)
+        answer = sara.get(f"/api/v1/components/{NAME}/1.0.0/reviews", expect=200)
+        assert answer["level"] == "community"
 
     def test_other_bytes_than_listed(self, world: World, sara: Client, bodies: Bodies) -> None:
         data = sign_decision(verdict(world), bodies.keys["cert"])
@@ -270,6 +297,18 @@ class TestTheDesk:
             assert len(lines) == 1
             assert f"ends within {left} day" in lines[0]
             assert notices() == []
+
+    def test_figures_follow(self, world: World, sara: Client, bodies: Bodies) -> None:
+        def counted() -> int:
+            return sum(world.registry.registry_pages.figures().decisions.values())
+
+        assert counted() == 0
+        assert "No signed review" in sara.text("/en/statistics").decode()
+        bodies.decide("cert", str(NAME), "1.0.0")
+        assert counted() == 1
+        assert "No signed review" not in sara.text("/en/statistics").decode()
+        bodies.withdraw("cert", str(NAME), "1.0.0")
+        assert counted() == 0
 
     def test_bodies(self, sara: Client, bodies: Bodies) -> None:
         (one,) = sara.get("/api/v1/reviews/bodies", expect=200)["bodies"]

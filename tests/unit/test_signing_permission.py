@@ -55,7 +55,7 @@ GOOD = Facts(
     card_languages=("ar", "fr"),
     organisation_kind="academic",
     witnesses=("one.example", "two.example"),
-    reviews=reviews(decision("cert-ma", 3), decision("um6p-lab", 3)),
+    reviews=reviews(decision("cert-ma", 3), decision("ai-institute", 3)),
     published_at=NOW - timedelta(days=30),
     findings=(OpenFinding(id="a:b:c", severity="low"),),
     scans=(Scan(scanner="picklescan", state="clean", at=NOW - timedelta(days=1)),),
@@ -84,8 +84,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "review-level approved": (
         'review-level = "approved"',
         {},
-        {"reviews": reviews(decision("cert-ma", 3), decision("um6p-lab", 2, passed=False))},
-        "rejected by um6p-lab",
+        {"reviews": reviews(decision("cert-ma", 3), decision("ai-institute", 2, passed=False))},
+        "rejected by ai-institute",
     ),
     "one body is no approval": (
         'review-level = "approved"',
@@ -96,8 +96,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "reviewers": (
         'review-level = "reviewed"\nreviewers = ["cert-ma"]',
         {},
-        {"reviews": reviews(decision("um6p-lab"))},
-        "the policy takes no review by um6p-lab",
+        {"reviews": reviews(decision("ai-institute"))},
+        "the policy takes no review by ai-institute",
     ),
     "an expired review": (
         'review-level = "reviewed"',

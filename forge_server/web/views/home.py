@@ -11,7 +11,7 @@ from ...search.base import FACETS, MAX_PAGE, MAX_TEXT, SORTS, Query, Results
 from .. import languages
 from ..rendering import page, to
 
-_NEWEST = 6
+NEWEST = 6
 _SHOWN = 8  # values of a facet before the rest is folded away
 _MAX_VALUES = 30
 
@@ -19,7 +19,7 @@ _MAX_VALUES = 30
 def home() -> Response:
     """The search box, what is new, and where to go from here."""
     lang = languages.language()
-    newest = registry().index.search(Query(sort="updated", per_page=_NEWEST, language=lang))
+    newest = registry().index.search(Query(sort="updated", per_page=NEWEST, language=lang))
     return page("home.html", newest=newest)
 
 

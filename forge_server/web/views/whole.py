@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ...api.requests import registry
 from .. import charts, languages
+from ..meanings import MEANINGS
 from ..rendering import page
 
 
@@ -41,22 +42,26 @@ def tombstones() -> Response:
 
 def trust() -> Response:
     """What each state means."""
-    return page("trust.html")
+    return page("trust.html", meanings=MEANINGS)
 
 
 def statistics() -> Response:
     """Figures, as charts and as tables."""
     figures = registry().registry_pages.figures()
     months = list(figures.releases)
-    chart = charts.bars(
-        list(figures.releases.values()),
-        languages.month(months[0]),
-        languages.month(months[-1]),
-        mirrored=languages.direction() == "rtl",
+    chart, decisions_chart = (
+        charts.bars(
+            list(counted.values()),
+            languages.month(months[0]),
+            languages.month(months[-1]),
+            mirrored=languages.direction() == "rtl",
+        )
+        for counted in (figures.releases, figures.decisions)
     )
     downloads = registry().downloads.recent()
     return page(
-        "statistics.html", figures=figures, chart=chart, downloads=downloads,
+        "statistics.html", figures=figures, chart=chart, decisions_chart=decisions_chart,
+        downloads=downloads,
         downloads_chart=_by_day(downloads.by_day),
     )  # fmt: skip
 
