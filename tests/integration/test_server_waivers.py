@@ -11,6 +11,7 @@ from reviewing import Bodies
 from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
 
 from forge_server.db.models import Finding
+from forge_server.operate.check import check_registry
 from forge_server.services.components import find_release
 from signing.bodies import WAIVER, role_of, target_path
 from signing.errors import MalformedError
@@ -104,6 +105,7 @@ def test_a_waived_finding_is_not_open_until_it_ends(
     assert (shown["id"], shown["approver"]) == ("W-1", approver.public.keyid)
     assert "Waived by" in sara.text(f"/en/{NAME}/security").decode()
     assert "review.waive" in [event.action for event in world.registry.audit.newest(50)]
+    assert check_registry(world.registry, deep=True).problems == ()
     world.clock.ahead += timedelta(days=15)  # nobody acts
     assert is_open(sara)
     assert held_against_policies(world) == [ID]
