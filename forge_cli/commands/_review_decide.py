@@ -91,7 +91,7 @@ def approve(
         version=version,
         passed=True,
         number=_NUMBERS[level],
-        expires=when(context, expires),
+        expires=None if expires is None else when(context, expires),
         policy=None if policy is None else policy_input(policy),
         conditions=conditions,
         scope=scope,
@@ -134,7 +134,7 @@ def reject(
         component=name,
         version=version,
         passed=False,
-        expires=when(context, expires),
+        expires=None if expires is None else when(context, expires),
         policy=None if policy is None else policy_input(policy),
         reason=reason,
         inputs=inputs(context, name, version),
@@ -187,7 +187,7 @@ def renew(
         version=version,
         passed=before.passed,
         number=before.number,
-        expires=when(context, expires),
+        expires=None if expires is None else when(context, expires),
         policy=before.policy,
         conditions=before.conditions,
         scope=before.scope,
@@ -268,10 +268,8 @@ def sign(
         report(context, decided, f"waiver {waiver.id} holds", None, waiver.expires)
 
 
-def when(context: Context, text: str | None) -> datetime | None:
+def when(context: Context, text: str) -> datetime:
     """The moment that ``--expires`` names. Raises UsageError."""
-    if text is None:
-        return None
     span = _SPAN.fullmatch(text)
     if span is not None:
         return context.now.replace(microsecond=0) + timedelta(days=int(span[1]))

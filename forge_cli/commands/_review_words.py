@@ -75,8 +75,6 @@ def waive(
         raise UsageError("what is waived? --finding ID or --format FORMAT")
     if (versions is None) == (digest is None):
         raise UsageError("of which releases? either --versions RANGE or --digest SHA256")
-    until = when(context, expires)
-    assert until is not None
     manifest = None
     if digest is not None:
         manifest = parse_digest(digest.removeprefix("sha256:"), "--digest")
@@ -89,7 +87,7 @@ def waive(
         formats=formats,
         severity=severity,
         reason=reason,
-        expires=until,
+        expires=when(context, expires),
     )
     begun = waive(
         context, asked, body=body, references=keys, out=out, confirm=waiver_confirmed(context, yes)
