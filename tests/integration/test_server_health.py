@@ -77,6 +77,9 @@ _LATER_TABLES = (
     "chunk_checks", "upkeep", "blob_leases", "blob_damage", "quotas", "downloads", "requirements",
     "search_fts", "search_words_fts", "search_lexemes", "search_words", "search_waiting",
     "search_documents", "search_state",
+    "wheel_metadata", "distribution_files", "distributions", "organisation_policies",
+    "review_claims", "review_statements", "recall_notices", "recalls", "installations", "answers",
+    "reports", "taken_blobs", "withheld", "scan_rounds", "scan_claims", "findings", "scans",
 )  # fmt: skip
 _LATER_INDEXES = ("ix_components_updated_at", "ix_releases_published_at", "ix_events_subject")
 
@@ -95,6 +98,8 @@ def test_a_database_from_before_learns_when_its_roles_expire(
             connection.execute(text(f"DROP TABLE IF EXISTS {later}"))
         for later in _LATER_INDEXES:
             connection.execute(text(f"DROP INDEX {later}"))
+        for later in ("yanked_successor", "deprecated"):
+            connection.execute(text(f"ALTER TABLE releases DROP COLUMN {later}"))
         for later in ("region", "contact", "names"):
             connection.execute(text(f"ALTER TABLE organisations DROP COLUMN {later}"))
         connection.execute(text("DROP INDEX ix_roles_expires_at"))

@@ -590,7 +590,7 @@ def test_rows_of_the_search_index_are_narrow(world: World) -> None:
     documents = [
         Document(
             component_id=number, name="n", full_name="o/n", updated=0, size=0, facets="[]",
-            shown="{}", lexemes=lexemes, words=frozenset(["word"]),
+            shown="{}", lexemes=lexemes, words=frozenset(["word"]), falls_at=None, look_at=None,
         )
         for number in range(1, 301)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ depends_on = None
 POSTGRESQL = (
     "DROP TABLE search_lexemes",
     "CREATE TABLE search_lexemes (component_id BIGINT NOT NULL PRIMARY KEY, "
-    "lexemes tsvector NOT NULL, padding text NOT NULL DEFAULT repeat(' ', 2048)) "
+    "lexemes tsvector NOT NULL, padding text COLLATE \"C\" NOT NULL DEFAULT repeat(' ', 2048)) "
     "WITH (toast_tuple_target = 128)",
     "ALTER TABLE search_lexemes ALTER COLUMN lexemes SET STORAGE EXTERNAL",
     "CREATE INDEX ix_search_lexemes_lexemes ON search_lexemes USING gin (lexemes) "

@@ -29,7 +29,9 @@ def upgrade() -> None:
         sa.Column("signed_at", sa.DateTime(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=True),
         sa.Column("stored_at", sa.DateTime(), nullable=True),
-        sa.Column("noticed_days", sa.Integer(), nullable=True),
+        sa.Column(
+            "noticed_days", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_review_statements")),
     )
     for columns in (["body"], ["component", "name"], ["expires_at"], ["stored_at"]):
