@@ -59,7 +59,7 @@ def programs() -> Path:
         if os.environ.get("CI"):
             pytest.fail("pip-audit and uv are required in CI; run the tests through make test")
         pytest.skip("FORGE_JUDGE_ADVISORIES does not name a folder with pip-audit; use make test")
-    return Path(folder)
+    return Path(folder).absolute()
 
 
 @pytest.fixture(scope="module")
