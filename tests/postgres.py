@@ -26,6 +26,12 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
     "autovacuum": "off",
+    "jit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "synchronous_commit": "off",
+    "shared_buffers": "32MB",
+    "bgwriter_lru_maxpages": "0",
     "log_min_messages": "fatal",
     "log_min_error_statement": "panic",
 }
@@ -88,7 +94,8 @@ class PostgresServer:
         self._made += 1
         name = f"forge{self._made}"
         source = "template1" if template is None else name_of(template)
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
+        # Copied as files: page by page through the log takes half as long again.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY FILE_COPY")
         return self.url(name)
 
     def drop(self, url: str) -> None:
