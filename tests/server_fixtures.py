@@ -344,9 +344,7 @@ def owned_world(source: Path, folder: Path) -> World:
 
 
 @pytest.fixture
-def world(
-    request: pytest.FixtureRequest, _fresh_registry: Path, tmp_path: Path
-) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, _fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
     """A fresh registry with its development authority; with `sara`, where the test wants her."""
     if getattr(request.module, "sara", None) is sara and "sara" in request.fixturenames:
         yield from _while_needed(owned_world(_fresh_registry, tmp_path))
