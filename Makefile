@@ -13,6 +13,9 @@ PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
 
+# Each of the hundreds of programs that the tests start would compile all of ours again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test lint bench peers soak clean
 
 help:

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from flask.testing import FlaskClient
 from log_builders import NamedKey, TileTree, checkpoint_of
+from waiting import wait_for_server
 
 from forge_server.witness.app import create_app
 from forge_server.witness.memory import WitnessFolder
@@ -103,13 +104,7 @@ class LiveWitness:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that the whole of it can be killed
             )
-        while True:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except OSError:
-                continue
-            return
+        wait_for_server(self.process, self.port, self.log)
 
     def kill(self) -> None:
         """kill -9 to the master and its worker at once: a power cut without the disk."""
