@@ -13,6 +13,9 @@ PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
 
+# Each of the hundreds of programs that the tests start would compile all of ours again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test lint bench peers soak clean
 
 help:
@@ -21,7 +24,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   measure the promised ratios (minutes)"
 	@echo "make peers   install the programs that make bench compares ours with"
-	@echo "make soak    kill the client 500 times while it moves files, and servers 500 times (an hour)"
+	@echo "make soak    kill the client 500 times while it moves files, and servers 500 times; break every step (hours)"
 	@echo "make clean   remove .venv and caches"
 
 install: $(INSTALLED)
@@ -94,6 +97,7 @@ $(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
 soak: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.soak --rounds 500
 	@$(BIN)/python -m benchmarks.soak_server
+	@FORGE_TEST_EVERY_STEP=1 $(BIN)/python -m pytest $(JOBS) tests/faults tests/unit/test_signing_properties.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -28,6 +28,7 @@ from .logs import LOGGER, facts
 from .observe import routes as observed
 from .observe import tracing
 from .observe.metrics import Metrics
+from .rules import LateRule
 from .services.rates import Rates
 from .services.transfers import Transfers
 from .static_plane import routes as static_plane
@@ -81,6 +82,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.extensions["forge-metrics"] = Metrics.make()
     app.extensions["forge-rates"] = Rates(services.settings.max_requests_per_minute)
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)
+    app.url_rule_class = LateRule
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     for part in (

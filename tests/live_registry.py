@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from waiting import wait_for_server, wait_until
+
 BIN = Path(sys.executable).parent
 
 
@@ -98,13 +100,7 @@ class LiveRegistry:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        while True:
-            assert self.server.poll() is None, self.log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except OSError:
-                continue
-            return
+        wait_for_server(self.server, self.port, self.log)
 
     def stop(self) -> None:
         self.server.terminate()
@@ -117,8 +113,7 @@ class LiveRegistry:
         for each in (pid, *map(int, workers)):
             os.kill(each, signal.SIGKILL)
         self.server.wait()
-        while not self._port_is_free():  # the workers are not ours to wait for
-            pass
+        wait_until(self._port_is_free)  # the workers are not ours to wait for
 
     def _port_is_free(self) -> bool:
         try:

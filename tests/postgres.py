@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 # For speed: what a power cut would take does not matter here.
@@ -26,6 +27,12 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
     "autovacuum": "off",
+    "jit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "synchronous_commit": "off",
+    "shared_buffers": "32MB",
+    "bgwriter_lru_maxpages": "0",
     "log_min_messages": "fatal",
     "log_min_error_statement": "panic",
 }
@@ -66,8 +73,7 @@ class PostgresServer:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests, which end it
             )
-        while self._asked("pg_isready", "--quiet", "--host", str(self.folder)) != 0:
-            assert self.process.poll() is None, (self.folder / "log").read_text()
+        wait_until(self._is_ready)
 
     def stop(self, mode: str = "fast") -> None:
         if self.process.poll() is None:
@@ -88,7 +94,8 @@ class PostgresServer:
         self._made += 1
         name = f"forge{self._made}"
         source = "template1" if template is None else name_of(template)
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
+        # Copied as files: page by page through the log takes half as long again.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY FILE_COPY")
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -109,9 +116,10 @@ class PostgresServer:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def _asked(self, program: str, *arguments: str) -> int:
-        command = [str(self._binaries / program), *arguments]
-        return subprocess.run(command, check=False).returncode
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        command = [str(self._binaries / "pg_isready"), "--quiet", "--host", str(self.folder)]
+        return subprocess.run(command, check=False).returncode == 0
 
     def _as_account(self) -> list[str]:
         """Not as root, which PostgreSQL refuses; and ended with us, however we end."""

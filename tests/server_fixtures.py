@@ -107,6 +107,8 @@ class World:
     root: Path
     clock: Clock = field(default_factory=Clock)
     keys: dict[str, PrivateKey] = field(default_factory=dict)
+    owner_token: str | None = None
+    """Of sara, where she and her organisation were there from the start."""
     _registry: Registry | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
@@ -307,31 +309,58 @@ def new_database(request: pytest.FixtureRequest, kind: str) -> str | None:
     return SERVERS[-1].create()
 
 
+_FRESH: dict[str, Path] = {}
+_OWNED: dict[Path, World] = {}
+"""What this process copies for its tests: a registry without users on each kind of database, and
+the same with sara's organisation."""
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def _fresh_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Made once on each database: a registry without users, copied for each test."""
-    root = tmp_path_factory.mktemp("registry") / "reg"
-    initialise(root, dev=True, database=new_database(request, request.param))
-    # What tests publish is not worth the scanners' time while others are measured.
-    settings = DataFolder(root).settings
-    settings.write_text(f"{settings.read_text()}scan = false\n")
-    return root
+    """A registry without users on each database, copied for each test."""
+    if request.param not in _FRESH:
+        root = tmp_path_factory.mktemp("registry") / "reg"
+        initialise(root, dev=True, database=new_database(request, request.param))
+        # What tests publish is not worth the scanners' time while others are measured.
+        settings = DataFolder(root).settings
+        settings.write_text(f"{settings.read_text()}scan = false\n")
+        _FRESH[request.param] = root
+    return _FRESH[request.param]
+
+
+def owned_world(source: Path, folder: Path) -> World:
+    """A copy of the fresh registry ``source`` in which sara owns the approved minds-lab."""
+    if source not in _OWNED:
+        first = World(copy_registry(source, source.with_name("owned")))
+        first.owner_token = first.user("sara")
+        first.organisation(first.owner_token)
+        first.close()
+        _OWNED[source] = first
+    first = _OWNED[source]
+    root = copy_registry(first.root, folder)
+    return World(root, keys=dict(first.keys), owner_token=first.owner_token)
 
 
 @pytest.fixture
-def world(_fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
-    """A fresh registry with its development authority."""
-    yield from copied_world(_fresh_registry, tmp_path)
+def world(request: pytest.FixtureRequest, _fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
+    """A fresh registry with its development authority; with `sara`, where the test wants her."""
+    if getattr(request.module, "sara", None) is sara and "sara" in request.fixturenames:
+        yield from _while_needed(owned_world(_fresh_registry, tmp_path))
+    else:
+        yield from copied_world(_fresh_registry, tmp_path)
 
 
 def copied_world(source: Path, folder: Path) -> Iterator[World]:
     """A copy of a registry that nobody has open, while the test lasts."""
-    copied = World(copy_registry(source, folder))
-    yield copied
-    copied.close()
-    drop_database(copied.root)
+    yield from _while_needed(World(copy_registry(source, folder)))
+
+
+def _while_needed(world: World) -> Iterator[World]:
+    yield world
+    world.close()
+    drop_database(world.root)
 
 
 def copy_registry(source: Path, folder: Path) -> Path:
@@ -416,8 +445,10 @@ def client(world: World) -> Client:
 @pytest.fixture
 def sara(world: World, client: Client) -> Client:
     """The owner of the approved organisation minds-lab."""
-    token = world.user("sara")
-    world.organisation(token)
+    token = world.owner_token
+    if token is None:
+        token = world.user("sara")
+        world.organisation(token)
     return Client(client.flask, token)
 
 
@@ -496,12 +527,10 @@ class Live:
 @pytest.fixture(scope="module")
 def live(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """One server for a module; tests use different components."""
-    world = World(copy_registry(_fresh_registry, tmp_path_factory.mktemp("live")))
-    token = world.user("sara")
-    world.organisation(token)
-    world.close()
+    world = owned_world(_fresh_registry, tmp_path_factory.mktemp("live"))
+    assert world.owner_token is not None
     server = start_server(world.root)
-    yield Live(world, server, token)
+    yield Live(world, server, world.owner_token)
     server.stop()
     world.close()
     drop_database(world.root)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,6 +16,8 @@ from types import TracebackType
 
 from flask.testing import FlaskClient
 from log_builders import NamedKey, TileTree, checkpoint_of
+from waiting import wait_for_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from forge_server.witness.app import create_app
 from forge_server.witness.memory import WitnessFolder
@@ -80,6 +83,48 @@ def line_with(line: str, change: bytes) -> str:
     return f"{head} {base64.b64encode(raw[:-1] + bytes([raw[-1] ^ change[0]])).decode()}\n"
 
 
+class HousedWitness:
+    """The witness in ``folder`` on a loopback port, served by a thread of the tests' own process:
+    for those who ask it, and are not about its program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> HousedWitness:
+        self.start()
+        return self
+
+    def start(self, port: int = 0) -> None:
+        """Starts it on ``port``, or on a free one."""
+        self._server: BaseWSGIServer | None = make_server(
+            "127.0.0.1", port, create_app(reopened(self.folder)), True, request_handler=_Quiet
+        )
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def kill(self) -> None:
+        """Nobody listens any longer."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+            self._server = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        pass
+
+
 class LiveWitness:
     """`forge-witness run` as a process on a free loopback port."""
 
@@ -103,13 +148,7 @@ class LiveWitness:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that the whole of it can be killed
             )
-        while True:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except OSError:
-                continue
-            return
+        wait_for_server(self.process, self.port, self.log)
 
     def kill(self) -> None:
         """kill -9 to the master and its worker at once: a power cut without the disk."""

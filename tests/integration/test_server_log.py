@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from server_fixtures import (
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from static_server import StaticServer
-from witness_fixtures import LiveWitness
+from witness_fixtures import HousedWitness, LiveWitness
 
 from forge_server.app import create_app
 from forge_server.db.models import Event, LogCheckpoint, LogEntry
@@ -252,27 +252,39 @@ def cosign_as(text: str, stranger: NamedKey, institute: NoteKey) -> bytes:
     return NoteSignature(name=institute.name, key_id=institute.key_id, data=line.data).line.encode()
 
 
+Institutes = Sequence[HousedWitness | LiveWitness]
+
+
 @pytest.fixture
-def institutes(tmp_path: Path, world: World) -> Iterator[list[LiveWitness]]:
-    """Three witnesses that know the registry's log, running."""
+def institutes(tmp_path: Path, world: World) -> Iterator[Institutes]:
+    """Three witnesses that know the registry's log."""
+    yield from _three(HousedWitness, tmp_path, world)
+
+
+@pytest.fixture
+def running_institutes(tmp_path: Path, world: World) -> Iterator[Institutes]:
+    """The same, each a process."""
+    yield from _three(LiveWitness, tmp_path, world)
+
+
+def _three(
+    kind: type[HousedWitness] | type[LiveWitness], place: Path, world: World
+) -> Iterator[Institutes]:
     running = []
     with contextlib.ExitStack() as stack:
         for number in range(3):
             key = NamedKey(f"witness{number}.example")
-            folder = WitnessFolder.create(
-                tmp_path / key.name, key.name, key.key, key.key.to_pem(None)
-            )
+            folder = WitnessFolder.create(place / key.name, key.name, key.key, key.key.to_pem(None))
             folder.add_log(world.registry.log.keys.verifiers()[0].vkey)
-            running.append(stack.enter_context(LiveWitness(tmp_path / key.name)))
-            running[-1].verifier = key.as_witness  # type: ignore[attr-defined]
+            running.append(stack.enter_context(kind(place / key.name)))
         yield running
 
 
-def keys_of(institutes: list[LiveWitness]) -> list[NoteKey]:
-    return [each.verifier for each in institutes]  # type: ignore[attr-defined]
+def keys_of(institutes: Institutes) -> list[NoteKey]:
+    return [WitnessFolder(each.folder).own for each in institutes]
 
 
-def require_witnesses(world: World, institutes: list[LiveWitness]) -> None:
+def require_witnesses(world: World, institutes: Institutes) -> None:
     """The authority names the witnesses, 2 of 3, and the operator says where they are."""
     lines = [
         f'"{key.vkey} http://127.0.0.1:{live.port}"'
@@ -292,8 +304,9 @@ def require_witnesses(world: World, institutes: list[LiveWitness]) -> None:
 
 class TestWitnesses:
     def test_every_checkpoint_is_cosigned(
-        self, world: World, sara: Client, institutes: list[LiveWitness]
+        self, world: World, sara: Client, running_institutes: Institutes
     ) -> None:
+        institutes = running_institutes
         require_witnesses(world, institutes)
         client = Client(create_app(world.registry).test_client(), sara.token)
         client.publish(world.release(version="1.0.0"))
@@ -302,7 +315,7 @@ class TestWitnesses:
         assert len(signed.witnesses) == 3
 
     def test_one_that_is_away_is_done_without(
-        self, world: World, sara: Client, institutes: list[LiveWitness]
+        self, world: World, sara: Client, institutes: Institutes
     ) -> None:
         require_witnesses(world, institutes)
         institutes[0].kill()
@@ -313,7 +326,7 @@ class TestWitnesses:
         assert set(signed.witnesses) == {key.name for key in keys_of(institutes)[1:]}
 
     def test_without_a_quorum_the_world_stays_where_it_was(
-        self, world: World, sara: Client, institutes: list[LiveWitness]
+        self, world: World, sara: Client, institutes: Institutes
     ) -> None:
         require_witnesses(world, institutes)
         client = Client(create_app(world.registry).test_client(), sara.token)
@@ -336,7 +349,7 @@ class TestWitnesses:
 
     @pytest.mark.parametrize("manner", ["silent", "a byte now and then", "a header now and then"])
     def test_a_publish_does_not_wait_for_a_witness_that_never_ends(
-        self, world: World, sara: Client, institutes: list[LiveWitness], manner: str
+        self, world: World, sara: Client, institutes: Institutes, manner: str
     ) -> None:
         """It is over while that witness is still at it, with the others' cosignatures."""
         require_witnesses(world, institutes)
@@ -374,7 +387,7 @@ class TestWitnesses:
         assert check_registry(world.registry, deep=True).problems == ()
 
     def test_a_witness_that_claims_to_have_seen_more_gives_no_cosignature(
-        self, world: World, institutes: list[LiveWitness]
+        self, world: World, institutes: Institutes
     ) -> None:
         require_witnesses(world, institutes)
         with world.registry.database.read() as session:
@@ -398,7 +411,7 @@ class TestWitnesses:
             assert len(liar.requests) == 1
 
     def test_a_cosignature_by_another_key_is_left_out(
-        self, world: World, institutes: list[LiveWitness]
+        self, world: World, institutes: Institutes
     ) -> None:
         require_witnesses(world, institutes)
         with world.registry.database.read() as session:
@@ -424,7 +437,7 @@ class TestWitnesses:
                 ask(newest.size, newest.note)
 
     def test_kill_while_the_witnesses_are_asked(
-        self, world: World, sara: Client, institutes: list[LiveWitness]
+        self, world: World, sara: Client, institutes: Institutes
     ) -> None:
         """The commit is done, the world does not know: the next start tells it."""
         require_witnesses(world, institutes)

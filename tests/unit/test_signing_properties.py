@@ -16,6 +16,7 @@ from builders import NAME, NOW, World, entries, manifest_of, signed_by, tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from log_builders import Log
+from thorough import examples
 
 from signing.applications import sign_application, verify_application
 from signing.authority import fingerprint, parse_fingerprint
@@ -33,7 +34,9 @@ from signing.updates import check_offer, check_role_update
 from signing.verify import verify_release
 
 RELAXED = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 WORLD = World(log=Log(), with_status=True)
 RELEASE = WORLD.publish(tree(requires={"a/b": ">=1"}))
