@@ -36,6 +36,7 @@ from ..db.models import Component, MetadataVersion, Release, ReviewStatement, Ro
 from ..errors import RegistryError
 from .clock import Clock
 from .forward import publish_forward
+from .gathering import Gathering
 from .locks import Lock
 from .log_files import History, LogFiles
 from .log_keys import LogKeys
@@ -87,6 +88,7 @@ class Publication:
     _sound: dict[tuple[int, ...], OnlineKeys] = field(default_factory=dict)
     # The newest snapshot that this process has published, with all that it announces.
     _published: deque[int] = field(default_factory=lambda: deque(maxlen=1))
+    _gathering: Gathering[int, int] = field(default_factory=Gathering)
 
     @property
     def read_only(self) -> str | None:
@@ -192,12 +194,22 @@ class Publication:
             BackendError: the tree or a blob could not be written or read. What is missing is
                 written by the next call.
         """
-        if not self.is_behind(snapshot):
+        if snapshot is None:
+            return self._materialise() if self.is_behind() else 0
+        if self._has_published(snapshot):
             return 0
+        # Of many that publish at once, one writes, syncs and asks the witnesses for all who had
+        # committed by then.
+        return self._gathering.ask(snapshot, self._materialise_all)
+
+    def _materialise_all(self, snapshots: Sequence[int]) -> list[int]:
+        done = 0 if self._has_published(max(snapshots)) else self._materialise()
+        return [done] * len(snapshots)
+
+    def _materialise(self) -> int:
         with self.lock.held() as still_held:
-            # Whoever held it before us has most likely done it all: of many that publish at once,
-            # one writes, syncs and asks the witnesses for all who had committed by then.
-            if not self.is_behind(snapshot):
+            # Another process, who held it before us, may have done it all.
+            if not self.is_behind():
                 return 0
             todo = self._todo()
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
@@ -236,11 +248,12 @@ class Publication:
         with self.database.read() as session:
             return version < found <= head_version(session, "timestamp")
 
-    def is_behind(self, snapshot: int | None = None) -> bool:
-        """Whether something is committed that is not in the published tree yet; of what
-        ``snapshot`` announces, if given."""
-        if snapshot is not None and self._published and self._published[-1] >= snapshot:
-            return False
+    def _has_published(self, snapshot: int) -> bool:
+        """Whether this process has published what ``snapshot`` announces."""
+        return bool(self._published) and self._published[-1] >= snapshot
+
+    def is_behind(self) -> bool:
+        """Whether something is committed that is not in the published tree yet."""
         with self.database.read() as session:
             waiting = select(MetadataVersion.id).where(MetadataVersion.published_at.is_(None))
             if session.scalar(waiting.limit(1)) is not None:
