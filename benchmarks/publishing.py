@@ -14,7 +14,6 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from base64 import b64encode
@@ -23,6 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+
+from postgres import running
+from publishers import next_release
+from server_fixtures import ORG, Built, Client, World, start_server
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
@@ -35,11 +38,6 @@ from .publish import Transactions
 from .replay import prepared, replay
 from .report import promise
 from .transfer import timed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from postgres import running
-from publishers import next_release
-from server_fixtures import ORG, Built, Client, World, start_server
 
 LIMIT_PER_SECOND = 30.0
 LIMIT_RATIO = 1.5

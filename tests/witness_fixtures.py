@@ -15,6 +15,7 @@ from types import TracebackType
 
 from flask.testing import FlaskClient
 from log_builders import NamedKey, TileTree, checkpoint_of
+from one_machine import free_port
 
 from forge_server.witness.app import create_app
 from forge_server.witness.memory import WitnessFolder
@@ -93,8 +94,7 @@ class LiveWitness:
 
     def start(self, port: int | None = None) -> None:
         """Starts it on ``port``, or on a free one."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = port or probe.getsockname()[1]
+        self.port = port or free_port()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / "forge-witness"), "run", str(self.folder), "--port", str(self.port)],

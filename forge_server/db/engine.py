@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, FromClause
+from sqlalchemy import Engine, Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import SQLAlchemyError
@@ -81,7 +81,7 @@ class Database:
             self.locking.dispose()
 
 
-def upsert(session: Session, table: FromClause) -> PostgresqlInsert | SqliteInsert:
+def upsert(session: Session, table: Table) -> PostgresqlInsert | SqliteInsert:
     """An ``INSERT`` into ``table`` that may say what happens to rows that are there already."""
     if session.get_bind().dialect.name == "postgresql":
         return PostgresqlInsert(table)

@@ -36,7 +36,7 @@ _STATEMENT_TIMEOUT_MS = 60_000
 # A process that was stopped in the middle of a transaction must not stop everybody else.
 _IDLE_TIMEOUT_MS = 120_000
 _HOLDING_TIMEOUT_MS = 600_000  # longer than any witness or store is waited for
-_READERS: Final = 8  # connections, and as many again when all are in use
+_READERS: Final = 16  # connections, opened when they are needed and kept
 _QUIET_SECONDS: Final = (
     1.0  # without an answer, after which a connection is tried before it is used
 )
@@ -79,8 +79,10 @@ def sessions(url: DatabaseUrl) -> tuple[sessionmaker[Session], sessionmaker[Sess
     """
     readers = _engine(
         url,
+        # None beyond those that are kept: each would be opened anew, for a single question.
         pool_size=_READERS,
-        max_overflow=_READERS,
+        max_overflow=0,
+        pool_use_lifo=True,
         isolation_level="REPEATABLE READ",
         execution_options={"postgresql_readonly": True},
     )

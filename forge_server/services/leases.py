@@ -47,7 +47,7 @@ from sqlalchemy.orm import Session
 from storage import BlobStore
 
 from ..db.engine import Database, upsert
-from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile
+from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile, table_of
 from ..logs import LOGGER
 from .clock import Clock
 from .gathering import Gathering
@@ -58,9 +58,15 @@ AT_ONCE: Final = 500  # parameters in one query
 _EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 # Made once, and of columns: every publish asks it several times.
-_LEASES: Final = BlobLease.__table__.c
+_TABLE: Final = table_of(BlobLease)
+_LEASES: Final = _TABLE.c
 _SEVERAL: Final = select(_LEASES.sha256, _LEASES.token, _LEASES.held_at, _LEASES.doomed_at).where(
     _LEASES.sha256.in_(bindparam("digests", expanding=True))
+)
+_END: Final = (
+    delete(_TABLE)
+    .where(_LEASES.sha256.in_(bindparam("digests", expanding=True)))
+    .returning(_LEASES.sha256, _LEASES.token, _LEASES.doomed_at)
 )
 
 Held = Mapping[str, str]
@@ -176,20 +182,18 @@ class Leases:
         the store, and ends their leases. ``held`` was looked up before the store was.
 
         Raises:
-            BlobsGoneError: one may have been deleted since.
+            BlobsGoneError: one may have been deleted since; the transaction must not be committed.
         """
         for batch in batches(set(digests)):
-            rows = {row.sha256: row for row in _rows(session, batch)}
+            ended = session.connection().execute(_END, {"digests": batch})
             sure = {
-                digest
-                for digest, row in rows.items()
-                if row.doomed_at is None and held.get(digest) == row.token
+                row.sha256
+                for row in ended
+                if row.doomed_at is None and held.get(row.sha256) == row.token
             }
             rest = [digest for digest in batch if digest not in sure]
             if rest and set(rest) - referred(session, rest):
                 raise BlobsGoneError
-            if rows:
-                session.execute(delete(BlobLease).where(BlobLease.sha256.in_(list(rows))))
 
     def finish(self) -> None:
         """Deletes what a collector that died left doomed; waits for one that lives."""
@@ -243,13 +247,12 @@ def _take_leases(
 ) -> dict[str, str]:
     """Makes leases for ``{digest: (size, organisation)}``, or young again those that are there;
     returns their tokens, without those that are doomed, which stay as they are."""
-    table = BlobLease.__table__
-    insert_ = upsert(session, table)
+    insert_ = upsert(session, _TABLE)
     query = insert_.on_conflict_do_update(
-        index_elements=[table.c.sha256],
+        index_elements=[_LEASES.sha256],
         set_={"held_at": insert_.excluded.held_at},
-        where=table.c.doomed_at.is_(None),
-    ).returning(table.c.sha256, table.c.token)
+        where=_LEASES.doomed_at.is_(None),
+    ).returning(_LEASES.sha256, _LEASES.token)
     values = [_lease(digest, size, org, now) for digest, (size, org) in sorted(rows.items())]
     return {row[0]: row[1] for row in session.connection().execute(query, values)}
 

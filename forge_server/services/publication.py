@@ -52,6 +52,7 @@ _ROLES: Final = Role.__table__.c
 _HEADS: Final = (
     select(_ROLES.metadata_id).where(_ROLES.name.in_(("root", "targets"))).order_by(_ROLES.name)
 )
+_NEXT: Final = "next snapshot"  # in the info of a session, which lives as long as a transaction
 _KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
 
 
@@ -167,13 +168,17 @@ class Publication:
         version = self.next_snapshot(session)
         data = sign_snapshot(head_versions(session), version, keys.snapshot, now)
         row = add_role(session, "snapshot", version, data, now, expiry(now, "snapshot"))
+        session.info.pop(_NEXT, None)
         self._stamp(session, row, keys)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
         return version
 
     def next_snapshot(self, session: Session) -> int:
         """The version of the snapshot that `announce` will make in this transaction."""
-        return head_version(session, "snapshot") + 1
+        # Asked for every release, and nobody else writes meanwhile.
+        if _NEXT not in session.info:
+            session.info[_NEXT] = head_version(session, "snapshot") + 1
+        return int(session.info[_NEXT])
 
     def _stamp(self, session: Session, snapshot: MetadataVersion, keys: OnlineKeys) -> None:
         now = self.clock()

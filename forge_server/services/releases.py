@@ -37,7 +37,7 @@ from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
-from .components import find_component, find_release, refresh_component
+from .components import find_component, find_release, is_published, refresh_component
 from .distributions import Distributions, WheelRead
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
@@ -134,6 +134,7 @@ class Releases:
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
         component = manifest.component
+        has_room = False
         with self.database.read() as session:
             self._require_publisher(session, identity, component)
             receipt = _same_release(session, manifest)
@@ -142,11 +143,15 @@ class Releases:
                 # Before anything is sent in vain; what counts is asked again by the transaction.
                 self.quotas.require_room_for_release(session, component.org, manifest.total_size)
                 self.distributions.require_free(session, manifest)
+                size = sum(map(len, text.files.values()))
+                has_room = not size or not self.quotas.why_no_room_for_upload(
+                    session, component.org, size
+                )
         if receipt is not None:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
         checked = self._check(manifest, text, current)
-        brought = self._take(manifest, text)
+        brought = self._take(manifest, text, has_room)
         answer: Answer | None = None
         try:
             answer = self._settle(caller, identity, checked, brought)
@@ -184,9 +189,10 @@ class Releases:
             return Answer(receipt=receipt, created=created, missing={}, taken=taken)
         raise RegistryError("busy", f"{manifest}: its files are being deleted; try again")
 
-    def _take(self, manifest: Manifest, text: OfferText) -> _Brought:
+    def _take(self, manifest: Manifest, text: OfferText, has_room: bool) -> _Brought:
         """Stores those of the files that came along and are not here. Where with them all of the
         release is here, manifest and bundle as well: it takes the locks of the database once.
+        ``has_room`` says that the organisation has room for all of them.
 
         Raises:
             RegistryError: one is no part of the release, or the quota is full.
@@ -206,7 +212,8 @@ class Releases:
         if not taken:
             return _Brought(sizes={}, held={})
         org, sizes = manifest.component.org, {each: len(data) for each, data in taken.items()}
-        self.quotas.require_room_for_upload(org, sum(sizes.values()))
+        if not has_room:  # but perhaps for those that are not here
+            self.quotas.require_room_for_upload(org, sum(sizes.values()))
         if missing <= files.keys():
             taken |= _by_digest((text.manifest, text.bundle))
         return _Brought(sizes=sizes, held=self._put(org, taken))
@@ -501,9 +508,11 @@ def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
     Raises:
         RegistryError: the version holds something else (``version-taken``).
     """
-    release = find_release(session, manifest.component, str(manifest.version))
-    if release is None:
+    component, version = manifest.component, str(manifest.version)
+    if not is_published(session, component, version):
         return None
+    release = find_release(session, component, version)
+    assert release is not None
     if release.manifest_sha256 != manifest.digest:
         raise RegistryError(
             "version-taken",
@@ -559,7 +568,7 @@ def _add_release(
     session.add(release)
     session.flush()
     _add_files(session, release.id, manifest)
-    refresh_component(session, row, now)
+    refresh_component(session, row, now, release)
     return release
 
 
