@@ -38,7 +38,7 @@ from .clock import Clock
 from .forward import publish_forward
 from .gathering import Gathering
 from .locks import Lock
-from .log_files import History, LogFiles
+from .log_files import History, LogFiles, Published
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
 from .restored import why_unconfirmed
@@ -219,12 +219,12 @@ class Publication:
             todo = self._todo()
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
             put_together(self.tree, self._files(todo))
-            self.log.write(todo.leaves, still_held)
+            checkpoint = self.log.write(todo.leaves, still_held)
             if stamps:
                 still_held()
                 _, _, version, data = stamps[-1]
                 publish_forward(self.tree, TIMESTAMP, data, lambda seen: self._later(seen, version))
-            self._mark(todo)
+            self._mark(todo, checkpoint)
             self._published.extend(row[2] for row in todo.roles if row[1] == "snapshot")
         return len(todo.roles)
 
@@ -345,9 +345,13 @@ class Publication:
                 ],
             )
 
-    def _mark(self, todo: _Todo) -> None:
+    def _mark(self, todo: _Todo, checkpoint: Published | None) -> None:
+        """Notes what is in the tree; at the end and at once, for every transaction waits for those
+        of the publishers."""
         now = self.clock()
         with self.database.write() as session:
+            if checkpoint is not None:
+                self.log.mark(session, checkpoint)
             for start in range(0, len(todo.roles), 500):  # far below SQLite's limit of parameters
                 ids = [row[0] for row in todo.roles[start : start + 500]]
                 session.execute(
