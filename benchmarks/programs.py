@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
+
+from one_machine import free_port
 
 from .registry import Registry
 
@@ -102,12 +103,6 @@ class Program:
             os.killpg(self.server.pid, signal.SIGTERM)  # with its workers: the session is its own
             self.server.wait()
         shutil.rmtree(self.place)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Forge(Program):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+
+from one_machine import free_port
 
 BIN = Path(sys.executable).parent
 
@@ -63,8 +64,7 @@ class Registry:
         self._run("forge-server", "init", data, "--dev")
         if self.fill is not None:
             self.fill(self.data)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log.open("wb") as log:
             self.server = subprocess.Popen(

@@ -60,8 +60,7 @@ class Audit:
             event.detail = {**event.detail, "nonce": os.urandom(16).hex()}
             leaf = append_act(session, action, None, commitment(event), event.at)
             event.detail = {**event.detail, "leaf": leaf}
-        session.add(event)
-        session.flush()
+        session.add(event)  # goes to the database with what follows: of several, in one statement
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError

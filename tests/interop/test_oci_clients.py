@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from facades import MODEL_FILES, publish_model
+from one_machine import free_port
 from server_fixtures import ORG
 from stock_clients import Stock, stock
 
@@ -145,8 +146,7 @@ def test_oras_pulls_files_into_their_folders(oci: Stock, tmp_path: Path) -> None
 def mirror(oci: Stock, tmp_path: Path) -> Iterator[str]:
     """Debian's docker-registry as a cache in front of the forge; its address."""
     require_program("docker-registry")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = {
         "version": 0.1,
         "log": {"level": "error"},
