@@ -71,7 +71,9 @@ class Reuse:
                 continue
             number, start = place
             if run is not None and run.goes_on(number, start, chunk) and number in self._known:
-                run = replace(run, numbers=range(run.numbers.start, chunk.number + 1), end=chunk.end)
+                run = replace(
+                    run, numbers=range(run.numbers.start, chunk.number + 1), end=chunk.end
+                )
                 continue
             if run is not None:
                 yield run

@@ -165,9 +165,7 @@ class Partial:
         begin, end = self.chunks[numbers.start].start, self.chunks[numbers.stop - 1].end
         if not self._copy(source, start, begin, end - begin):
             return False
-        os.write(self._journal, b"".join(number.to_bytes(4, "big") for number in numbers))
-        with self._lock:
-            self._state[numbers.start : numbers.stop] = bytes([_HERE]) * len(numbers)
+        self.mark(*numbers)
         return True
 
     def _copy(self, source: int, start: int, at: int, length: int) -> bool:
@@ -188,11 +186,14 @@ class Partial:
             done += len(data)
         return True
 
-    def mark(self, number: int) -> None:
-        """The chunk is in the file and was verified."""
-        os.write(self._journal, number.to_bytes(4, "big"))
+    def mark(self, *numbers: int) -> None:
+        """The chunks are in the file, and right as far as anybody knows."""
+        if not numbers:
+            return
+        os.write(self._journal, b"".join(number.to_bytes(4, "big") for number in numbers))
         with self._lock:
-            self._state[number] = _HERE
+            for number in numbers:
+                self._state[number] = _HERE
 
     # --- the digest of the whole ----------------------------------------------------------
 
