@@ -86,7 +86,7 @@ bench: $(INSTALLED)
 # Programs that ours is compared with; the others are Debian's docker-registry and skopeo. What dvc
 # needs for experiments alone is left out: it comes as source only.
 peers: $(PEERS)/mlflow/.installed $(PEERS)/dvc/.installed $(PEERS)/devpi/.installed \
-		$(PEERS)/pypiserver/.installed
+		$(PEERS)/pypiserver/.installed $(PEERS)/hf/.installed
 
 $(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
 	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
