@@ -79,7 +79,7 @@ def token() -> Response:
         {
             "access_token": found.secret,
             "token_type": "Bearer",
-            "expires_in": int(left.total_seconds()),
+            "expires_in": round(left.total_seconds()),
             "scope": " ".join(sorted(found.row.scope.actions)),
         }
     )

@@ -34,7 +34,7 @@ _SAID: Final = frozenset(
 def choose_login() -> Response:
     """The address that programs print, to the page in the reader's language."""
     code = request.args.get(_CODE, "")[:20]
-    there = url_for("pages.login", lang=languages.preferred(), **({_CODE: code} if code else {}))
+    there = url_for("pages.login", lang=languages.preferred(), user_code=code or None)
     response = redirect(there, 302, Response)
     assert isinstance(response, Response)
     return _private(response)
