@@ -27,7 +27,7 @@ _KINDS: Final = {"models": "model", "datasets": "dataset"}
 _REPOSITORY: Final = "/api/<any(models,datasets):kinds>/<organisation>/<name>"
 _MAX_ENTRIES: Final = 1000  # of a tree in one answer
 _MAX_FORM_BYTES: Final = 1024 * 1024
-_UNSIGNED: Final = "whatever changes must be signed by the publisher, which no Hub client can do"
+_UNSIGNED: Final = "uploads and changes must be signed by the publisher, which no Hub client can do"
 
 
 def blueprint() -> Blueprint:
