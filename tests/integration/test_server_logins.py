@@ -141,6 +141,8 @@ def test_refused(desk: Desk) -> None:
     asked = desk.ask()
     assert desk.decide(asked, desk.sara, "refuse").status_code == 200
     assert desk.poll(asked)["error"] == "access_denied"
+    (event,) = desk.world.registry.audit.newest(1, "login.take")
+    assert event.outcome == "login-denied"
     assert desk.decide(asked, desk.sara).get_json()["code"] == "login-decided"
 
 
@@ -224,6 +226,8 @@ def test_nobody_approves_more_than_they_may(desk: Desk) -> None:
     ):
         answer = desk.decide(asked, token)
         assert (answer.status_code, answer.get_json()["code"]) == (403, code)
+    nobodys = desk.decide({"user_code": "BBBB-BBBB"}, desk.sara)
+    assert (nobodys.status_code, nobodys.get_json()["code"]) == (404, "login-not-found")
     assert desk.decide(asked, "forge_x").status_code == 401
     assert desk.send("POST", f"/api/v1/logins/{asked['user_code']}").status_code == 401
     assert desk.poll(asked)["error"] == "authorization_pending"
