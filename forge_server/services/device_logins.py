@@ -244,15 +244,15 @@ def _decided(session: Session, digest: str, now: datetime) -> DeviceCode:
 
 
 def _require_room(session: Session, address: str | None, now: datetime) -> None:
-    alive = (DeviceCode.expires_at > now, DeviceCode.taken_at.is_(None))
+    alive = (DeviceCode.created_at > now - LIFE, DeviceCode.taken_at.is_(None))
     for whose, limit in (
         ((DeviceCode.address == address,), PER_ADDRESS), ((), WAITING),
     ):  # fmt: skip
         count, oldest = session.execute(
-            select(func.count(), func.min(DeviceCode.expires_at)).where(*alive, *whose)
+            select(func.count(), func.min(DeviceCode.created_at)).where(*alive, *whose)
         ).one()
         if count >= limit:
-            wait = int((oldest - now).total_seconds()) + 1
+            wait = int((oldest + LIFE - now).total_seconds()) + 1
             raise RegistryError(
                 "too-many-requests",
                 f"{count} logins wait for approval: expected at most {limit}",
