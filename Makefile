@@ -9,6 +9,7 @@ JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
 ADVISORS := $(VENV)/judges/advisories
 CLIENTS := $(VENV)/judges/clients
+HUB_JS := $(VENV)/judges/hub-js
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
@@ -69,11 +70,20 @@ $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+# npm compares each package with the digest in the lock, and runs nothing of them.
+$(HUB_JS)/.installed: tests/interop/judges/hub-js/package-lock.json $(INSTALLED)
+	@if command -v npm >/dev/null; then \
+		echo "Installing @huggingface/hub into $(HUB_JS) (first time only)" && mkdir -p $(HUB_JS) && \
+		cp $(<D)/package.json $< $(HUB_JS)/ && cd $(HUB_JS) && \
+		npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel error && touch .installed; \
+	elif test -n "$$CI"; then echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; \
+	else echo "npm is missing: what needs @huggingface/hub is skipped"; fi
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed
-	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed $(HUB_JS)/.installed
+	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_HUB_JS=$(HUB_JS)/node_modules FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -123,6 +123,8 @@ CODES: Final[Mapping[str, Meaning]] = {
     ),
     "lock-mismatch": Meaning(VERIFICATION, "The registry offers other content than the lock pins."),
     "not-logged-in": Meaning(PERMISSION, "This needs an access token: `forge login`."),
+    "login-denied": Meaning(PERMISSION, "The login was refused, or not approved."),
+    "login-expired": Meaning(PERMISSION, "Nobody approved the login in time: log in again."),
     "key-passphrase-needed": Meaning(PERMISSION, "The key is encrypted and no passphrase came."),
     "key-passphrase-wrong": Meaning(PERMISSION, "The passphrase does not open the key."),
     "key-malformed": Meaning(PERMISSION, "The key file cannot be read as a private key."),

@@ -103,6 +103,14 @@ TABLE: Mapping[str, Row] = {
     "too-many-applications": _row(409, "Too many pending applications", "Wait until the registrar "
         "has dealt with the ones that are pending."),
     "token-not-found": _row(404, "No such token", "Only tokens of one's own are found."),
+    "login-not-found": _row(404, "No such login", "No program waits for approval with this code, "
+        "or it has its access token already. Compare the code with what the program shows."),
+    "login-expired": _row(410, "Login expired", "A login waits for ten minutes. Begin it again on "
+        "the machine that is to be logged in."),
+    "login-denied": _row(403, "Login refused", "Somebody refused the login on another machine, or "
+        "the account that approved it is no longer in use."),
+    "login-decided": _row(409, "Login decided before", "A login is approved or refused once. "
+        "If that was not you, revoke what you do not know: forge token list."),
     "user-not-found": _row(404, "No such user", "The operator adds users: forge-server user add."),
     "user-exists": _row(409, "User exists", "A user name is given once."),
     "member-not-found": _row(404, "No such member", "The user is not a member."),

@@ -28,6 +28,7 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.device_logins import DeviceLogins
 from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
 from .services.feeds import Feeds
@@ -80,6 +81,7 @@ class Registry:
     blobs: BlobStore
     audit: Audit
     accounts: Accounts
+    device_logins: DeviceLogins
     organisations: Organisations
     roles: Roles
     releases: Releases
@@ -181,6 +183,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
         distributions, Admission(database, blobs, settings.allow_code_formats, waivers),
     )  # fmt: skip
+    accounts = Accounts(database, audit, clock, os.urandom)
     facade_releases = FacadeReleases(database)
     fingerprint = read_fingerprint(folder)
     scans = Scans(database, blobs, clock, settings)
@@ -192,7 +195,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         tree=tree,
         blobs=blobs,
         audit=audit,
-        accounts=Accounts(database, audit, clock, os.urandom),
+        accounts=accounts,
+        device_logins=DeviceLogins(database, audit, clock, accounts, os.urandom),
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),

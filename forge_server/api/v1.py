@@ -8,6 +8,7 @@ from . import (
     accounts,
     catalogue,
     findings,
+    logins,
     organisations,
     policies,
     recalls,
@@ -27,6 +28,7 @@ def blueprint() -> Blueprint:
     for part in (
         catalogue,
         accounts,
+        logins,
         organisations,
         releases,
         uploads,
