@@ -16,6 +16,7 @@ from . import (
     scans,
     standing,
     uploads,
+    webhooks,
 )
 
 PREFIX = "/api/v1"
@@ -36,6 +37,7 @@ def blueprint() -> Blueprint:
         recalls,
         findings,
         scans,
+        webhooks,
     ):
         part.add_routes(api)
     return api

@@ -121,7 +121,7 @@ def add_role(
         session.add(Role(name=name, version=version, metadata_id=row.id, expires_at=expires))
     else:
         head.version, head.expires_at = version, expires
-        head.metadata_id = row.id
+        head.metadata_id, head.noticed_days = row.id, None
     session.flush()
     return row
 

@@ -286,14 +286,14 @@ class TestTheDesk:
         def notices() -> list[str]:
             told.clear()
             for _ in range(2):
-                world.registry.review_desk.notices()
+                world.registry.expiry.notices()
             worker.once()
             return [line for line in told if "the decision of cert ends" in line]
 
         assert notices() == []
         for days, left in ((11, 30), (23, 7), (5, 1)):
             world.clock.ahead += timedelta(days=days)
-            lines = world.registry.review_desk.notices()
+            lines = world.registry.expiry.notices()
             assert len(lines) == 1
             assert f"ends within {left} day" in lines[0]
             assert notices() == []
