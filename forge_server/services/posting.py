@@ -30,6 +30,7 @@ Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]
 SECONDS: Final = 10.0
 MAX_ANSWER: Final = 1024
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")  # NAT64, RFC 6052 §2.1
+_UNICAST: Final = ipaddress.ip_network("2000::/3")  # all that is given out of IPv6, RFC 4291 §2.4
 _METADATA: Final = ipaddress.ip_address("168.63.129.16")  # of one cloud's machines, and not global
 
 
@@ -63,7 +64,7 @@ class Networks:
             return True
         if address.is_multicast or address.is_reserved or address == _METADATA:
             return False
-        return address.is_global
+        return address.is_global and (address.version == 4 or address in _UNICAST)
 
     def require_host(self, url: str) -> None:
         """Raises RegistryError (``webhook-refused``) where ``url`` names an address that is not
