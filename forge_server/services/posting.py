@@ -129,7 +129,8 @@ class Poster:
         # A copy of the socket, because TLS takes the first one away; ending it ends both, and so
         # whatever waits for a receiver that sends a byte now and then.
         guard = raw.dup()
-        timer = threading.Timer(max(end - monotonic(), 0), _end, [guard])
+        over = threading.Event()
+        timer = threading.Timer(max(end - monotonic(), 0), _end, [guard, over])
         timer.daemon = True
         timer.start()
         try:
@@ -144,19 +145,23 @@ class Poster:
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if monotonic() >= end:
-                raise NotPostedError(f"no answer within {self.seconds:g} seconds") from None
-            raise NotPostedError(_words(error)) from None
+            raise NotPostedError(self._too_late if over.is_set() else _words(error)) from None
         finally:
             timer.cancel()
             guard.close()
             raw.close()
+        if over.is_set():  # what was cut off looks like an answer that ended
+            raise NotPostedError(self._too_late)
         return Answer(
             status=response.status,
             # PostgreSQL keeps no NUL in a text.
             text=text.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
             retry_after=response.getheader("Retry-After"),
         )
+
+    @property
+    def _too_late(self) -> str:
+        return f"no answer within {self.seconds:g} seconds"
 
     def _connect(self, host: str, port: int, end: float) -> socket.socket:
         try:
@@ -188,7 +193,8 @@ def _secured(raw: socket.socket, host: str) -> ssl.SSLSocket:
     return ssl.create_default_context().wrap_socket(raw, server_hostname=host)
 
 
-def _end(guard: socket.socket) -> None:
+def _end(guard: socket.socket, over: threading.Event) -> None:
+    over.set()
     try:
         guard.shutdown(socket.SHUT_RDWR)
     except OSError:  # it had ended
