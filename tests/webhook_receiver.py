@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from typing import Any
 @dataclass
 class Receiver:
     """``answers`` are given one after the other, the last again and again: a status, or
-    ``reset``, or ``drip`` (a byte now and then, without an end). ``got`` is what came."""
+    ``hang up``, or ``drip`` (a byte now and then, without an end). ``got`` is what came."""
 
     port: int = 0
     answers: list[int | str] = field(default_factory=lambda: [200])
@@ -43,9 +41,7 @@ def receiving() -> Iterator[Receiver]:
             names = {name.lower(): value for name, value in self.headers.items()}
             receiver.got.append((self.path, names, body))
             said = receiver.next()
-            if said == "reset":
-                linger = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            if said == "hang up":
                 self.close_connection = True
                 return
             if said == "drip":

@@ -204,6 +204,8 @@ def _end(guard: socket.socket, over: threading.Event) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not hold: {error.verify_message}"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it ended the connection without an answer"
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
     if isinstance(error, OSError) and error.strerror:
