@@ -12,6 +12,7 @@ from storage import BlobStore, PublishedTree
 
 from .compat.hub_listing import HubListing
 from .compat.oci_artifacts import OciArtifacts
+from .compat.oci_reviews import OciReviews
 from .compat.pypi_index import PythonIndex
 from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
@@ -251,7 +252,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         python_index=PythonIndex(database, distributions),
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
-        oci=OciArtifacts(database, blobs, facade_releases),
+        oci=OciArtifacts(database, blobs, facade_releases, OciReviews(database, desk)),
         scans=scans,
         expiry=Expiry(database, audit, clock),
         webhooks=Webhooks(database, audit, clock, networks),

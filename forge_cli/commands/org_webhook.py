@@ -28,7 +28,8 @@ _POLLS = 40
 def webhook() -> None:
     """Have an address told what happens to an organisation's components.
 
-    A message is a hint and no proof: whoever gets one verifies what it is about with `forge verify`.
+    A message is a hint and no proof: whoever gets one verifies what it is about, with
+    `forge verify`.
     """
 
 
@@ -42,9 +43,7 @@ def webhook() -> None:
     help="Whose news to hear: an organisation's, a component's, or everybody's: '*' "
     "(default: ORG's).",
 )
-def add(
-    context: Context, org: str, url: str, events: tuple[str, ...], about: str | None
-) -> None:
+def add(context: Context, org: str, url: str, events: tuple[str, ...], about: str | None) -> None:
     """Have URL told what happens; for the owners of ORG.
 
     The secret that signs the messages is the only line of the answer, and is not shown again.
