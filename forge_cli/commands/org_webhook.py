@@ -106,7 +106,7 @@ def test(context: Context, org: str, hook: str) -> None:
     message = _text(answer, "delivery")
     for _ in range(_POLLS):
         found = _deliveries(context, org, hook, 50)
-        row = next((one for one in found if one.get("id") == message), {})
+        row: Any = next((one for one in found if one.get("id") == message), {})
         if row.get("tries"):
             break
         sleep(_POLL_SECONDS)
