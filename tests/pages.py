@@ -5,7 +5,8 @@ what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``conso
 holds one command that keeps running in a second terminal. All commands of a page run in one shell
 in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
 running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
-``and release`` adds minds-lab/my-model 1.0.0, published, ``and webhooks`` lets webhooks go to this machine. ``<!-- prepared: authority -->`` finds a
+``and release`` adds minds-lab/my-model 1.0.0, published; ``and webhooks`` does so as well, and
+lets webhooks go to this machine. ``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
 each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
 libpq looks for one. ``<!-- prepared: object store -->`` finds an empty bucket ``forge-registry`` of
