@@ -16,6 +16,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from signing.bodies import PREFIX, WAIVER, body_of, is_reviews
+from signing.roles import EXPIRY
 
 from ..db.engine import Database
 from ..db.models import ReviewStatement, Role
@@ -27,7 +28,6 @@ NOTICE_DAYS: Final = (30, 7, 1)
 _ENDED: Final = 0
 _MOST: Final = 200  # of a kind, at a time
 _ONLINE: Final = ("snapshot", "timestamp", "status")  # end every few days or hours, and are renewed
-_BODY_LIFE: Final = 30  # days: a body's role ends so soon from the moment that it is signed
 _NOBODYS: Final = ("root", "targets", "registrar")
 
 
@@ -83,7 +83,7 @@ def _within(
     )
     if table is Role:
         query = query.where(Role.name.not_in(_ONLINE))
-        if days >= _BODY_LIFE:
+        if timedelta(days=days) >= EXPIRY["reviews"]:  # from the moment that it is signed
             query = query.where(~Role.name.startswith(PREFIX, autoescape=True))
     found: Sequence[ReviewStatement | Role] = session.scalars(query).all()
     return found
