@@ -116,14 +116,16 @@ def test(context: Context, org: str, hook: str) -> None:
             f"{clean(hook)}: the registry has not sent the message yet",
             hint=f"see later: forge org webhook deliveries {clean(org)} {clean(hook)}",
         )
-    context.out.result(row)
-    context.out.answer(_came_of(row))
     if row.get("state") != "delivered":
         raise ForgeError(
             "webhook-not-delivered",
-            f"{clean(hook)}: expected an answer of 200 to 299, found {_came_of(row)}",
-            hint="the registry tries again; put the receiver right meanwhile",
+            f"{clean(hook)}: expected an answer of 200 to 299, found: {_came_of(row)}",
+            hint="the registry tries again; put the receiver right meanwhile"
+            if row.get("next_at")
+            else f"see why: forge org webhook list {clean(org)}",
         )
+    context.out.result(row)
+    context.out.answer(_came_of(row))
     context.out.done(f"{clean(hook)} works")
 
 
@@ -226,9 +228,9 @@ def _came_of(row: Any) -> str:
     if not row.get("tries"):
         return "not sent yet"
     status, problem = row.get("status"), row.get("problem")
-    said = f"{clean(status)}" if status is not None else clean(problem)
+    took = f"{clean(status)} in {clean(row.get('milliseconds'))} ms"
     again = f", again at {clean(row['next_at'])}" if row.get("next_at") else ""
-    return f"{said} in {clean(row.get('milliseconds'))} ms{again}"
+    return (clean(problem) if status is None else took) + again
 
 
 for _each in (add, list_, remove, test, deliveries, rotate, enable):

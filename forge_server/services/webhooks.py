@@ -174,7 +174,8 @@ class Webhooks:
             self._record(session, caller, "webhook.enable", row)
 
     def test(self, caller: Caller, organisation: str | None, hook: str) -> str:
-        """Leaves a message that says no more than that; returns its id.
+        """Leaves a message that says no more than that; returns its id. One that nobody has sent
+        yet is enough.
 
         Raises:
             RegistryError: the webhook has ended (``webhook-ended``), or was not found.
@@ -188,6 +189,16 @@ class Webhooks:
                     f"forge org webhook enable {organisation} {hook}",
                 )
             row.resting_until = None
+            waiting = session.scalar(
+                select(WebhookDelivery.id).where(
+                    WebhookDelivery.webhook_id == row.id,
+                    WebhookDelivery.event == TEST,
+                    WebhookDelivery.state == WAITING,
+                    WebhookDelivery.tries == 0,
+                )
+            )
+            if waiting is not None:
+                return str(waiting)
             # Not in the audit log: nothing changes.
             asked = Event(
                 at=self.clock(), action=TEST, subject=organisation, outcome=DONE,
