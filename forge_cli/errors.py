@@ -62,6 +62,9 @@ CODES: Final[Mapping[str, Meaning]] = {
     "own-release": Meaning(
         PERMISSION, "Nobody reviews a release of an organisation that they belong to."
     ),
+    "webhook-not-delivered": Meaning(
+        ERROR, "A webhook's receiver did not accept a test message, or has not got it yet."
+    ),
     "findings-new": Meaning(
         POLICY, "Findings became known since the decision that is to be renewed."
     ),

@@ -136,6 +136,14 @@ TABLE: Mapping[str, Row] = {
         "it was taken back; the detail says which."),
     "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
         "policy of this name."),
+    # Webhooks
+    "webhook-refused": _row(422, "Webhook refused", "The organisation has as many webhooks as it "
+        "may, or the address is none of the public internet and of no network that the operator "
+        "named: webhook_networks."),
+    "webhook-not-found": _row(404, "No such webhook", "The organisation has no webhook with this "
+        "id."),
+    "webhook-ended": _row(409, "Webhook has ended", "Its receiver answered 410, or nothing was "
+        "delivered for days. Put the receiver right, then enable the webhook again."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands import backup, desk, scanning, upkeep
+from .commands import backup, desk, hooks, scanning, upkeep
 from .commands.common import FOLDER as _FOLDER
 from .commands.common import fail as _fail
 from .commands.common import publishing as _publishing
@@ -453,6 +453,7 @@ def migrate(folder: Path) -> None:
 
 for _command in (*upkeep.COMMANDS, *scanning.COMMANDS, *backup.COMMANDS, *desk.COMMANDS):
     cli.add_command(_command)
+cli.add_command(hooks.webhook)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Settings:
     `signing.formats` that anybody may publish. ``scan`` says whether workers scan releases;
     ``scan_memory_bytes`` and ``scan_seconds`` bound the process of one scanner, ``osv_snapshot``
     is a folder or zip of advisories, and ``osv_max_age_days`` when they are too old.
+    ``webhook_networks`` are networks that are not of the public internet, and whose addresses
+    webhooks may name all the same.
     """
 
     name: str = "National Software Forge"
@@ -84,6 +87,7 @@ class Settings:
     scan_seconds: int = 120
     osv_snapshot: str = ""
     osv_max_age_days: int = 30
+    webhook_networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,7 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         if known[key] == "tuple[str, ...]":
             if not isinstance(item, list) or not all(isinstance(each, str) for each in item):
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
-            if key == "allow_code_formats" and set(item) - set(FORMATS):
-                raise _bad(path, f"{key} of {', '.join(FORMATS)}", repr(item))
+            _check_items(key, item, path)
             value = {**value, key: tuple(item)}
             continue
         expected = _TYPES[str(known[key])]
@@ -186,6 +189,21 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         except MalformedError as error:
             raise _bad(path, f"database = {error.expected}", error.found) from None
     return Settings(**value)
+
+
+def _check_items(key: str, items: list[str], path: Path) -> None:
+    if key == "allow_code_formats" and set(items) - set(FORMATS):
+        raise _bad(path, f"{key} of {', '.join(FORMATS)}", repr(items))
+    if key == "webhook_networks" and not all(map(_is_network, items)):
+        raise _bad(path, f"{key} of networks like 10.0.0.0/8", repr(items))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _bad(path: Path, expected: str, found: str) -> RegistryError:
@@ -235,6 +253,7 @@ TEMPLATE = """\
 # scan_seconds = 120             # and how long it may take for a file, for each begun GiB
 # osv_snapshot = ""              # full path of a folder or zip of OSV advisories (PyPI's all.zip)
 # osv_max_age_days = 30          # what it says of a release is stale afterwards
+# webhook_networks = []          # networks of your own that webhooks may reach: "10.0.0.0/8"
 # accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

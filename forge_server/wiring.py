@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
 from .compat.hub_listing import HubListing
 from .compat.oci_artifacts import OciArtifacts
+from .compat.oci_reviews import OciReviews
 from .compat.pypi_index import PythonIndex
 from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
@@ -28,9 +30,11 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.deliveries import Deliveries
 from .services.device_logins import DeviceLogins
 from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
+from .services.expiry import Expiry
 from .services.feeds import Feeds
 from .services.findings import Findings
 from .services.health import Health
@@ -45,6 +49,7 @@ from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
 from .services.policies import Policies, Sources, findings_by, reviews_by, scans_by
+from .services.posting import Networks, Poster
 from .services.publication import Publication
 from .services.quarantine import Quarantine
 from .services.quotas import Quotas
@@ -64,6 +69,7 @@ from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
 from .services.waivers import Waivers
+from .services.webhooks import Webhooks
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
 from .stores import open_stores
@@ -117,6 +123,9 @@ class Registry:
     hub_listing: HubListing
     oci: OciArtifacts
     scans: Scans
+    expiry: Expiry
+    webhooks: Webhooks
+    deliveries: Deliveries
 
 
 def utc_now() -> datetime:
@@ -185,6 +194,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     )  # fmt: skip
     accounts = Accounts(database, audit, clock, os.urandom)
     facade_releases = FacadeReleases(database)
+    networks = Networks(tuple(ip_network(each) for each in settings.webhook_networks))
     fingerprint = read_fingerprint(folder)
     scans = Scans(database, blobs, clock, settings)
     return Registry(
@@ -246,8 +256,11 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         python_index=PythonIndex(database, distributions),
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
-        oci=OciArtifacts(database, blobs, facade_releases),
+        oci=OciArtifacts(database, blobs, facade_releases, OciReviews(database, desk)),
         scans=scans,
+        expiry=Expiry(database, audit, clock),
+        webhooks=Webhooks(database, audit, clock, networks),
+        deliveries=Deliveries(database, audit, clock, Poster(networks)),
     )
 
 

@@ -5,7 +5,8 @@ what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``conso
 holds one command that keeps running in a second terminal. All commands of a page run in one shell
 in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
 running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
-``and release`` adds minds-lab/my-model 1.0.0, published. ``<!-- prepared: authority -->`` finds a
+``and release`` adds minds-lab/my-model 1.0.0, published; ``and webhooks`` does so as well, and
+lets webhooks go to this machine. ``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
 each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
 libpq looks for one. ``<!-- prepared: object store -->`` finds an empty bucket ``forge-registry`` of
@@ -45,6 +46,8 @@ $ forge login http://127.0.0.1:{PAGE_PORT} --token-file sara.token --fingerprint
 $ forge key new --insecure-unencrypted
 $ forge org create minds-lab --kind startup --display-name "Minds Lab"
 $ forge authority approve minds-lab --authority reg-authority
+"""
+_LOOPBACK = """$ echo 'webhook_networks = ["127.0.0.0/8"]' >> reg/server.toml
 """
 _RELEASE = """
 $ forge init my-model --org minds-lab --name my-model --kind model
@@ -87,6 +90,9 @@ def _preparation(text: str) -> Iterator[Step]:
     lines = ""
     if "<!-- prepared: registry" in text:
         lines += _REGISTRY
+    if "<!-- prepared: registry and webhooks -->" in text:
+        # Of the settings that a server reads when it starts.
+        lines = lines.replace("& forge-server run", f"{_LOOPBACK}& forge-server run", 1) + _RELEASE
     if "<!-- prepared: registry and release -->" in text:
         lines += _RELEASE
     if "<!-- prepared: authority -->" in text:

@@ -17,6 +17,7 @@ from . import (
     scans,
     standing,
     uploads,
+    webhooks,
 )
 
 PREFIX = "/api/v1"
@@ -38,6 +39,7 @@ def blueprint() -> Blueprint:
         recalls,
         findings,
         scans,
+        webhooks,
     ):
         part.add_routes(api)
     return api

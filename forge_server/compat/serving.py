@@ -84,10 +84,10 @@ class Gate:
 
 
 def stamp(database: Database) -> Hashable:
-    """Stays the same for as long as no answer of a façade can change: every publish, yank and word
-    of the status host comes with a new timestamp, and is seen when that is published. A registry
-    that cannot sign holds releases back all the same, so what is withheld counts as well, row for
-    row: there are few.
+    """Stays the same for as long as no answer of a façade can change: every publish, yank, review
+    and word of the status host comes with a new timestamp, and is seen when that is published. A
+    registry that cannot sign holds releases back all the same, so what is withheld counts as well,
+    row for row: there are few.
 
     Raises:
         RegistryError: as `Database.read`.

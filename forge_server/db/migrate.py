@@ -14,7 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.orm import Session
 
-from . import login_models, recall_models  # noqa: F401  (their tables are part of the schema)
+from . import (  # noqa: F401  (their tables are part of the schema)
+    hook_models,
+    login_models,
+    recall_models,
+)
 from .models import Base
 from .url import DatabaseUrl
 

@@ -163,7 +163,8 @@ class LogCheckpoint(Base):
 class Role(Base):
     """The current version of each role, the server's own two included.
 
-    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once.
+    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once;
+    ``noticed_days`` is how many days were left when the end was told last, 0: it has ended.
     """
 
     __tablename__ = "roles"
@@ -172,6 +173,7 @@ class Role(Base):
     version: Mapped[int]
     metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    noticed_days: Mapped[int | None]
 
 
 class Component(Base):
@@ -373,8 +375,8 @@ class Quota(Base):
 class ReviewStatement(Base):
     """A statement that the current role of a reviewer body lists, with its envelope in the exact
     bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
-    ``expires_at`` is set for decisions; ``noticed_days`` is how many days were left when its end
-    was told last."""
+    ``expires_at`` is set for decisions and waivers; ``noticed_days`` is how many days were left
+    when its end was told last, 0: it has ended."""
 
     __tablename__ = "review_statements"
     __table_args__ = (

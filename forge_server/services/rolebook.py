@@ -134,7 +134,9 @@ def _insert_version(session: Session) -> Executable:
 
 def _move_head(session: Session, name: str, version: int, number: int, expires: datetime) -> bool:
     """Makes the row ``number`` the current version of a role; False when it does not follow."""
-    values = {"version": version, "metadata_id": number, "expires_at": expires}
+    values = {
+        "version": version, "metadata_id": number, "expires_at": expires, "noticed_days": None,
+    }  # fmt: skip
     if version > 1:
         asked = {"moved": name, "before": version - 1, **values}
         return session.connection().execute(_MOVE, asked).rowcount == 1
