@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.orm import Session
 
-from . import recall_models  # noqa: F401  (its tables are part of the schema)
+from . import recall_models, upstream_models  # noqa: F401  (their tables are in the schema)
 from .models import Base
 from .url import DatabaseUrl
 

@@ -48,6 +48,7 @@ from storage import BlobStore
 
 from ..db.engine import Database
 from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile
+from ..db.upstream_models import UpstreamFile
 from ..logs import LOGGER
 from .clock import Clock
 from .locks import Lock, StillHeld
@@ -83,9 +84,11 @@ def batches(digests: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
 
 
 def referred(session: Session, digests: Sequence[str]) -> set[str]:
-    """Those of at most `AT_ONCE` ``digests`` that a release refers to."""
+    """Those of at most `AT_ONCE` ``digests`` that a release refers to, or a copy of another index's
+    file that is kept here."""
     columns = (
         ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
+        UpstreamFile.blob_sha256,
     )  # fmt: skip
     query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
     return {str(row[0]) for row in session.execute(query)}
@@ -103,7 +106,7 @@ class Leases:
         with self.database.read() as session:
             return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
 
-    def hold(self, sizes: Mapping[str, int], organisation: str) -> dict[str, str]:
+    def hold(self, sizes: Mapping[str, int], organisation: str | None) -> dict[str, str]:
         """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;
         returns their tokens. The caller looks into the store afterwards, or puts the blobs there.
 
@@ -118,7 +121,7 @@ class Leases:
         return held
 
     def _try_to_hold(
-        self, sizes: Mapping[str, int], organisation: str
+        self, sizes: Mapping[str, int], organisation: str | None
     ) -> tuple[dict[str, str], set[str]]:
         now = self.clock()
         with self.database.write() as session:
