@@ -55,10 +55,12 @@ class Facades:
         )
 
 
-def new_facades(folder: Path, database: str | None) -> Facades:
-    """An empty registry with two organisations and a status host in ``folder``."""
-    root = folder / "reg"
-    initialise(root, dev=True, with_status=True, database=database)
+def new_facades(folder: Path, database: str | None, settings: str = "") -> Facades:
+    """An empty registry with two organisations and a status host in ``folder``; ``settings`` are
+    lines of its server.toml."""
+    root, file = folder / "reg", folder / "settings.toml"
+    file.write_text(settings)
+    initialise(root, dev=True, with_status=True, database=database, settings=file)
     world = World(root)
     token = world.user("sara")
     for org in (ORG, OTHER):

@@ -62,7 +62,8 @@ def remove(registry: Any, name: str) -> None:
     from ..services.callers import OPERATOR
 
     pinned = registry.upstream.remove(OPERATOR, name)
-    click.echo(f"{name} is let through no more; {pinned} digests stay pinned", err=True)
+    stay = "1 digest stays" if pinned == 1 else f"{pinned} digests stay"
+    click.echo(f"{name} is let through no more; {stay} pinned", err=True)
 
 
 @upstream.command("fetch")
@@ -108,10 +109,10 @@ def list_(registry: Any, as_json: bool) -> None:
         return
     for one in found:
         as_of = "never fetched" if one.fetched_at is None else f"as of {one.fetched_at:%F %H:%M}"
+        files = "1 file" if one.pinned == 1 else f"{one.pinned} files"
         click.echo(
-            f"{one.name}{one.specifier}  {one.status}  {as_of}  {one.pinned} files pinned, "
-            f"{one.young} younger than {one.cooldown_days} days, {one.stored} here "
-            f"({one.stored_bytes} bytes)"
+            f"{one.name}{one.specifier}  {one.status}  {as_of}  {files} pinned, {one.young} younger "
+            f"than {one.cooldown_days} days, {one.stored} here ({one.stored_bytes} bytes)"
         )
         if one.problem is not None:
             click.echo(f"    PROBLEM  {harmless(one.problem)}")
