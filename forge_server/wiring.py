@@ -64,6 +64,7 @@ from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
 from .services.upstream import Limits, Upstream
+from .services.upstream_files import Copies
 from .services.upstream_http import UpstreamHttp
 from .services.waivers import Waivers
 from .services.witnesses import Witnesses, parse_witness
@@ -194,9 +195,10 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock,
         Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
     )
+    http = _upstream_http(settings)
     upstream = Upstream(
-        database, audit, blobs, leases, distributions, clock, _upstream_http(settings),
-        _upstream_limits(settings),
+        database, audit, clock, http, _upstream_limits(settings),
+        Copies(database, audit, blobs, leases, distributions, clock, http),
     )  # fmt: skip
     return Registry(
         folder=folder,

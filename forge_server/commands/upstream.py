@@ -73,7 +73,7 @@ def remove(registry: Any, name: str) -> None:
 @with_registry
 def fetch(registry: Any, name: str, version: str | None) -> None:
     """Ask the upstream for a project now, and show which versions are offered."""
-    offer = registry.upstream.offer(name.strip().lower(), now=True)
+    offer = registry.upstream.ask(name)
     if offer is None:
         from .common import fail
 
@@ -88,7 +88,7 @@ def fetch(registry: Any, name: str, version: str | None) -> None:
         click.echo("nothing is offered: forge-server upstream list says why", err=True)
     for file in offer.files:
         if file.version == version:
-            registry.upstream.store(file.sha256, file.filename)
+            registry.upstream.copies.store(file.sha256, file.filename)
             click.echo(f"{file.filename}: {file.size} bytes, sha256 {file.sha256}", err=True)
 
 
@@ -111,8 +111,8 @@ def list_(registry: Any, as_json: bool) -> None:
         as_of = "never fetched" if one.fetched_at is None else f"as of {one.fetched_at:%F %H:%M}"
         files = "1 file" if one.pinned == 1 else f"{one.pinned} files"
         click.echo(
-            f"{one.name}{one.specifier}  {one.status}  {as_of}  {files} pinned, {one.young} younger "
-            f"than {one.cooldown_days} days, {one.stored} here ({one.stored_bytes} bytes)"
+            f"{one.name}{one.specifier}  {one.status}  {as_of}  {files} pinned, {one.young} "
+            f"younger than {one.cooldown_days} days, {one.stored} here ({one.stored_bytes} bytes)"
         )
         if one.problem is not None:
             click.echo(f"    PROBLEM  {harmless(one.problem)}")

@@ -28,7 +28,8 @@ from ..logs import LOGGER
 from ..services.components import deprecation_of
 from ..services.distributions import Distributions, add_metadata
 from ..services.policies import Judge, Policies
-from ..services.upstream import Offer, Upstream
+from ..services.upstream import Upstream
+from ..services.upstream_pins import Offer
 from .kept import Kept
 from .serving import Gate, Standing, newest, stamp
 
@@ -190,17 +191,17 @@ class PythonIndex:
         """Establishes that a copy of another index's file is in the store.
 
         Raises:
-            RegistryError: as `Upstream.store`, or a policy permits none (``not-found``).
+            RegistryError: as `Copies.store`, or a policy permits none (``not-found``).
         """
         self._require_no_policy(audience, self._judge(audience), filename)
-        self.upstream.store(sha256, filename)
+        self.upstream.copies.store(sha256, filename)
 
     def copied_metadata(
         self, sha256: str, filename: str, audience: Audience | None = None
     ) -> tuple[str, bytes]:
         """As `metadata`, of a copy."""
         self._require_no_policy(audience, self._judge(audience), filename)
-        return self.upstream.metadata(sha256, filename)
+        return self.upstream.copies.metadata(sha256, filename)
 
     def _judge(self, audience: Audience | None) -> Judge | None:
         return None if audience is None else self.policies.judge(audience.organisation)

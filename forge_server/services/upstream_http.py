@@ -155,8 +155,8 @@ class Body:
 
 def _why(error: Exception) -> str:
     """Without the objects that the library shows."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # a timeout as well, to them
+        return "no connection"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "no answer in time"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return "no connection"
     return type(error).__name__

@@ -236,7 +236,7 @@ def test_other_bytes_than_were_pinned_never_reach_anybody(
     assert len(events(shop, "upstream.fetch", f"swapped/{file['filename']}")) == 2
     assert file["hashes"]["sha256"] in shop.world.registry.blobs.missing([file["hashes"]["sha256"]])
     upstream.files[path] = honest
-    shop.world.registry.upstream._failed.clear()
+    shop.world.registry.upstream.copies._failed.clear()
     assert shop.get(address(file)).data == honest
 
 
