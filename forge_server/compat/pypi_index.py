@@ -117,15 +117,16 @@ class PythonIndex:
         Raises:
             RegistryError: as `project`.
         """
-        now = stamp(self.database)
-        kept = self._kept.find((name, form), now) if audience is None else None
+        now, key = stamp(self.database), (name, audience, form)
+        kept = self._kept.find(key, now)
         if kept is not None:
             return Page(*kept, lasts=True)
-        project = self.project(name, audience)
+        judge = self._judge(audience)
+        project = self._find(name, audience, judge)
         made = render(project)
-        lasts = audience is None and project.component is not None
+        lasts = judge is None and project.component is not None
         if lasts:
-            self._kept.keep((name, form), now, made)
+            self._kept.keep(key, now, made)
         return Page(*made, lasts=lasts)
 
     def project(self, name: str, audience: Audience | None = None) -> Project:
@@ -136,9 +137,11 @@ class PythonIndex:
             RegistryError: nothing is under it (``not-found``), or not for this audience; the other
                 index has not answered yet (``upstream-failed``).
         """
+        return self._find(name, audience, self._judge(audience))
+
+    def _find(self, name: str, audience: Audience | None, judge: Judge | None) -> Project:
         if not _NAME.fullmatch(name):
             raise RegistryError("not-found", f"no distribution can be named {name!r:.100}")
-        judge = self._judge(audience)
         self._read_older(name)
         with self.database.read() as session:
             owner = _owner(session, name)

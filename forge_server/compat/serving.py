@@ -2,9 +2,9 @@
 
 A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
 would refuse by itself. Whatever else may withhold a release one day becomes a reason here; `stamp`
-must then change with it, because answers are kept for as long as it does not. What depends on the
-clock, or on more than `stamp` looks at, is not kept at all (`quick.not_kept`): an organisation's
-policies, and what another index says.
+must then change with it, because answers are kept for as long as it does not. What policies permit
+and what another index says depends on the clock and on more than that: it is not kept at all
+(`quick.not_kept`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from ..services.withheld import HELD, REMOVED, withheld_by_digest
 
 _STAMP: Final = (
     "SELECT version, (SELECT max(version) FROM metadata_versions "
-    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL), "
+    "(SELECT count(*) FROM organisation_policies), "
+    "(SELECT max(pinned_at) FROM organisation_policies) FROM roles WHERE name = 'timestamp'"
 )
 _WITHHELD: Final = (
     "SELECT manifest_sha256, source, state, reason FROM withheld ORDER BY manifest_sha256, source"
@@ -101,7 +103,7 @@ def stamp(database: Database) -> Hashable:
     """Stays the same for as long as no answer of a façade can change: every publish, yank and word
     of the status host comes with a new timestamp, and is seen when that is published. A registry
     that cannot sign holds releases back all the same, so what is withheld counts as well, row for
-    row: there are few.
+    row: there are few. So does whether organisations hold to policies; what those permit does not.
 
     Raises:
         RegistryError: as `Database.read`.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from facades import OTHER, Facades, new_facades
-from server_fixtures import ORG, drop_database, forge_toml, new_database
+from server_fixtures import ORG, drop_database, new_database
 from sqlalchemy import select
 from upstream_index import JSON, LONG_AGO, UpstreamIndex, entry, send_json, sha256
 from wheels import library, sdist, wheel
@@ -368,12 +368,7 @@ def test_an_organisation_with_a_policy_gets_no_copies(
     copied = f"{index}/{file['url'].removeprefix('../')}"
     assert shop.get(copied).status_code == 200
     assert shop.get(f"/simple/-/{OTHER}/plain/").status_code == 404
-    rules = b'schema = 1\ntitle = "Baseline"\n[rules]\nlicences = ["Apache-2.0"]\n'
-    toml = forge_toml("rules", "1.0.0", OTHER, kind="policy")
-    built = shop.world.release("rules", "1.0.0", OTHER, files={"policy.toml": rules}, toml=toml)
-    shop.sara.publish(built)
-    pinned = {"policy": f"{OTHER}/rules", "version": "1.0.0"}
-    shop.sara.call("PUT", f"/api/v1/organisations/{OTHER}/policies", pinned, expect=200)
+    shop.pin_policy(OTHER, 'licences = ["Apache-2.0"]')
     for asked in (f"{index}/plain/", copied, f"{copied}.metadata"):
         refused = shop.get(asked)
         assert refused.status_code == 404
