@@ -230,7 +230,7 @@ def test_other_bytes_than_were_pinned_never_reach_anybody(
     for asked in (address(file), f"{address(file)}.metadata"):
         for _ in range(2):
             refused = shop.get(asked)
-            assert (refused.status_code, refused.get_json()["code"]) == (502, "upstream-changed")
+            assert (refused.status_code, refused.get_json()["code"]) == (424, "upstream-changed")
             assert "as pinned on" in refused.status
     assert upstream.paths().count(path) == 1  # not asked again at once
     assert len(events(shop, "upstream.fetch", f"swapped/{file['filename']}")) == 2
@@ -261,7 +261,7 @@ def test_an_upstream_that_is_away_changes_nothing_but_the_age(
     assert upstream.paths().count("/simple/lasting/") == 2  # it is not asked for each client
     assert shop.get(kept).status_code == 200
     failed = shop.get(unseen)
-    assert (failed.status_code, failed.get_json()["code"]) == (502, "upstream-failed")
+    assert (failed.status_code, failed.get_json()["code"]) == (424, "upstream-failed")
     upstream.files.update(pages)
     later(shop)
     assert "problem" not in shown(shop, "lasting")["_forge"]["upstream"]
@@ -272,7 +272,7 @@ def test_one_that_never_answered_is_said_to_have_failed(
 ) -> None:
     let_through(shop, "nowhere")
     refused = shop.get("/simple/nowhere/")
-    assert (refused.status_code, refused.get_json()["code"]) == (502, "upstream-failed")
+    assert (refused.status_code, refused.get_json()["code"]) == (424, "upstream-failed")
     upstream.files["/simple/nowhere/"] = lambda handler: send_json(handler, b"[" * 100_000)
     later(shop)
     assert "levels" in shop.get("/simple/nowhere/").get_json()["detail"]

@@ -297,6 +297,6 @@ def test_uv_audit_says_that_a_project_is_deprecated(shop: Stock, tmp_path: Path)
     facades.sara.publish(library(facades.world, wheel("gov-old"), "gov-old"))
     facades.deprecate("gov-old", "1.0.0", Deprecation(reason="use the new one"))
     lock_of(shop, tmp_path, "gov-old")
-    done = shop.try_run("uv", "audit", "--preview-features", "audit", "--python", shop.python,
-                        "--service-url", f"{shop.url}/osv/", cwd=tmp_path)  # fmt: skip
+    done = shop.try_run("uv", "audit", "--frozen", "--service-url", f"{shop.url}/osv/",
+                        cwd=tmp_path)  # fmt: skip
     assert "gov-old is deprecated: use the new one" in done.stdout + done.stderr
