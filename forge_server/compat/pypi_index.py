@@ -34,6 +34,7 @@ from .kept import Kept
 from .serving import Gate, Standing, newest, stamp
 
 _MAX_KEPT: Final = 2000
+_MAX_COPIED: Final = 100  # pages of other indexes are large
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # PEP 503
 _FILES: Final = (
     select(DistributionFile, Release, WheelMetadata)
@@ -72,7 +73,8 @@ class Audience:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """``files`` by version and name; ``status`` as of PEP 792. ``component`` None: these are copies
-    of another index's files, ``as_of`` what it said then, and ``problem`` why not later."""
+    of another index's files, ``as_of`` what it said then, ``problem`` why not later, and ``until``
+    when the clock alone will change them."""
 
     name: str
     component: str | None
@@ -81,6 +83,7 @@ class Project:
     status_reason: str | None = None
     as_of: datetime | None = None
     problem: str | None = None
+    until: datetime | None = None
 
     @property
     def versions(self) -> list[str]:
@@ -104,6 +107,9 @@ class PythonIndex:
     policies: Policies
     upstream: Upstream
     _kept: Kept[tuple[str, bytes]] = field(default_factory=lambda: Kept(_MAX_KEPT))
+    _copied: Kept[tuple[tuple[str, bytes], datetime | None]] = field(
+        default_factory=lambda: Kept(_MAX_COPIED)
+    )
 
     def page(
         self,
@@ -117,16 +123,23 @@ class PythonIndex:
         Raises:
             RegistryError: as `project`.
         """
+        # Looked up before the page is made: what changes meanwhile makes it too old at once.
         now, key = stamp(self.database), (name, audience, form)
         kept = self._kept.find(key, now)
         if kept is not None:
             return Page(*kept, lasts=True)
         judge = self._judge(audience)
+        mark = self.upstream.mark(name) if _may_have_copies(audience, judge) else None
+        copied = None if mark is None else self._copied.find(key, (now, mark))
+        if copied is not None and (copied[1] is None or self.upstream.clock() < copied[1]):
+            return Page(*copied[0], lasts=False)
         project = self._find(name, audience, judge)
         made = render(project)
         lasts = judge is None and project.component is not None
         if lasts:
             self._kept.keep(key, now, made)
+        elif mark is not None:
+            self._copied.keep(key, (now, mark), (made, project.until))
         return Page(*made, lasts=lasts)
 
     def project(self, name: str, audience: Audience | None = None) -> Project:
@@ -165,7 +178,7 @@ class PythonIndex:
         judge = self._judge(audience)
         with self.database.read() as session:
             found = list(session.scalars(query))
-        if audience is None or (audience.all_names and judge is None):
+        if _may_have_copies(audience, judge):
             found = sorted([*found, *self.upstream.names()])
         return found
 
@@ -274,6 +287,10 @@ class PythonIndex:
         LOGGER.info("read the metadata of %d older wheels of %s", len(found), name)
 
 
+def _may_have_copies(audience: Audience | None, judge: Judge | None) -> bool:
+    return audience is None or (audience.all_names and judge is None)
+
+
 def _is_for(audience: Audience | None, owner: Component) -> bool:
     return audience is None or audience.all_names or audience.organisation == owner.organisation
 
@@ -323,6 +340,7 @@ def _copies(offer: Offer) -> Project:
     return Project(
         name=offer.name, component=None, files=files, status=offer.status,
         status_reason=offer.status_reason, as_of=offer.as_of, problem=offer.problem,
+        until=offer.until,
     )  # fmt: skip
 
 

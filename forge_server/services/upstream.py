@@ -9,6 +9,7 @@ whichever came first keeps it (`Distributions.require_free` asks this list).
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -38,6 +39,8 @@ from .upstream_pins import (
     files_of,
     held_back,
     listed_of,
+    mark_of,
+    old_enough_at,
     ours_among,
     project_of,
     take,
@@ -149,6 +152,16 @@ class Upstream:
         """As `offer`, after asking the upstream now."""
         return self.offer(_normal(text), now=True)
 
+    def mark(self, name: str) -> Hashable | None:
+        """Stays the same for as long as `offer` does, until the moment that it names; None where
+        nothing is offered under the name. The upstream is asked if that was long ago."""
+        if self.http is None:
+            return None
+        self._follow(name, now=False)
+        with self.database.read() as session:
+            row = project_of(session, name)
+            return None if row is None else mark_of(session, row)
+
     def offer(self, name: str, *, now: bool = False) -> Offer | None:
         """What is offered of a project (in its normal form) that is on the list; None where it is
         not, or the name is one of ours. The upstream is asked if that was long ago, or ``now`` says
@@ -171,8 +184,9 @@ class Upstream:
                     f"{name}: the upstream has not answered yet: {row.problem or 'being asked'}",
                     "try again a little later",
                 )
-            why_not = held_back(row, self.clock())
-            files = [file for file in files_of(session, name) if why_not(file) is None]
+            moment = self.clock()
+            why_not, pinned = held_back(row, moment), files_of(session, name)
+            files = [file for file in pinned if why_not(file) is None]
             ours = ours_among(session, [file.sha256 for file in files])
             copies = [
                 copy_of(file)
@@ -186,6 +200,7 @@ class Upstream:
                 status_reason=row.status_reason,
                 as_of=row.fetched_at,
                 problem=row.problem,
+                until=old_enough_at(row, pinned, moment),
             )
 
     def _follow(self, name: str, *, now: bool) -> None:

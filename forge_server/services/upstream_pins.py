@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, defer
 
 from ..db.models import Distribution, ReleaseFile
@@ -37,7 +37,8 @@ class Copy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """What is offered of a project. ``as_of`` is when its page was fetched; ``problem`` says why
-    it is not newer. ``status`` is that of the upstream."""
+    it is not newer. ``status`` is that of the upstream. ``until`` is when the next file becomes old
+    enough; None where none will."""
 
     name: str
     files: Sequence[Copy]
@@ -45,6 +46,7 @@ class Offer:
     status_reason: str | None
     as_of: datetime
     problem: str | None
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,28 @@ class Listed:
     stored_bytes: int
     changed: Mapping[str, str]
     held_back: Mapping[str, str]
+
+
+def mark_of(session: Session, row: UpstreamProject) -> Hashable:
+    """Stays the same for as long as nothing but the clock changes what is offered."""
+    counts = session.execute(
+        select(
+            func.count(),
+            func.count(UpstreamFile.blob_sha256),
+            func.count(UpstreamFile.refused),
+            func.count(UpstreamFile.changed_sha256),
+        ).where(UpstreamFile.project == row.name)
+    ).one()
+    said = (row.specifier, row.cooldown_days, row.fetched_at, row.problem, row.status)
+    return said, tuple(counts)
+
+
+def old_enough_at(
+    row: UpstreamProject, files: Iterable[UpstreamFile], now: datetime
+) -> datetime | None:
+    """When the next of the files that are too young will not be any more."""
+    cooldown = timedelta(days=row.cooldown_days)
+    return min((at for file in files if (at := file.uploaded_at + cooldown) > now), default=None)
 
 
 def take(
