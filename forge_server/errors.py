@@ -159,6 +159,13 @@ TABLE: Mapping[str, Row] = {
     "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "
         "belongs to the component that published it first, and a file name keeps its bytes. The "
         "detail names the one and the other; rename the distribution, or raise its version."),
+    "upstream-off": _row(409, "No upstream", "The operator named no other index in server.toml "
+        "that projects could be let through from."),
+    "upstream-failed": _row(424, "Upstream failed", "The index that this registry passes on did "
+        "not give what was asked for; the detail says why. What is here already is served on."),
+    "upstream-changed": _row(424, "Upstream changed a file", "The index that this registry passes "
+        "on sent other bytes than it named at first. They are refused, and the operator is told: "
+        "forge-server upstream list."),
     "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
         "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
         "how much it has, may have and asked for; the operator can give it more: forge-server "

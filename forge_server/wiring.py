@@ -18,6 +18,7 @@ from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
+from .domain.origins import origin_of
 from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
@@ -68,6 +69,9 @@ from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
+from .services.upstream import Limits, Upstream
+from .services.upstream_files import Copies
+from .services.upstream_http import UpstreamHttp
 from .services.waivers import Waivers
 from .services.webhooks import Webhooks
 from .services.witnesses import Witnesses, parse_witness
@@ -119,6 +123,7 @@ class Registry:
     advisories: Advisories
     findings: Findings
     python_index: PythonIndex
+    upstream: Upstream
     facade_releases: FacadeReleases
     hub_listing: HubListing
     oci: OciArtifacts
@@ -196,7 +201,18 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     facade_releases = FacadeReleases(database)
     networks = Networks(tuple(ip_network(each) for each in settings.webhook_networks))
     fingerprint = read_fingerprint(folder)
-    scans = Scans(database, blobs, clock, settings)
+    policies = Policies(
+        database,
+        audit,
+        blobs,
+        clock,
+        Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
+    )
+    http = _upstream_http(settings)
+    upstream = Upstream(
+        database, audit, clock, http, _upstream_limits(settings),
+        Copies(database, audit, blobs, leases, distributions, clock, http),
+    )  # fmt: skip
     return Registry(
         folder=folder,
         settings=settings,
@@ -240,20 +256,15 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock=clock,
         assurances=Assurances(database, scans, desk, clock),
         review_desk=desk,
-        policies=Policies(
-            database,
-            audit,
-            blobs,
-            clock,
-            Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
-        ),
+        policies=policies,
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
         advisories=Advisories(database, tree),
         findings=Findings(database, audit, clock, waivers.in_force),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
-        python_index=PythonIndex(database, distributions),
+        python_index=PythonIndex(database, distributions, policies, upstream),
+        upstream=upstream,
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
         oci=OciArtifacts(database, blobs, facade_releases, OciReviews(database, desk)),
@@ -281,6 +292,29 @@ def _require_schema(folder: DataFolder, database: Database) -> None:
             f"make a copy of the {'database' if database.url.file is None else 'folder'}, "
             f"then: forge-server migrate {folder.root}",
         )
+
+
+def _upstream_http(settings: Settings) -> UpstreamHttp | None:
+    """How to reach the other index; None where the operator named none."""
+    base = settings.upstream_url
+    if not base:
+        return None
+    origins = {origin_of(url) for url in (base, *settings.upstream_origins)}
+    return UpstreamHttp(
+        base=base,
+        origins=frozenset(origin for origin in origins if origin is not None),
+        timeout_seconds=settings.upstream_timeout_seconds,
+        max_page_bytes=settings.upstream_max_page_bytes,
+    )
+
+
+def _upstream_limits(settings: Settings) -> Limits:
+    return Limits(
+        cooldown_days=settings.upstream_cooldown_days,
+        refresh_seconds=settings.upstream_refresh_seconds,
+        max_file_bytes=settings.upstream_max_file_bytes,
+        max_page_bytes=settings.upstream_max_page_bytes,
+    )
 
 
 def _lock(folder: DataFolder, database: Database, file: str, number: int) -> Lock:

@@ -101,11 +101,15 @@ def hub_js() -> Path:
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
-    """A running registry with two organisations, for a module; it is on SQLite."""
+def stock(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stock]:
+    """A running registry with two organisations, for a module; it is on SQLite. A fixture
+    ``settings`` of the module gives lines of its server.toml."""
     programs = client_programs()
     folder = tmp_path_factory.mktemp("stock")
-    facades = new_facades(folder, None)
+    own = hasattr(request.module, "settings")
+    facades = new_facades(folder, None, request.getfixturevalue("settings") if own else "")
     server = start_server(facades.world.root)
     place = folder / "place"
     place.mkdir()

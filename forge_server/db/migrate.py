@@ -18,6 +18,7 @@ from . import (  # noqa: F401  (their tables are part of the schema)
     hook_models,
     login_models,
     recall_models,
+    upstream_models,
 )
 from .models import Base
 from .url import DatabaseUrl

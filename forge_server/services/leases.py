@@ -48,6 +48,7 @@ from storage import BlobStore
 
 from ..db.engine import Database, upsert
 from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile, table_of
+from ..db.upstream_models import UpstreamFile
 from ..logs import LOGGER
 from .clock import Clock
 from .gathering import Gathering
@@ -90,9 +91,11 @@ def batches(digests: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
 
 
 def referred(session: Session, digests: Sequence[str]) -> set[str]:
-    """Those of at most `AT_ONCE` ``digests`` that a release refers to."""
+    """Those of at most `AT_ONCE` ``digests`` that a release refers to, or a copy of another index's
+    file that is kept here."""
     columns = (
         ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
+        UpstreamFile.blob_sha256,
     )  # fmt: skip
     query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
     return {str(row[0]) for row in session.execute(query)}
@@ -103,7 +106,7 @@ class _Wish:
     """The leases that somebody wants to `hold`."""
 
     sizes: Mapping[str, int]
-    organisation: str
+    organisation: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Leases:
         with self.database.read() as session:
             return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
 
-    def hold(self, sizes: Mapping[str, int], organisation: str) -> dict[str, str]:
+    def hold(self, sizes: Mapping[str, int], organisation: str | None) -> dict[str, str]:
         """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;
         returns their tokens. The caller looks into the store afterwards, or puts the blobs there.
 
@@ -138,7 +141,7 @@ class Leases:
 
     def _try_to_hold(self, wishes: Sequence[_Wish]) -> list[dict[str, str]]:
         """The leases for each of ``wishes``, in one transaction; without those that are doomed."""
-        rows: dict[str, tuple[int, str]] = {}
+        rows: dict[str, tuple[int, str | None]] = {}
         for wish in wishes:
             for digest, size in wish.sizes.items():
                 rows.setdefault(digest, (size, wish.organisation))
@@ -243,7 +246,7 @@ class Leases:
 
 
 def _take_leases(
-    session: Session, rows: Mapping[str, tuple[int, str]], now: datetime
+    session: Session, rows: Mapping[str, tuple[int, str | None]], now: datetime
 ) -> dict[str, str]:
     """Makes leases for ``{digest: (size, organisation)}``, or young again those that are there;
     returns their tokens, without those that are doomed, which stay as they are."""
