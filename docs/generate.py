@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from flask import Flask
 
 from forge_cli.errors import CODES, EXIT_CODES
 from forge_cli.main import cli as forge
+from forge_server.api import v1
+from forge_server.api.interface import text_of
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
+from forge_server.settings import Settings
 from forge_server.witness.main import cli as forge_witness
 from signing import file_formats, policy
 
@@ -129,6 +133,13 @@ def policy_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def openapi() -> str:
+    """The interface as a registry serves it whose operator set nothing."""
+    app = Flask("interface")
+    app.register_blueprint(v1.blueprint())
+    return text_of(app, Settings(), indent=1).decode()
+
+
 def pages() -> dict[str, str]:
     """``{file name: text}`` of every generated page."""
     return {
@@ -137,6 +148,7 @@ def pages() -> dict[str, str]:
         "forge-witness.md": command_page("forge-witness", forge_witness, "A witness of logs."),
         "errors.md": errors_page(),
         "policy.md": policy_page(),
+        "openapi.json": openapi(),
     }
 
 

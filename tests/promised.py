@@ -6,7 +6,6 @@ tests of the descriptions too.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from flask import Flask
@@ -16,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from forge_server.api import v1
 from forge_server.api.described import Description, refusals_of
-from forge_server.api.shapes import Record, Shape, inner
+from forge_server.api.shapes import Shape
 from forge_server.errors import TABLE
 from signing.errors import MalformedError
 

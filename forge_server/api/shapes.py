@@ -31,7 +31,10 @@ from signing.names import (
 
 Schema = dict[str, Any]
 _NUMBER: Final = "(0|[1-9][0-9]*)"
-_VERSION_PATTERN: Final = rf"^([1-9][0-9]*!)?{_NUMBER}(\.{_NUMBER})*((a|b|rc){_NUMBER})?(\.post{_NUMBER})?(\.dev{_NUMBER})?$"
+_VERSION_PATTERN: Final = (
+    rf"^([1-9][0-9]*!)?{_NUMBER}(\.{_NUMBER})*((a|b|rc){_NUMBER})?"
+    rf"(\.post{_NUMBER})?(\.dev{_NUMBER})?$"
+)
 """The canonical spelling (PEP 440, appendix B) without a local part."""
 
 

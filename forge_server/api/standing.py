@@ -60,7 +60,9 @@ def add_routes(api: Blueprint) -> None:
     },
     answers={
         200: {
-            JSON: Record("WithheldReleases", {"withheld": ListOf(_WITHHELD), "blobs": ListOf(DIGEST)}),
+            JSON: Record(
+                "WithheldReleases", {"withheld": ListOf(_WITHHELD), "blobs": ListOf(DIGEST)}
+            ),
             PLAIN: TEXT,
         },
     },

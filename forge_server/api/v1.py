@@ -8,6 +8,7 @@ from . import (
     accounts,
     catalogue,
     findings,
+    interface,
     organisations,
     policies,
     recalls,
@@ -17,8 +18,9 @@ from . import (
     standing,
     uploads,
 )
+from .interface import PREFIX
 
-PREFIX = "/api/v1"
+__all__ = ["PREFIX", "blueprint"]
 
 
 def blueprint() -> Blueprint:
@@ -26,6 +28,7 @@ def blueprint() -> Blueprint:
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
     for part in (
         catalogue,
+        interface,
         accounts,
         organisations,
         releases,

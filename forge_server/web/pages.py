@@ -13,7 +13,7 @@ from ..api.requests import registry
 from ..errors import TABLE, RegistryError, row_of
 from . import languages, rendering
 from .rendering import page
-from .views import component, home, organisation, release, verify, whole
+from .views import component, home, interface, organisation, release, verify, whole
 
 _LANG = f"/<any({','.join(languages.LANGUAGES)}):lang>"
 _COMPONENT = f"{_LANG}/<organisation>/<name>"
@@ -39,6 +39,7 @@ def blueprint() -> Blueprint:
         (f"{_LANG}/statistics", whole.statistics),
         (f"{_LANG}/regions/", organisation.regions),
         (f"{_LANG}/regions/<region>", organisation.region),
+        (f"{_LANG}/api", interface.interface),
         (f"{_LANG}/verify", verify.verify),
         (f"{_LANG}/<organisation>", organisation.organisation),
         (_COMPONENT, component.card),
