@@ -81,7 +81,7 @@ def add_routes(api: Blueprint) -> None:
     api.get("/whoami")(whoami)
     api.get("/tokens")(list_tokens)
     api.post("/tokens")(create_token)
-    api.delete("/tokens/<int:token_id>")(revoke_token)
+    api.delete("/tokens/<token_id>")(revoke_token)
 
 
 @described(
@@ -151,9 +151,9 @@ def create_token() -> Response:
     answers={200: Record("RevokedToken", {"id": COUNT, "state": Text(choices=("revoked",))})},
     refusals=("token-not-found", "scope-missing"),
 )  # fmt: skip
-def revoke_token(token_id: int) -> Response:
-    registry().accounts.revoke_token(authenticated(), token_id)
-    return answer({"id": token_id, "state": "revoked"})
+def revoke_token(token_id: str) -> Response:
+    registry().accounts.revoke_token(authenticated(), int(token_id))
+    return answer({"id": int(token_id), "state": "revoked"})
 
 
 def _token(row: TokenRow) -> dict[str, Any]:

@@ -70,14 +70,17 @@ class Parameter:
             if self.required:
                 raise MalformedError(where, "a value", "nothing")
             return self.default
-        if isinstance(self.shape, Integer):
-            expected = f"{self.shape.low} to {self.shape.high}"
-            if not (text.isascii() and text.isdigit() and len(text) < 16):
-                raise MalformedError(where, expected, f"{text!r:.40}")
-            if not self.shape.low <= int(text) <= self.shape.high:
-                raise MalformedError(where, expected, f"{text!r:.40}")
-            return int(text)
-        return self.shape.read(text, where)
+        return read_text(self.shape, text, where)
+
+
+def read_text(shape: Shape, text: str, where: str) -> Any:
+    """What stands in an address as a value of ours. Raises `MalformedError`."""
+    if not isinstance(shape, Integer):
+        return shape.read(text, where)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 17 else None
+    if number is None or not shape.low <= number <= shape.high:
+        raise MalformedError(where, f"{shape.low} to {shape.high}", f"{text!r:.40}")
+    return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +141,7 @@ def described(action: str, says: str, **more: Any) -> Callable[[_View], _View]:
         def run(**address: Any) -> Any:
             _admit(description)
             for name, text in address.items():
-                PATH[name].read(text, f"address: {name}")
+                read_text(PATH[name], text, f"address: {name}")
             return view(**address)
 
         run.description = description  # type: ignore[attr-defined]
@@ -209,7 +212,8 @@ _OF_BODIES: Final = (
 
 def refusals_of(description: Description, method: str) -> list[str]:
     """Every code that the route may refuse a request with, sorted."""
-    found = {*_ALWAYS, *description.refusals}
+    # "not-found": an address with an escaped slash in it is another address.
+    found = {*_ALWAYS, "not-found", *description.refusals}
     if description.caller != ANYBODY:
         found |= set(_OF_TOKENS)
     if description.caller == TOKEN:

@@ -5,7 +5,7 @@ Our own words around it are in the language of the page; what the descriptions s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from flask import Response, current_app, request
 
 from signing.encoding import MAX_INTEGER
 
-from ...api.described import JSON, PATH, TOKEN, refusals_of
+from ...api.described import JSON, PATH, TOKEN
 from ...api.interface import PREFIX, described_routes
 from ...api.openapi import Operation, definitions
 from ...api.requests import registry
@@ -84,7 +84,7 @@ def _shown(one: Operation) -> Shown:
             for status in here.answers
             for media, shape in here.media(status).items()
         ],
-        refusals=refusals_of(here, one.method),
+        refusals=here.refusals,
         example=_example(one),
     )
 
@@ -125,24 +125,15 @@ def kind(schema: Mapping[str, Any]) -> str:
     """What a value is, in a few English words."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
-    if "anyOf" in schema:
-        return " or ".join(kind(each) for each in schema["anyOf"])
-    if "oneOf" in schema:
-        return " or ".join(dict.fromkeys(kind(each) for each in schema["oneOf"]))
+    several = schema.get("anyOf") or schema.get("oneOf")
+    if several:
+        return " or ".join(dict.fromkeys(kind(each) for each in several))
     if "enum" in schema:
         return " | ".join(schema["enum"])
     types = schema.get("type", "anything")
     if isinstance(types, list):
         return f"{kind({**schema, 'type': types[0]})} or null"
-    if types == "array":
-        return f"list of {kind(schema['items'])}" if schema.get("items") else "list"
-    if types == "object":
-        return f"map of {kind(schema['additionalProperties'])}"
-    if types == "integer":
-        return _number(schema["minimum"], schema["maximum"])
-    if types == "string":
-        return _text(schema)
-    return str(types)
+    return _WORDS[types](schema) if types in _WORDS else str(types)
 
 
 def _number(low: int, high: int) -> str:
@@ -155,6 +146,18 @@ def _text(schema: Mapping[str, Any]) -> str:
         return str(schema["format"])
     most = schema.get("maxLength", _WORDLESS)
     return "text" if most == _WORDLESS else f"text of at most {most} characters"
+
+
+def _list(schema: Mapping[str, Any]) -> str:
+    return f"list of {kind(schema['items'])}" if schema["items"] else "list"
+
+
+_WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "array": _list,
+    "object": lambda schema: f"map of {kind(schema.get('additionalProperties', {}))}",
+    "integer": lambda schema: _number(schema["minimum"], schema["maximum"]),
+    "string": _text,
+}
 
 
 def _example(one: Operation) -> str:
