@@ -16,7 +16,10 @@ from flask import Flask
 from forge_cli.errors import CODES, EXIT_CODES
 from forge_cli.main import cli as forge
 from forge_server.api import v1
-from forge_server.api.interface import text_of
+from forge_server.api.described import OPTIONAL, TOKEN
+from forge_server.api.interface import described_routes, text_of
+from forge_server.api.openapi import Operation
+from forge_server.api.shapes import Record
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
 from forge_server.settings import Settings
@@ -25,6 +28,10 @@ from signing import file_formats, policy
 
 REFERENCE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
+
+_ROUTES = "<!-- The routes, written by docs/generate.py from their descriptions. -->"
+_END_OF_ROUTES = "<!-- End of the routes. -->"
+_AS_IN_ROUTES = str.maketrans("{}", "<>")
 
 
 def command_page(name: str, group: click.Command, intro: str) -> str:
@@ -133,11 +140,51 @@ def policy_page() -> str:
     return "\n".join([*lines, ""])
 
 
-def openapi() -> str:
-    """The interface as a registry serves it whose operator set nothing."""
+def interface() -> Flask:
     app = Flask("interface")
     app.register_blueprint(v1.blueprint())
-    return text_of(app, Settings(), indent=1).decode()
+    return app
+
+
+def openapi() -> str:
+    """The interface as a registry serves it whose operator set nothing."""
+    return text_of(interface(), Settings(), indent=1).decode()
+
+
+def http_api_page() -> str:
+    """The page as it is, with the table of routes written anew."""
+    text = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(f"{_ROUTES}\n")
+    _, _, after = rest.partition(f"\n{_END_OF_ROUTES}")
+    rows = [
+        f"| `{one.method} {v1.PREFIX}{one.path.translate(_AS_IN_ROUTES)}` | {_cell(one)} |"
+        for one in described_routes(interface())
+    ]
+    table = "\n".join(["| request | what it does, body → answer |", "|---|---|", *rows])
+    return f"{before}{_ROUTES}\n{table}\n{_END_OF_ROUTES}{after}"
+
+
+def _cell(one: Operation) -> str:
+    here = one.description
+    sent = [f"`?{name}=`{'' if each.required else '?'}" for name, each in here.query.items()]
+    sent += [f"`{name}:`" for name in here.headers]
+    if here.body is not None:
+        sent.append(_members(here.body))
+    elif here.raw:
+        sent.append("the bytes")
+    got: dict[str, list[str]] = {}
+    for status in here.answers:
+        shapes = [shape for shape in here.media(status).values() if isinstance(shape, Record)]
+        got.setdefault("".join(_members(each) for each in shapes), []).append(str(status))
+    answers = "; ".join(f"{', '.join(codes)} {members}".rstrip() for members, codes in got.items())
+    token = {TOKEN: " Token", OPTIONAL: " Token or none"}.get(here.caller, "")
+    scopes = f" ({' or '.join(here.scopes)})" if here.scopes else ""
+    words = " ".join(part for part in (here.says, here.more) if part)
+    return f"{words}{token}{scopes}{'.' if token else ''} {', '.join(sent)} → {answers}"
+
+
+def _members(record: Record) -> str:
+    return ", ".join(f"`{name}{'?' if name in record.optional else ''}`" for name in record.members)
 
 
 def pages() -> dict[str, str]:
@@ -149,6 +196,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "policy.md": policy_page(),
         "openapi.json": openapi(),
+        "http-api.md": http_api_page(),
     }
 
 
