@@ -160,7 +160,7 @@ def http_api_page() -> str:
         f"| `{one.method} {v1.PREFIX}{one.path.translate(_AS_IN_ROUTES)}` | {_cell(one)} |"
         for one in described_routes(interface())
     ]
-    table = "\n".join(["| request | what it does, body → answer |", "|---|---|", *rows])
+    table = "\n".join(["| request | what it does | body → answer |", "|---|---|---|", *rows])
     return f"{before}{_ROUTES}\n{table}\n{_END_OF_ROUTES}{after}"
 
 
@@ -177,10 +177,10 @@ def _cell(one: Operation) -> str:
         shapes = [shape for shape in here.media(status).values() if isinstance(shape, Record)]
         got.setdefault("".join(_members(each) for each in shapes), []).append(str(status))
     answers = "; ".join(f"{', '.join(codes)} {members}".rstrip() for members, codes in got.items())
-    token = {TOKEN: " Token", OPTIONAL: " Token or none"}.get(here.caller, "")
+    token = {TOKEN: "Token", OPTIONAL: "Token or none"}.get(here.caller)
     scopes = f" ({' or '.join(here.scopes)})" if here.scopes else ""
-    words = " ".join(part for part in (here.says, here.more) if part)
-    return f"{words}{token}{scopes}{'.' if token else ''} {', '.join(sent)} → {answers}"
+    words = " ".join(part for part in (here.says, here.more, token and f"{token}{scopes}.") if part)
+    return f"{words} | {', '.join(sent)} → {answers}".replace("|  →", "| →")
 
 
 def _members(record: Record) -> str:
