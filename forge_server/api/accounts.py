@@ -12,10 +12,12 @@ from ..services.accounts import MAX_TOKEN_DAYS, TokenRow
 from .described import TOKEN, described, request_body
 from .requests import answer, authenticated, registry
 from .shapes import (
+    COMPONENT,
     COUNT,
     INSTANT,
     OPTIONAL_INSTANT,
     OPTIONAL_TEXT,
+    ORGANISATION,
     TEXT,
     TEXTS,
     Integer,
@@ -65,10 +67,10 @@ _TOKEN: Final = Record(
 _NEW_TOKEN: Final = Record(
     "NewToken",
     {
-        "name": Text(max_chars=100, says="what its owner will know it by", example="ci"),
-        "actions": ListOf(_ACTION, most=len(ACTIONS), says="every action unless given"),
-        "organisation": Nullable(Text(max_chars=90, says="for this organisation alone")),
-        "component": Nullable(Text(max_chars=90, says="for this component alone")),
+        "name": Text(max_chars=100, min_chars=1, says="what it is for", example="ci"),
+        "actions": ListOf(_ACTION, most=len(ACTIONS), least=1, says="every action unless given"),
+        "organisation": Nullable(ORGANISATION.saying("for this organisation alone")),
+        "component": Nullable(COMPONENT.saying("for this component alone")),
         "expires_in_days": Integer(
             low=1, high=MAX_TOKEN_DAYS, says=f"{DEFAULT_TOKEN_DAYS} unless given"
         ),
@@ -134,8 +136,11 @@ def list_tokens() -> Response:
 )  # fmt: skip
 def create_token() -> Response:
     body = request_body()
+    component = body.get("component")
     scope = parse_scope(
-        body.get("actions", ACTIONS), body.get("organisation"), body.get("component")
+        body.get("actions", ACTIONS),
+        body.get("organisation"),
+        None if component is None else str(component),
     )
     row, secret = registry().accounts.create_token(
         authenticated(),

@@ -26,7 +26,7 @@ from flask import current_app, request
 
 from signing.errors import MalformedError
 
-from ..services.recalls import parse_host
+from ..services.recalls import HOST_PATTERN, parse_host
 from .bodies import read_json
 from .requests import audited, authenticated, known, registry
 from .shapes import (
@@ -125,7 +125,12 @@ PATH: Final[Mapping[str, Text | Integer]] = {
     "number": Integer(low=0, high=999_999_999, says="the place of the part in the segments"),
     "token_id": Integer(low=0, says="the id of the token"),
     "finding": Text(max_chars=200, min_chars=1, says="the id of the finding"),
-    "host": Text(max_chars=60, min_chars=1, parse=parse_host, says="the label of a host"),
+    "host": Text(
+        max_chars=60,
+        pattern=HOST_PATTERN,
+        parse=parse_host,
+        says="the label of a host",
+    ),
     "user": Text(max_chars=100, min_chars=1, says="the name of a user", example="sara"),
     "role": Text(max_chars=90, min_chars=1, says="the name of a role", example="minds-lab"),
 }

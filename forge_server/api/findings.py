@@ -21,6 +21,7 @@ from .shapes import (
     INSTANT,
     OPTIONAL_INSTANT,
     OPTIONAL_TEXT,
+    ORGANISATION,
     TEXT,
     TEXTS,
     VERSION,
@@ -32,7 +33,7 @@ from .shapes import (
 )
 
 _ONE = "/components/<organisation>/<name>/<version>/findings"
-_PROSE: Final = Text(max_chars=MAX_TEXT, says="plain text, not empty")
+_PROSE: Final = Text(max_chars=MAX_TEXT, min_chars=1, says="plain text")
 _TYPE: Final = Text(choices=TYPES)
 _VERDICT: Final = Text(choices=VERDICTS)
 _ANSWER: Final = Record(
@@ -145,7 +146,7 @@ def answer_finding(organisation: str, name: str, version: str, finding: str) -> 
         "NewVerdict",
         {
             "number": Integer(low=1),
-            "body": Text(max_chars=40, says="a reviewer body"),
+            "body": ORGANISATION.saying("a reviewer body"),
             "verdict": _VERDICT,
             "reason": _PROSE,
         },

@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from signing.names import ComponentName, parse_org_name
 
 from ..services.recalls import MAX_INSTALLED, Installed, RecallRow
-from .described import TOKEN, described, request_body
+from .described import PATH, TOKEN, described, request_body
 from .requests import answer, authenticated, registry
 from .shapes import (
     BOOLEAN,
@@ -144,8 +144,8 @@ def list_recalls() -> Response:
         "NewRecall",
         {
             "component": COMPONENT,
-            "version": Text(max_chars=60),
-            "reason": Text(max_chars=1000, says="one line of plain text"),
+            "version": VERSION,
+            "reason": Text(max_chars=1000, min_chars=1, says="one line of plain text"),
         },
     ),
     answers={201: _RECALL}, refusals=("component-not-found", *_OF_MEMBERS),
@@ -174,7 +174,7 @@ def show_recall(organisation: str, name: str, version: str) -> Response:
     caller=TOKEN, scopes=("manage",),
     body=Record(
         "NewRecallAnswer",
-        {"organisation": ORGANISATION, "state": _STATE, "host": Text(max_chars=60)},
+        {"organisation": ORGANISATION, "state": _STATE, "host": PATH["host"]},
         optional=frozenset({"host"}),
     ),
     answers={200: Record("RecallAnswer", {"state": _STATE, "hosts": COUNT})},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
@@ -13,6 +14,7 @@ from storage import BlobMismatchError
 
 from ..errors import RegistryError
 from ..services.releases import OfferText
+from ..services.roles import MAX_ROLES
 from .bodies import content_length, interrupted, upload_stream
 from .described import TOKEN, Parameter, asked, body_limit, described, request_body
 from .requests import answer, authenticated, caller, registry
@@ -109,7 +111,10 @@ def show_role(role: str) -> Response:
     "`status` too, which must be true of this registry.",
     body=Record(
         "NewRoles",
-        {"roles": _ROLES, "targets": MapOf(_SIGNED, says="statements by path")},
+        {
+            "roles": replace(_ROLES, least=1, most=MAX_ROLES),
+            "targets": MapOf(_SIGNED, says="statements by path"),
+        },
         optional=frozenset({"targets"}),
     ),
     limit="max_roles_bytes",

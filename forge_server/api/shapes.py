@@ -220,17 +220,20 @@ class Nullable:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """Values of one kind; in a request at most ``most``."""
+    """Values of one kind; in a request at least ``least`` and at most ``most``."""
 
     of: Shape
     most: int | None = None
     says: str | None = None
+    least: int = 0
 
     def read(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list):
             raise MalformedError(where, "a list", type_name(value))
         if self.most is not None and len(value) > self.most:
             raise MalformedError(where, f"at most {self.most} entries", len(value))
+        if len(value) < self.least:
+            raise MalformedError(where, f"at least {self.least}", len(value))
         return [self.of.read(item, f"{where}[{number}]") for number, item in enumerate(value)]
 
     def render(self, value: Sequence[Any]) -> list[Any]:
@@ -240,22 +243,28 @@ class ListOf:
         found: Schema = {"type": "array", "items": self.of.schema()}
         if self.most is not None:
             found["maxItems"] = self.most
+        if self.least:
+            found["minItems"] = self.least
         return found if self.says is None else found | {"description": self.says}
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """Values of one kind by name; in a request at most ``most``. ``keys`` says what names are."""
+    """Values of one kind by name; in a request at least ``least`` and at most ``most``. ``keys``
+    says what names are."""
 
     of: Shape
     keys: Text | None = None
     most: int | None = None
     says: str | None = None
+    least: int = 0
 
     def read(self, value: Any, where: str) -> dict[str, Any]:
         fields = Fields.of(value, where)
         if self.most is not None and len(value) > self.most:
             raise MalformedError(where, f"at most {self.most} entries", len(value))
+        if len(value) < self.least:
+            raise MalformedError(where, f"at least {self.least}", len(value))
         for name in value:
             if self.keys is not None:
                 self.keys.read(name, where)
@@ -270,6 +279,8 @@ class MapOf:
             found["propertyNames"] = self.keys.schema()
         if self.most is not None:
             found["maxProperties"] = self.most
+        if self.least:
+            found["minProperties"] = self.least
         return found if self.says is None else found | {"description": self.says}
 
 

@@ -94,9 +94,9 @@ def list_withheld() -> Response:
         "NewReport",
         {
             "component": COMPONENT,
-            "version": Text(max_chars=60),
+            "version": VERSION,
             "kind": Text(choices=KINDS),
-            "text": Text(max_chars=MAX_TEXT, says="plain text, not empty"),
+            "text": Text(max_chars=MAX_TEXT, min_chars=1, says="plain text"),
         },
     ),
     answers={200: _REPORT, 201: _REPORT},

@@ -41,7 +41,9 @@ from .rights import require_member, require_organisation
 ACTION: Final = "inventory"
 MAX_INSTALLED: Final = 2000
 MAX_HOSTS: Final = 10_000
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
+_HOST_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?"
+HOST_PATTERN: Final = f"^{_HOST_LABEL}$"
+_HOST = re.compile(_HOST_LABEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
