@@ -9,6 +9,7 @@ JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
 ADVISORS := $(VENV)/judges/advisories
 CLIENTS := $(VENV)/judges/clients
+INTERFACE := $(VENV)/judges/interface
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
@@ -66,11 +67,18 @@ $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+$(INTERFACE)/.installed: tests/interop/judges/interface.txt $(INSTALLED)
+	@test -x $(INTERFACE)/bin/python || $(BIN)/python -m venv $(INTERFACE)
+	@echo "Installing judges of the interface and of CI files into $(INTERFACE) (first time only)"
+	@$(INTERFACE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(INTERFACE)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@touch $@
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed
-	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed $(INTERFACE)/.installed
+	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_INTERFACE=$(INTERFACE)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRegistry]
 
 @dataclass(frozen=True)
 class Job:
-    """The lines of one job, each list for one shell; what it sets beyond the project's variables."""
+    """The scripts of one job, each for a shell of its own, and what it sets beyond the project."""
 
     scripts: Sequence[str]
     shell: Sequence[str]
