@@ -16,12 +16,13 @@ from .requests import registry
 from .shapes import ANY, MapOf
 
 PREFIX: Final = "/api/v1"
+DOCUMENT: Final = f"{PREFIX}/openapi.json"
 _MAX_AGE_SECONDS: Final = 300
 _KEPT: Final = "forge-openapi"
 
 
 def add_routes(api: Blueprint) -> None:
-    api.get("/openapi.json")(show_document)
+    api.get(DOCUMENT.removeprefix(PREFIX))(show_document)
 
 
 @described(

@@ -14,7 +14,7 @@ from flask import Response, current_app, request
 from signing.encoding import MAX_INTEGER
 
 from ...api.described import JSON, PATH, TOKEN
-from ...api.interface import PREFIX, described_routes
+from ...api.interface import DOCUMENT, PREFIX, described_routes
 from ...api.openapi import Operation, definitions
 from ...api.requests import registry
 from ...api.shapes import Record, Schema, Shape
@@ -59,7 +59,7 @@ def interface() -> Response:
         name: (schema.get("description", ""), _members(schema))
         for name, schema in definitions(found).items()
     }
-    return page("interface.html", parts=parts, records=records, prefix=PREFIX)
+    return page("interface.html", parts=parts, records=records, prefix=PREFIX, document=DOCUMENT)
 
 
 def _shown(one: Operation) -> Shown:
