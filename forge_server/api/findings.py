@@ -122,7 +122,7 @@ def list_findings(organisation: str, name: str, version: str) -> Response:
         optional=frozenset({"links"}),
     ),
     answers={201: Record("AnswerNumber", {"number": COUNT})},
-    refusals=("component-not-found", "not-a-member", "role-too-low"),
+    refusals=("component-not-found", "not-a-member", "quota-exceeded", "role-too-low"),
 )  # fmt: skip
 def answer_finding(organisation: str, name: str, version: str, finding: str) -> Response:
     body = request_body()

@@ -89,7 +89,7 @@ def add_routes(api: Blueprint) -> None:
     answers={
         200: Record("Reported", {"host": TEXT, "installed": COUNT, "recalled": COUNT})
     },
-    refusals=_OF_MEMBERS,
+    refusals=("quota-exceeded", *_OF_MEMBERS),
 )  # fmt: skip
 def report_host(organisation: str, host: str) -> Response:
     installed = [
