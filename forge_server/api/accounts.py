@@ -132,7 +132,7 @@ def list_tokens() -> Response:
     answers={
         201: _TOKEN.with_("MadeToken", token=Text(format="password", says="the secret, this once"))
     },
-    refusals=("scope-exceeded",),
+    refusals=("component-not-found", "organisation-not-found", "scope-exceeded"),
 )  # fmt: skip
 def create_token() -> Response:
     body = request_body()

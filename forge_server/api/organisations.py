@@ -84,7 +84,7 @@ def add_routes(api: Blueprint) -> None:
     answers={201: Record("Applied", {"organisation": ORGANISATION, "state": _STATE})},
     refusals=(
         "name-taken", "name-look-alike", "too-many-applications", "verification-failed",
-        "role-version",
+        "role-missing", "role-version",
     ),
 )  # fmt: skip
 def apply() -> Response:

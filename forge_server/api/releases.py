@@ -79,7 +79,7 @@ _OF_PUBLISHERS: Final = (
     "organisation-refused", "role-too-low",
 )  # fmt: skip
 _OF_ROLES: Final = (
-    "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found",
+    "name-look-alike", "name-taken", "own-release", "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found",
     "role-version", "statement-missing", "verification-failed", "witnesses-missing",
 )  # fmt: skip
 
@@ -124,7 +124,7 @@ def show_role(role: str) -> Response:
             {"accepted": MapOf(COUNT, says="versions by role"), "snapshot": COUNT},
         )
     },
-    refusals=("name-taken", "too-many-failures", *_OF_ROLES, *_OF_PUBLISHERS),
+    refusals=("too-many-failures", *_OF_ROLES, *_OF_PUBLISHERS),
 )  # fmt: skip
 def accept_roles() -> Response:
     registry().throttle.check(request.remote_addr, registry().clock())
