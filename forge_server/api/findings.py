@@ -122,7 +122,10 @@ def list_findings(organisation: str, name: str, version: str) -> Response:
         optional=frozenset({"links"}),
     ),
     answers={201: Record("AnswerNumber", {"number": COUNT})},
-    refusals=("component-not-found", "not-a-member", "quota-exceeded", "role-too-low"),
+    refusals=(
+        "component-not-found", "not-a-member", "organisation-not-found", "organisation-pending",
+        "organisation-refused", "quota-exceeded", "role-too-low",
+    ),
 )  # fmt: skip
 def answer_finding(organisation: str, name: str, version: str, finding: str) -> Response:
     body = request_body()
@@ -152,7 +155,10 @@ def answer_finding(organisation: str, name: str, version: str, finding: str) -> 
         },
     ),
     answers={200: Record("Verdict", {"number": COUNT, "verdict": _VERDICT})},
-    refusals=("component-not-found", "not-a-reviewer", "answer-changed"),
+    refusals=(
+        "answer-changed", "component-not-found", "not-a-member", "not-a-reviewer",
+        "organisation-not-found", "role-too-low",
+    ),
 )  # fmt: skip
 def judge_answer(organisation: str, name: str, version: str, finding: str) -> Response:
     body = request_body()

@@ -72,13 +72,16 @@ def test_the_document_is_valid(programs: Path) -> None:
 def test_answers_are_what_the_document_promises(
     programs: Path, served: Served, who: str, tmp_path: Path
 ) -> None:
-    """With one generated request more than what each constraint gives by itself; the same every
-    time."""
-    token = ["--header", f"Authorization: Bearer {served.token}"] if who == "sara" else []
+    """The same requests every time. With a token what each constraint gives by itself comes first;
+    a stranger hears little but that a token is needed, so a few generated ones are enough."""
+    if who == "sara":
+        phases, token = "coverage,fuzzing", ["--header", f"Authorization: Bearer {served.token}"]
+    else:
+        phases, token = "fuzzing", []
     done = _run(
         [
             str(programs / "schemathesis"), "run", f"{served.url}/api/v1/openapi.json",
-            "--phases", "coverage,fuzzing", "--max-examples", "1", "--generation-deterministic",
+            "--phases", phases, "--max-examples", "1", "--generation-deterministic",
             "--checks", ",".join(CHECKS), "--no-shrink", "--no-color", *token,
         ],
         tmp_path,
