@@ -10,6 +10,7 @@ SCHEMAS := $(VENV)/judges/deployment
 ADVISORS := $(VENV)/judges/advisories
 CLIENTS := $(VENV)/judges/clients
 HUB_JS := $(VENV)/judges/hub-js
+INTERFACE := $(VENV)/judges/interface
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
@@ -79,11 +80,18 @@ $(HUB_JS)/.installed: tests/interop/judges/hub-js/package-lock.json $(INSTALLED)
 	elif test -n "$$CI"; then echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; \
 	else echo "npm is missing: what needs @huggingface/hub is skipped"; fi
 
+$(INTERFACE)/.installed: tests/interop/judges/interface.txt $(INSTALLED)
+	@test -x $(INTERFACE)/bin/python || $(BIN)/python -m venv $(INTERFACE)
+	@echo "Installing judges of the interface and of CI files into $(INTERFACE) (first time only)"
+	@$(INTERFACE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(INTERFACE)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@touch $@
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed $(HUB_JS)/.installed
-	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_HUB_JS=$(HUB_JS)/node_modules FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed $(HUB_JS)/.installed $(INTERFACE)/.installed
+	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_HUB_JS=$(HUB_JS)/node_modules FORGE_JUDGE_INTERFACE=$(INTERFACE)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .

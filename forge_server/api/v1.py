@@ -8,6 +8,7 @@ from . import (
     accounts,
     catalogue,
     findings,
+    interface,
     logins,
     organisations,
     policies,
@@ -19,8 +20,9 @@ from . import (
     uploads,
     webhooks,
 )
+from .interface import PREFIX
 
-PREFIX = "/api/v1"
+__all__ = ["PREFIX", "blueprint"]
 
 
 def blueprint() -> Blueprint:
@@ -28,6 +30,7 @@ def blueprint() -> Blueprint:
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
     for part in (
         catalogue,
+        interface,
         accounts,
         logins,
         organisations,

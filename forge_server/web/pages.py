@@ -13,7 +13,7 @@ from ..api.requests import registry
 from ..errors import TABLE, RegistryError, row_of
 from . import languages, rendering
 from .rendering import page
-from .views import component, home, login, organisation, release, verify, whole
+from .views import component, home, interface, login, organisation, release, verify, whole
 
 _LANG = f"/<any({','.join(languages.LANGUAGES)}):lang>"
 _COMPONENT = f"{_LANG}/<organisation>/<name>"
@@ -40,6 +40,7 @@ def blueprint() -> Blueprint:
         (f"{_LANG}/statistics", whole.statistics),
         (f"{_LANG}/regions/", organisation.regions),
         (f"{_LANG}/regions/<region>", organisation.region),
+        (f"{_LANG}/api", interface.interface),
         (f"{_LANG}/verify", verify.verify),
         (f"{_LANG}/login", login.login),
         (f"{_LANG}/<organisation>", organisation.organisation),

@@ -41,7 +41,7 @@ FLAGS = [
 SHOTS = Path(os.environ.get("FORGE_SCREENSHOTS", Path(__file__).parents[2] / "build/screenshots"))
 NAME = "digital-agency/name-parser"
 WHOLE = ("", "search", "search?q=model&kind=model", "search?q=zzzz", "regions/", "regions/MA-06",
-         "log", "reviews", "tombstones", "trust", "statistics", "verify",
+         "log", "reviews", "tombstones", "trust", "statistics", "verify", "api",
          f"verify?sha256={hashlib.sha256(b'The licence' + bytes([10])).hexdigest()}",
          "digital-agency", "login", "nothing/here")  # fmt: skip
 TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0")
