@@ -9,6 +9,7 @@ JUDGES := $(VENV)/judges/model-signing
 SCHEMAS := $(VENV)/judges/deployment
 ADVISORS := $(VENV)/judges/advisories
 CLIENTS := $(VENV)/judges/clients
+PLUGINS := $(VENV)/judges/plugins
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are.
 JOBS := -n auto --maxprocesses 4 --dist loadfile
@@ -66,11 +67,20 @@ $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+# Our own plug-ins run inside of theirs, so this one also sees what is installed for the tests.
+$(PLUGINS)/.installed: tests/interop/judges/plugins.txt $(INSTALLED)
+	@test -x $(PLUGINS)/bin/python || $(BIN)/python -m venv $(PLUGINS)
+	@echo "Installing programs that take plug-ins into $(PLUGINS) (first time only)"
+	@$(PLUGINS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(PLUGINS)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > "$$($(PLUGINS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/forge.pth"
+	@touch $@
+
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed
-	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed $(PLUGINS)/.installed
+	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python FORGE_JUDGE_PLUGINS=$(PLUGINS)/bin $(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
