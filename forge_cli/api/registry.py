@@ -168,14 +168,14 @@ class Registry:
         tell(context, done.site.into, done.lock.components)
         built = {build.locked.component for build in done.plan.build}
         return Installation(
-            into=done.site.into,
+            into=done.site.into.absolute(),
             components=tuple(
                 InstalledComponent(
                     component=str(one.component),
                     version=str(one.version),
                     kind=one.kind,
                     manifest_sha256=one.manifest_sha256,
-                    path=done.site.tree(one.component),
+                    path=done.site.tree(one.component).absolute(),
                     changed=one.component in built,
                     hf_snapshot=snapshots.get(str(one.component)),
                 )

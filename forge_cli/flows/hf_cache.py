@@ -15,6 +15,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -102,7 +103,7 @@ def _fill(context: Context, repository: Path, manifest: Manifest) -> Snapshot:
         stage = builder.build(
             {
                 digest: (context.cache.path(digest), size)
-                for digest, size in manifest.blobs.items()
+                for digest, size in manifest.blobs().items()
                 if not _is_ours(blobs / digest, context.cache.path(digest))
             }
         )
@@ -149,10 +150,8 @@ def _own_folder(repository: Path, name: str) -> Path:
     Raises ForgeError (``tree-not-ours``): it, or the repository, is something else than a folder.
     """
     for folder in (repository, repository / name):
-        try:
+        with suppress(FileExistsError):
             os.mkdir(folder)
-        except FileExistsError:
-            pass
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise ForgeError(
                 "tree-not-ours",

@@ -77,9 +77,8 @@ def settle_lock(
         return resolve_lock(context, wanted, None if upgrade else old)
     # The registry is asked anyway: a review that was taken back an hour ago must not count.
     gate.again = True
-    return _resolve_permitted(
-        context, gate, wanted, None if upgrade else old, overrides, before=old
-    )
+    known = None if upgrade else old
+    return _resolve_permitted(context, gate, wanted, known, overrides, before=old)
 
 
 def settle_one(context: Context, requirement: Requirement) -> Lock:

@@ -3,8 +3,8 @@
     <cache>/trees/<digest of the manifest>/…    files of one release, or some of them, as signed
 
 Whoever asks for a path gets one below such a tree: loaders look at names and endings, which the
-blobs of the cache have not. A tree holds links to blobs (or copies) that carry the cache's fixed time, so
-a later change shows in a stat, and the file is put there anew.
+blobs of the cache have not. A tree holds links to blobs (or copies) that carry the cache's fixed
+time, so a later change shows in a stat, and the file is put there anew.
 """
 
 from __future__ import annotations
