@@ -36,7 +36,7 @@ def split_url(url: str) -> tuple[str, str]:
     where it names the whole release. Raises MalformedError."""
     organisation, _, rest = url.removeprefix(_SCHEME).partition("/")
     name, _, path = rest.partition("/")
-    if not name or set(organisation) & set(".:@"):
+    if not organisation or not name or set(organisation) & set(".:@"):
         raise MalformedError(
             "address",
             f"{_SCHEME}organisation/name@version/path",

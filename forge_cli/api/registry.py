@@ -126,6 +126,12 @@ class Registry:
 
         context = self._new_context()
         if isinstance(target, str):
+            if os.path.isdir(target) and target.count("/") != 1:
+                raise Invalid(
+                    f"{target}: expected organisation/name, found a folder",
+                    code="usage",
+                    hint="a folder is given as pathlib.Path(…)",
+                )
             done = flow.verify_registry(context, _parsed(target), download=download)
         else:
             folder = Path(target)
@@ -242,8 +248,7 @@ def _parsed(text: str) -> Requirement:
     try:
         return parse_reference(text)
     except MalformedError as error:
-        hint = "a folder is given as pathlib.Path(…)" if os.path.isdir(text) else error.hint
-        raise Invalid(error.message, code=error.code, hint=hint) from None
+        raise Invalid(error.message, code=error.code, hint=error.hint) from None
 
 
 def _said(context: Context) -> list[str]:

@@ -12,40 +12,24 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from builders import NAME, World, sha256, tree
-from cli_fixtures import Forge, new_world
-from log_builders import Log
+from builders import NAME, World, sha256
+from cli_fixtures import Forge
 from packaging.version import Version
+from reading import FILES, PINNED, WEIGHTS, Readable, new_registry, readable
 from static_server import StaticServer
 
 from forge_cli import api
-from forge_cli.truststore import TrustStore
 from signing.role_edits import set_yanked
 
-WEIGHTS = "weights/model.safetensors"
-FILES = tree()
-PINNED = f"{NAME}@1.0.0"
-
-
-def new_registry() -> World:
-    """A registry of today with a log, a status host, and two releases."""
-    made = World(now=new_world().now, log=Log(), with_status=True)
-    made.publish(FILES)
-    made.publish(tree(version="1.1.0"))
-    made.say_status()
-    return made
+__all__ = ["readable"]
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[api.Registry]:
+def reader(readable: Readable) -> api.Registry:
     """One look at a registry that does not change, for all that only ask what there is."""
-    home, made = tmp_path_factory.mktemp("home"), new_registry()
-    with StaticServer(dict(made.files())) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FORGE_HOME", str(home))
-        TrustStore(home / "trust").add(server.url, made.fingerprint, made.root)
-        registry = api.Registry(server.url, fresh_seconds=3600)
-        registry.release(PINNED)
-        yield registry
+    registry = api.Registry(fresh_seconds=3600)
+    registry.release(PINNED)
+    return registry
 
 
 @pytest.fixture
