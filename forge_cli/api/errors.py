@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 
 
 class Error(Exception):
-    """A refusal. ``code`` is one of the `codes <../reference/errors.md>`_ of the client,
+    """A refusal. ``code`` is one of those that the commands give (see `Errors and exit codes`),
     ``message`` says what, expected and found, ``hint`` what to do next; ``facts`` are extras for
     programs."""
 

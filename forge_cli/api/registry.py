@@ -61,7 +61,7 @@ class Registry:
     @refuses
     def release(self, reference: str) -> Release:
         """The release that ``reference`` names (``org/name``, ``org/name@1.2.0``,
-        ``org/name>=1,<2``), verified but for its files, none of which is fetched.
+        ``org/name>=1,<2``), with all signatures verified; of its files only forge.toml is fetched.
 
         Raises:
             Withheld, NotPermitted, NotFound, Conflict, VerificationFailed, NotTrusted, Unreachable:
