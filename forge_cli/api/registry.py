@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -210,8 +211,11 @@ class Registry:
         requirement = _parsed(reference)
         with self._lock:
             session = self._session
-            if session is None or not session.lasts(self._fresh_seconds):
-                session = self._session = _Session(self._new_context())
+            if session is not None and session.lasts(self._fresh_seconds):
+                # What was refused may have been published, or released, a moment ago.
+                with suppress(Exception):
+                    return session.choose(requirement)
+            session = self._session = _Session(self._new_context())
             return session.choose(requirement)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 
 from signing.manifest import Manifest
 
+from ..cache import looks_verified
 from ..context import Context
 from ..errors import ForgeError
 from ..files import locked, write_private
@@ -104,7 +105,7 @@ def _fill(context: Context, repository: Path, manifest: Manifest) -> Snapshot:
             {
                 digest: (context.cache.path(digest), size)
                 for digest, size in manifest.blobs().items()
-                if not _is_ours(blobs / digest, context.cache.path(digest))
+                if not _is_ours(blobs / digest, size)
             }
         )
         for blob in stage.iterdir():
@@ -137,11 +138,13 @@ def _linked(builder: Builder, staging: Path, context: Context, manifest: Manifes
     return stage
 
 
-def _is_ours(blob: Path, cached: Path) -> bool:
+def _is_ours(blob: Path, size: int) -> bool:
+    """Whether we put it there and nobody touched it since: it has the time of verified files."""
     try:
-        return os.path.samestat(os.lstat(blob), os.stat(cached))
+        info = os.lstat(blob)
     except OSError:
         return False
+    return stat.S_ISREG(info.st_mode) and info.st_size == size and looks_verified(info)
 
 
 def _own_folder(repository: Path, name: str) -> Path:

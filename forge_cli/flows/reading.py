@@ -144,17 +144,22 @@ def place(context: Context, chosen: Chosen, path: str) -> Path:
         with locked(trees / ".forge" / "lock"):
             builder = Builder(trees)
             builder.sweep()
-            if not path:
-                stage = builder.build(
-                    {e.path: (context.cache.path(e.sha256), e.size) for e in entries}
-                )
-                builder.swap(stage, tree)
-            for entry in entries if path else ():
-                if not _is_file(tree, entry.path, entry.size):
-                    _clear(tree, entry.path)
-                    source = context.cache.path(entry.sha256)
-                    builder.replace_file(source, tree / entry.path, entry.size)
+            if path:
+                _place_some(context, builder, tree, entries)
+            elif not _is_there(tree, path, sizes):  # nobody was faster
+                blobs = {e.path: (context.cache.path(e.sha256), e.size) for e in entries}
+                builder.swap(builder.build(blobs), tree)
     return tree / path if path else tree
+
+
+def _place_some(
+    context: Context, builder: Builder, tree: Path, entries: Iterable[FileEntry]
+) -> None:
+    for entry in entries:
+        if not _is_file(tree, entry.path, entry.size):
+            _clear(tree, entry.path)
+            source = context.cache.path(entry.sha256)
+            builder.replace_file(source, tree / entry.path, entry.size)
 
 
 def _is_there(tree: Path, path: str, sizes: dict[str, int]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from builders import NAME, World, sha256
+from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge
 from packaging.version import Version
 from reading import FILES, PINNED, WEIGHTS, Readable, new_registry, readable
@@ -263,6 +263,17 @@ def test_a_quarantine_is_seen_by_those_who_keep_a_registry(
     assert len(server.requests) == 1  # the file
     with pytest.raises(api.Withheld):
         always.open(PINNED, "README.md")
+
+
+def test_what_was_published_a_moment_ago_is_found(
+    forge: Forge, server: StaticServer, world: World
+) -> None:
+    registry = api.Registry(fresh_seconds=3600)
+    registry.release(PINNED)
+    world.publish(tree(version="2.0.0"))
+    world.say_status()
+    serve(server, world)
+    assert registry.release(f"{NAME}@2.0.0").version == "2.0.0"
 
 
 def test_what_a_policy_does_not_permit_is_not_read(forge: Forge) -> None:
