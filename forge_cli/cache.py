@@ -119,6 +119,10 @@ class Cache:
             file = open(self.path(digest), "rb", opener=_no_link)  # noqa: SIM115  # the caller's
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # it is a link by now
+                return None
+            raise
         info = os.fstat(file.fileno())
         marked = info.st_mtime_ns in (VERIFIED_MTIME_NS, _fresh_mtime_ns())
         right = stat.S_ISREG(info.st_mode) and info.st_size == size

@@ -6,19 +6,20 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from builders import NAME, World, sha256, tree
+from builders import NAME, World, changed_json, manifest_of, sha256, tree
 from cli_fixtures import Forge
 from packaging.version import Version
 from reading import FILES, PINNED, WEIGHTS, Readable, new_registry, readable
 from static_server import StaticServer
 
 from forge_cli import api
+from signing.manifest import Manifest, parse_manifest
 from signing.role_edits import set_yanked
 
 __all__ = ["readable"]
@@ -318,10 +319,28 @@ def test_a_file_that_is_wrong_in_the_registry_is_not_read(
     assert not list((forge.home / "cache").glob("trees/*/weights"))
 
 
+def test_a_description_that_is_not_the_signed_one_is_refused(
+    forge: Forge, server: StaticServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def otherwise(files: Mapping[str, bytes], lists: object) -> Manifest:
+        raw = manifest_of(files).raw
+        return parse_manifest(changed_json(raw, lambda m: m["metadata"].update(license="MIT")))
+
+    monkeypatch.setattr("builders.manifest_of", otherwise)
+    world.publish(tree(version="3.0.0"))
+    world.say_status()
+    serve(server, world)
+    for use in (api.release, api.path):
+        with pytest.raises(api.VerificationFailed, match="or another description"):
+            use(f"{NAME}@3.0.0")
+
+
 def test_a_tree_that_was_changed_is_put_right(forge: Forge, tmp_path: Path) -> None:
     whole = api.path(PINNED)
     spoil(whole / WEIGHTS)
     assert (api.path(PINNED) / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    spoil(whole / WEIGHTS)
+    assert api.path(PINNED, WEIGHTS).read_bytes() == FILES[WEIGHTS]
     (whole / "added.py").write_text("import os")
     assert not (api.path(PINNED) / "added.py").exists()
     mine = tmp_path / "mine"
@@ -372,6 +391,18 @@ def test_threads_with_nothing_in_common(forge: Forge) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(install, range(4))) == {FILES[WEIGHTS]}
+
+
+def test_after_a_fork_the_registry_is_asked_anew(
+    forge: Forge, server: StaticServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes on one connection would read each other's answers."""
+    registry = api.Registry(fresh_seconds=3600)
+    registry.release(PINNED)
+    registry.release(PINNED)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    registry.release(PINNED)
+    assert server.paths().count("/tuf/timestamp.json") == 2
 
 
 def test_importing_it_is_cheap_and_changes_nothing() -> None:

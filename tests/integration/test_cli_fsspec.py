@@ -13,6 +13,7 @@ from builders import NAME, sha256
 from reading import FILES, PINNED, WEIGHTS, Readable, readable
 
 from forge_cli import api
+from forge_cli.truststore import TrustStore
 
 __all__ = ["readable"]
 
@@ -135,6 +136,16 @@ def test_what_cannot_be_asked_is_no_empty_answer(
             ask(f"{ROOT}/README.md")
     with pytest.raises(api.Invalid, match="percent-encodings"):
         files.exists(f"{ROOT}/a%2Fb")
+    nobody, pin = (
+        "http://127.0.0.1:1",
+        TrustStore(readable.home / "trust").require(readable.server.url),
+    )
+    TrustStore(tmp_path / "trust").add(nobody, pin.fingerprint, pin.root)
+    monkeypatch.setattr("forge_cli.remote.http.pause_seconds", lambda _: 0.0)
+    files = fsspec.filesystem("forge", registry=nobody, skip_instance_cache=True)
+    for ask in (files.exists, files.find, files.glob, files.open, lambda at: list(files.walk(at))):
+        with pytest.raises(api.Unreachable):
+            ask(f"{ROOT}/README.md")
 
 
 def test_another_registry_is_an_option(readable: Readable) -> None:

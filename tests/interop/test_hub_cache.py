@@ -142,8 +142,9 @@ def test_what_a_client_left_there_is_replaced(forge: Forge, tmp_path: Path) -> N
     place = repository(tmp_path)
     (commit,) = (path.name for path in (place / "snapshots").iterdir())
     for blob in list((place / "blobs").iterdir()):
+        size = blob.stat().st_size
         blob.unlink()
-        blob.write_bytes(b"poison")
+        blob.write_bytes(bytes(size))
     (place / "snapshots" / commit / "added.py").write_text("import os")
     assert install(forge).code == 0
     assert contents(place / "snapshots" / commit) == FILES
