@@ -28,7 +28,11 @@ def parse_reference(text: str, where: str = "release") -> Requirement:
     component = ComponentName.parse(name, where)
     if version and version[0] in _RANGE:
         return Requirement(component, parse_specifier(version, where))
-    return Requirement(component, SpecifierSet(f"=={parse_version(version, where)}"))
+    try:
+        return Requirement(component, SpecifierSet(f"=={parse_version(version, where)}"))
+    except MalformedError as error:
+        error.hint = error.hint or f"without @{version} it is the newest that may be used"
+        raise
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -68,16 +68,7 @@ class Registry:
             Withheld, NotPermitted, NotFound, Conflict, VerificationFailed, NotTrusted, Unreachable:
                 as `forge install` would refuse it.
         """
-        _, chosen, remarks = self._choose(reference)
-        manifest = chosen.manifest
-        return Release(
-            component=str(manifest.component),
-            version=str(manifest.version),
-            kind=chosen.kind,
-            manifest_sha256=manifest.digest,
-            files=tuple(File(path=e.path, size=e.size, sha256=e.sha256) for e in manifest.files),
-            remarks=remarks,
-        )
+        return self._choose(reference)[2]
 
     @refuses
     def open(self, reference: str, path: str) -> BinaryIO:
@@ -90,8 +81,8 @@ class Registry:
         """
         from ..flows.reading import open_file
 
-        context, chosen, remarks = self._choose(reference)
-        _warn(remarks)
+        context, chosen, release = self._choose(reference)
+        _warn(release)
         return open_file(context, chosen, chosen.entry(path))
 
     @refuses
@@ -105,8 +96,8 @@ class Registry:
         """
         from ..flows.reading import place
 
-        context, chosen, remarks = self._choose(reference)
-        _warn(remarks)
+        context, chosen, release = self._choose(reference)
+        _warn(release)
         return place(context, chosen, path)
 
     @refuses
@@ -206,8 +197,8 @@ class Registry:
             transfer=Transfer(mirrors=self._mirrors),
         )
 
-    def _choose(self, reference: str) -> tuple[Context, Chosen, tuple[str, ...]]:
-        """The release, and what is to be said of it; asked for once in `fresh_seconds`."""
+    def _choose(self, reference: str) -> tuple[Context, Chosen, Release]:
+        """The release, asked for once in `fresh_seconds`."""
         requirement = _parsed(reference)
         with self._lock:
             session = self._session
@@ -226,13 +217,13 @@ class _Session:
         self.context = context
         self._began = time.monotonic()
         self._process = os.getpid()
-        self._chosen: dict[str, tuple[Chosen, tuple[str, ...]]] = {}
+        self._chosen: dict[str, tuple[Chosen, Release]] = {}
 
     def lasts(self, seconds: float) -> bool:
         # Not after a fork: two processes on one connection would read each other's answers.
         return self._process == os.getpid() and time.monotonic() - self._began < seconds
 
-    def choose(self, requirement: Requirement) -> tuple[Context, Chosen, tuple[str, ...]]:
+    def choose(self, requirement: Requirement) -> tuple[Context, Chosen, Release]:
         from ..flows.reading import choose_release
 
         key = str(requirement)
@@ -240,7 +231,7 @@ class _Session:
             said = _said(self.context)
             said.clear()
             chosen = choose_release(self.context, requirement)
-            self._chosen[key] = (chosen, tuple(said))
+            self._chosen[key] = (chosen, _release(chosen, said))
         return (self.context, *self._chosen[key])
 
 
@@ -263,8 +254,20 @@ def _said(context: Context) -> list[str]:
     return context.out.warnings
 
 
-def _warn(remarks: Iterable[str]) -> None:
-    for remark in remarks:
+def _release(chosen: Chosen, said: Iterable[str]) -> Release:
+    manifest = chosen.manifest
+    return Release(
+        component=str(manifest.component),
+        version=str(manifest.version),
+        kind=chosen.kind,
+        manifest_sha256=manifest.digest,
+        files=tuple(File(path=e.path, size=e.size, sha256=e.sha256) for e in manifest.files),
+        remarks=tuple(said),
+    )
+
+
+def _warn(release: Release) -> None:
+    for remark in release.remarks:
         warnings.warn(remark, ReleaseWarning, stacklevel=4)
 
 

@@ -170,6 +170,7 @@ def test_installing_and_verifying(forge: Forge, server: StaticServer) -> None:
         (PINNED, "weights%2Fmodel.safetensors", api.NotFound, "no such file in the release"),
         ("darija-lid", "x", api.Invalid, "organisation/name"),
         (f"{NAME}@latest", "x", api.Invalid, "a version like 1.0.0"),
+        (f"{NAME}@latest", "x", api.Invalid, "without @latest it is the newest"),
         (f"{NAME}@", "x", api.Invalid, "a version like 1.0.0"),
         ("forge.example/minds-lab/darija-lid", "x", api.Invalid, "organisation/name"),
         ("Minds-Lab/darija-lid", "x", api.Invalid, "perhaps 'minds-lab'"),
