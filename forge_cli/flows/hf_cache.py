@@ -47,11 +47,15 @@ def hub_folder(env: Mapping[str, str]) -> Path:
     """Where Hugging Face's clients keep what they download: ``HF_HUB_CACHE``, ``HF_HOME``,
     ``XDG_CACHE_HOME``, as they read them themselves."""
     if hub := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(hub).expanduser()
+        return _expanded(hub)
     if home := env.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return _expanded(home) / "hub"
     cache = env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "~")).expanduser() / ".cache"
-    return Path(cache) / "huggingface" / "hub"
+    return _expanded(str(cache)) / "huggingface" / "hub"
+
+
+def _expanded(text: str) -> Path:
+    return Path(os.path.expandvars(os.path.expanduser(text)))
 
 
 def fill_hf_cache(context: Context, done: Installed) -> tuple[Snapshot, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from glob import has_magic
 from typing import Any, BinaryIO, NoReturn
 
 from fsspec.spec import AbstractFileSystem
@@ -69,6 +70,12 @@ class ForgeFileSystem(AbstractFileSystem):
         with suppress(NotFound):
             self.info(path)  # fsspec takes every other refusal for an empty folder
         yield from super().walk(path, *args, **options)
+
+    def get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> Any:
+        if recursive and isinstance(rpath, str) and not has_magic(rpath):
+            with suppress(NotFound):
+                self._registry.path(*_split(self, rpath))  # all at once, not one after the other
+        return super().get(rpath, lpath, recursive=recursive, **options)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
         if mode != "rb":

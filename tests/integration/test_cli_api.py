@@ -353,6 +353,12 @@ def test_a_tree_that_was_changed_is_put_right(forge: Forge, tmp_path: Path) -> N
         api.path(PINNED, file)
         assert (whole / WEIGHTS).read_bytes() == FILES[WEIGHTS]
         assert not (whole / "weights").is_symlink()
+    for file in (WEIGHTS, ""):
+        shutil.rmtree(whole)
+        whole.symlink_to(mine)
+        api.path(PINNED, file)
+        assert not whole.is_symlink()
+        assert (whole / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert [path.name for path in mine.iterdir()] == ["model.safetensors"]
 
 

@@ -213,7 +213,11 @@ def test_what_it_is_for(forge: Forge) -> None:
         ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/b/hub"),
         ({"XDG_CACHE_HOME": "/c", "HOME": "/d"}, "/c/huggingface/hub"),
         ({"HOME": "/d"}, "/d/.cache/huggingface/hub"),
+        ({"HF_HOME": "$PLACE/hf"}, "/e/hf/hub"),
     ],
 )
-def test_the_cache_is_where_the_client_looks(environment: dict[str, str], expected: str) -> None:
+def test_the_cache_is_where_the_client_looks(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.setenv("PLACE", "/e")
     assert hub_folder(environment) == Path(expected)

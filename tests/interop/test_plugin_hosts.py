@@ -25,6 +25,7 @@ from signing.names import ComponentName
 
 MODEL = ComponentName.parse("minds-lab/greeter")
 WORDS = ComponentName.parse("minds-lab/words")
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "fsspec-and-mlflow.md"
 CSV = b"word,count\nazul,3\nsalam,4\n"
 
 SAVE = '''
@@ -54,18 +55,23 @@ mlflow.pyfunc.save_model(
 '''
 
 READ = """
-import json, os, sys
+import json, re, sys
 from pathlib import Path
 import fsspec, mlflow, mlflow.artifacts, mlflow.pyfunc, pandas
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-place, found = Path(sys.argv[1]), {}
+place, page, found = Path(sys.argv[1]), Path(sys.argv[2]), {}
 
 def refusal(action):
     try:
         action()
     except Exception as error:
         return f"{type(error).__module__}.{type(error).__name__}: {error}"
+
+shown = {}
+for code in re.findall("^```python\\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+    exec(code, shown)
+found["page"] = [len(shown["table"]), len(shown["files"]), Path(shown["folder"]).is_dir()]
 
 table = pandas.read_csv("forge://minds-lab/words@1.0.0/data/words.csv")
 found["sum"] = int(table["count"].sum())
@@ -192,7 +198,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 @pytest.fixture(scope="module")
 def found(hosts: Hosts) -> Any:
     """What the program wrote down."""
-    hosts.run(READ, str(hosts.place))
+    hosts.run(READ, str(hosts.place), str(PAGE))
     return json.loads((hosts.place / "found.json").read_text())
 
 
@@ -200,6 +206,13 @@ def test_pandas_reads_a_table(found: Any) -> None:
     assert found["sum"] == 7
     assert found["columns"] == ["word", "count"]
     assert 'version = "1.1.0"' in found["version"]
+
+
+def test_the_page_says_how(found: Any) -> None:
+    rows, files, downloaded = found["page"]
+    assert rows == 2
+    assert files > 3
+    assert downloaded
 
 
 def test_mlflow_loads_a_model(found: Any) -> None:
