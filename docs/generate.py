@@ -6,13 +6,18 @@ python docs/generate.py --check    # exit 1 and name the pages that are out of d
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 from flask import Flask
 
+from forge_cli import api
+from forge_cli.api import errors as api_errors
 from forge_cli.errors import CODES, EXIT_CODES
 from forge_cli.main import cli as forge
 from forge_server.api import v1
@@ -187,6 +192,63 @@ def _members(record: Record) -> str:
     return ", ".join(f"`{name}{'?' if name in record.optional else ''}`" for name in record.members)
 
 
+def python_page() -> str:
+    """The Python interface, from its signatures and docstrings."""
+    parts = [
+        "# `forge_cli.api`",
+        _NOTE,
+        "[How to use it.](../howto/python-api.md)",
+        "## Registry",
+        _signature("Registry", api.Registry.__init__),
+        _prose(api.Registry),
+    ]
+    functions = [name for name in api.__all__ if inspect.isfunction(getattr(api, name))]
+    for name in functions:
+        method = getattr(api.Registry, name)
+        parts += [f"### {name}", _signature(f"Registry.{name}", method), _prose(method)]
+    parts += [
+        "## Functions",
+        "The methods of the same names, of `registry` or the one that `forge` would choose.",
+        *(_signature(name, getattr(api, name)) for name in functions),
+        "## Answers",
+    ]
+    for name in api.__all__:
+        value = getattr(api, name)
+        if dataclasses.is_dataclass(value):
+            fields = "\n".join(f"{f.name}: {f.type}" for f in dataclasses.fields(value))
+            parts += [f"### {name}", _prose(value), f"```python\n{fields}\n```"]
+    tree = inspect.getdoc(api_errors) or ""
+    parts += ["## Exceptions", f"```text\n{tree}\n```"]
+    for name in api.__all__:
+        value = getattr(api, name)
+        if isinstance(value, type) and issubclass(value, Exception):
+            parts += [f"### {name}", _prose(value)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _signature(name: str, function: Callable[..., object]) -> str:
+    signature = inspect.signature(function)
+    known = [each for each in signature.parameters.values() if each.name != "self"]
+    if name == "Registry":
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
+    # Annotations are texts here, and would be shown as such.
+    plain = re.sub(r"'([^']+)'", r"\1", f"{name}{signature.replace(parameters=known)}")
+    if len(plain) > 90:
+        head, _, rest = plain.partition("(")
+        inside, _, answer = rest.rpartition(")")
+        lines = re.split(r", (?![^\[]*\])", inside)
+        plain = f"{head}(\n" + "".join(f"    {line},\n" for line in lines) + f"){answer}"
+    return f"```python\n{plain}\n```"
+
+
+def _prose(thing: object) -> str:
+    """Its docstring; what it raises as a list."""
+    text, _, raises = (inspect.getdoc(thing) or "").replace("``", "`").partition("\nRaises:\n")
+    entries = re.findall(r"^    (\S.*?):\s(.*?)(?=^    \S|\Z)", raises, re.MULTILINE | re.DOTALL)
+    items = [f"* {names}: {' '.join(why.split())}" for names, why in entries]
+    return "\n".join([text.rstrip(), *(["", "Raises:", "", *items] if items else [])])
+
+
 def pages() -> dict[str, str]:
     """``{file name: text}`` of every generated page."""
     return {
@@ -197,6 +259,7 @@ def pages() -> dict[str, str]:
         "policy.md": policy_page(),
         "openapi.json": openapi(),
         "http-api.md": http_api_page(),
+        "python-api.md": python_page(),
     }
 
 

@@ -2,11 +2,13 @@
 
 A fence marked ``console`` holds commands after ``$ `` (continued after ``> ``) and, beneath each,
 what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``console server``
-holds one command that keeps running in a second terminal. All commands of a page run in one shell
-in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
-running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
-``and release`` adds minds-lab/my-model 1.0.0, published; ``and webhooks`` does so as well, and
-lets webhooks go to this machine. ``<!-- prepared: authority -->`` finds a
+holds one command that keeps running in a second terminal. Fences marked ``pycon`` are one session
+of Python, held when the commands of the page are through; ``...`` stands for anything in it. All
+commands of a page run in one shell in an empty folder with an empty home. A page that says
+``<!-- prepared: registry -->`` finds a running registry there, with ``sara`` logged in and the
+organisation ``minds-lab`` approved; ``and release`` adds minds-lab/my-model 1.0.0, published;
+``and webhooks`` does so as well, and lets webhooks go to this machine.
+``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
 each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
 libpq looks for one. ``<!-- prepared: object store -->`` finds an empty bucket ``forge-registry`` of
@@ -31,6 +33,13 @@ from one_machine import free_port
 _FENCE = re.compile(
     r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_SESSION = re.compile(r"^```pycon\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+# Prints what differs from the page, and nothing else.
+_HOLD_SESSION = """
+import doctest, sys
+page = doctest.DocTestParser().get_doctest(sys.argv[1], {}, "the page", "the page", 0)
+doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(page)
+"""
 _END = "__end_of_command__"
 PAGE_PORT = "8080"
 STORE = "http://127.0.0.1:7480"
@@ -83,6 +92,10 @@ def steps_of(page: Path) -> list[Step]:
     for fence in _FENCE.finditer(text):
         first_line = text.count("\n", 0, fence.start("body")) + 1
         steps.extend(_steps_of_fence(fence["body"], first_line, bool(fence["server"])))
+    if session := "\n".join(fence["body"] for fence in _SESSION.finditer(text)):
+        command = shlex.join(["python", "-W", "error", "-c", _HOLD_SESSION, session])
+        line = text.count("\n", 0, text.index("```pycon")) + 1
+        steps.append(Step(command=command, output="", line=line, keeps_running=False))
     return steps
 
 
