@@ -137,9 +137,11 @@ def test_the_file_system_reads_parts(hub: Stock) -> None:
         f"print(sorted(fs.ls({DEMO!r}, detail=False)))\n"
         f"with fs.open('{DEMO}@1.0.0/model.bin', block_size=1000) as file:\n"
         "    file.seek(512001)\n    print(file.read(3))\n"
-        f"print(fs.read_text('{DEMO}/tokenizer/vocab.txt'))"
+        f"print(fs.read_text('{DEMO}/tokenizer/vocab.txt'))\n"
+        f"print(fs.ls('datasets/{ORG}/words/tokenizer', detail=False), fs.exists('{DEMO}/no'))"
     )
     said = python(hub, program)
+    assert f"['datasets/{ORG}/words/tokenizer/vocab.txt'] False" in said
     assert f"'{DEMO}/config.json'" in said
     assert repr(MODEL_FILES["model.bin"][512001:512004]) in said
 
