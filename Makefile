@@ -67,9 +67,11 @@ $(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
-# Our own plug-ins run inside of theirs, so this one also sees what is installed for the tests.
+# Our own plug-ins run inside of these, so they also see what is installed for the tests; pip must
+# not, or it would take that for its own.
 $(PLUGINS)/.installed: tests/interop/judges/plugins.txt $(INSTALLED)
 	@test -x $(PLUGINS)/bin/python || $(BIN)/python -m venv $(PLUGINS)
+	@rm -f $(PLUGINS)/lib/*/site-packages/forge.pth
 	@echo "Installing programs that take plug-ins into $(PLUGINS) (first time only)"
 	@$(PLUGINS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
 	@$(PLUGINS)/bin/python -m pip --disable-pip-version-check check >/dev/null
