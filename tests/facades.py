@@ -59,6 +59,9 @@ class Facades:
         toml = forge_toml(name, "1.0.0", org, kind="policy")
         files = {"policy.toml": text.encode()}
         self.sara.publish(self.world.release(name, "1.0.0", org, files=files, toml=toml))
+        self.use_policy(org, name)
+
+    def use_policy(self, org: str, name: str) -> None:
         pinned = {"policy": f"{org}/{name}", "version": "1.0.0"}
         self.sara.call("PUT", f"/api/v1/organisations/{org}/policies", pinned, expect=200)
 

@@ -1,4 +1,4 @@
-"""The tables of what an operator lets through from another Python index: see docs/adr/0020.
+"""The tables of what an operator lets through from another Python index: see docs/adr/0018.
 
 None of it is signed: it repeats what that index said, and holds it to what it said first.
 """

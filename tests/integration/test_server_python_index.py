@@ -212,7 +212,11 @@ def test_an_organisation_is_served_what_its_policy_permits(index: Facades, prefi
         assert "licences: expected MIT, found Apache-2.0" in refused.get_json()["detail"]
     assert shown(index, name)["files"]  # nobody else is concerned
     index.drop_policy(OTHER, policy)
-    assert shown(index, name, prefix) == before
+    for _ in range(2):
+        assert shown(index, name, prefix) == before
+    index.use_policy(OTHER, policy)  # nothing else changes
+    assert shown(index, name, prefix)["files"] == []
+    index.drop_policy(OTHER, policy)
 
 
 def test_what_a_policy_permits_may_depend_on_the_clock_alone(index: Facades) -> None:

@@ -17,9 +17,11 @@ from upstream_index import JSON, LONG_AGO, UpstreamIndex, entry, send_json, sha2
 from wheels import library, sdist, wheel
 
 from forge_server.db.models import Distribution, Event
+from forge_server.db.upstream_models import UpstreamFile
 from forge_server.errors import RegistryError
 from forge_server.manage import cli
 from forge_server.services.callers import OPERATOR
+from forge_server.services.upstream_files import Copies
 
 DAYS = timedelta(days=1)
 
@@ -171,13 +173,15 @@ def test_a_file_is_offered_when_it_is_old_enough_without_any_other_change(
     shop: Facades, upstream: UpstreamIndex
 ) -> None:
     upstream.add("growing", wheel("growing", "1.0"))
-    upstream.add("growing", wheel("growing", "1.1"), at=datetime.now(UTC) - 6 * DAYS)
+    upstream.add(
+        "growing", wheel("growing", "1.1"), at=datetime.now(UTC) - 7 * DAYS + timedelta(minutes=5)
+    )
     let_through(shop, "growing")
     assert shown(shop, "growing")["versions"] == ["1.0"]
     ((name, data),) = wheel("growing", "1.1").items()
     young = shop.get(f"/simple/-/upstream/{sha256(data)}/{name}")
     assert (young.status_code, "younger than 7 days" in young.get_json()["detail"]) == (404, True)
-    shop.world.clock.ahead = 1.5 * DAYS
+    shop.world.clock.ahead = timedelta(minutes=6)  # the upstream is not asked again
     assert shown(shop, "growing")["versions"] == ["1.0", "1.1"]
     let_through(shop, "growing", "<1.1", 30)
     assert shown(shop, "growing")["versions"] == ["1.0"]
@@ -356,6 +360,25 @@ def test_copies_are_kept_until_they_are_let_through_no_more(
     upstream.add("weighty", changed)
     let_through(shop, "weighty")
     assert shown(shop, "weighty")["files"] == []  # the pin outlived it
+
+
+def test_a_copy_that_is_collected_while_it_is_noted_is_fetched_again(
+    shop: Facades, upstream: UpstreamIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.add("raced", wheel("raced", "1.0"))
+    let_through(shop, "raced")
+    (file,) = shown(shop, "raced")["files"]
+    kept, calls = Copies._why_refused, list[int]()
+
+    def collected_meanwhile(self: Copies, row: UpstreamFile) -> str | None:
+        calls.append(1)
+        if len(calls) == 1:
+            shop.world.registry.collection.collect(OPERATOR, timedelta(days=-1))
+        return kept(self, row)
+
+    monkeypatch.setattr(Copies, "_why_refused", collected_meanwhile)
+    assert shop.get(address(file)).status_code == 200
+    assert len(calls) == 2
 
 
 def test_an_organisation_with_a_policy_gets_no_copies(
