@@ -80,8 +80,8 @@ _OF_PUBLISHERS: Final = (
 )  # fmt: skip
 _OF_ROLES: Final = (
     "digest-mismatch", "length-mismatch", "name-look-alike", "name-taken", "own-release",
-    "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found", "role-version", "statement-missing",
-    "verification-failed", "witnesses-missing",
+    "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found",
+    "role-version", "statement-missing", "verification-failed", "witnesses-missing",
 )  # fmt: skip
 
 
