@@ -81,7 +81,8 @@ _OF_PUBLISHERS: Final = (
 _OF_ROLES: Final = (
     "digest-mismatch", "length-mismatch", "name-look-alike", "name-taken", "own-release",
     "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found",
-    "role-version", "statement-missing", "verification-failed", "witnesses-missing",
+    "role-version", "statement-missing", "verification-failed", "version-taken",
+    "witnesses-missing",
 )  # fmt: skip
 
 
