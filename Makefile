@@ -42,13 +42,15 @@ $(INSTALLED): constraints.txt setup.cfg pyproject.toml
 
 $(JUDGES)/%/.installed: tests/interop/judges/%.txt $(INSTALLED)
 	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
+	@rm -f $(@D)/lib/*/site-packages/forge.pth
 	@echo "Installing $* into $(@D) (first time only)"
 	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
 	@$(@D)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@test $* != plugins || $(ALSO_OURS)
 	@touch $@
 
-# Our own plug-ins run inside of other programs, so these also see what is installed for the tests.
+# Our own plug-ins run inside of other programs, so these also see what is installed for the tests;
+# pip must not, or it would take that for its own.
 ALSO_OURS = $(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/forge.pth"
 

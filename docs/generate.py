@@ -159,8 +159,10 @@ def openapi() -> str:
 def http_api_page() -> str:
     """The page as it is, with the table of routes written anew."""
     text = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(f"{_ROUTES}\n")
-    _, _, after = rest.partition(f"\n{_END_OF_ROUTES}")
+    before, begins, rest = text.partition(_ROUTES)
+    _, ends, after = rest.partition(_END_OF_ROUTES)
+    if not (begins and ends):
+        raise ValueError(f"http-api.md: expected the lines {_ROUTES} and {_END_OF_ROUTES}")
     rows = [
         f"| `{one.method} {v1.PREFIX}{one.path.translate(_AS_IN_ROUTES)}` | {_cell(one)} |"
         for one in described_routes(interface())

@@ -219,6 +219,8 @@ def refusals_of(description: Description, method: str) -> list[str]:
     """Every code that the route may refuse a request with, sorted."""
     # "not-found": an address with an escaped slash in it is another address.
     found = {*_ALWAYS, "not-found", *description.refusals}
+    if "verification-failed" in found:  # which `from_library` calls by these names where it can
+        found |= {"digest-mismatch", "length-mismatch"}
     if description.caller != ANYBODY:
         found |= set(_OF_TOKENS)
     if description.caller == TOKEN:

@@ -144,7 +144,8 @@ def list_organisations() -> Response:
 @described(
     "organisation.show", "An organisation, its components and roles that expire soon.",
     more="Its members are shown to members only.", caller=OPTIONAL,
-    answers={200: _ORGANISATION}, refusals=("organisation-not-found",),
+    answers={200: _ORGANISATION},
+    refusals=("organisation-not-found", "organisation-pending", "organisation-refused"),
 )  # fmt: skip
 def show_organisation(organisation: str) -> Response:
     identity = known().identity

@@ -79,9 +79,10 @@ _OF_PUBLISHERS: Final = (
     "organisation-refused", "role-too-low",
 )  # fmt: skip
 _OF_ROLES: Final = (
-    "name-look-alike", "name-taken", "own-release", "release-not-found", "releases-need-offer",
-    "review-lapsed", "role-missing", "role-not-found", "role-version", "statement-missing",
-    "verification-failed", "witnesses-missing",
+    "digest-mismatch", "length-mismatch", "name-look-alike", "name-taken", "own-release",
+    "release-not-found", "releases-need-offer", "review-lapsed", "role-missing", "role-not-found",
+    "role-version", "statement-missing", "verification-failed", "version-taken",
+    "witnesses-missing",
 )  # fmt: skip
 
 

@@ -255,3 +255,8 @@ def test_no_file_names_a_secret_or_a_registry_of_packages() -> None:
         assert "forge_" not in text.replace("forge_components", ""), f"{path.name}: a token"
         assert "PRIVATE KEY" not in text
         assert not re.search(r"https?://(?!127\.0\.0\.1)", text), f"{path.name}: a foreign host"
+
+
+@pytest.mark.parametrize("path", sorted(CI.iterdir()), ids=lambda path: path.name)
+def test_the_page_shows_the_files(path: Path) -> None:
+    assert f"\n{path.read_text()}```\n" in (CI.parents[1] / "docs" / "howto" / "ci.md").read_text()

@@ -50,16 +50,25 @@ class Shown:
 
 
 def interface() -> Response:
-    """Every route, part by part, and what the answers are made of."""
-    found = described_routes(current_app)
-    parts: dict[str, list[Shown]] = {}
-    for one in found:
-        parts.setdefault(one.part, []).append(_shown(one))
+    """Every route in a line; or, with ``?part=``, those of one part and what their answers are
+    made of. One page with all of it would be too much for a slow line."""
+    parts: dict[str, list[Operation]] = {}
+    for one in described_routes(current_app):
+        parts.setdefault(one.part, []).append(one)
+    chosen = parts.get(request.args.get("part", ""), [])
+    shown = [_shown(one) for one in chosen]
     records = {
         name: (schema.get("description", ""), _members(schema))
-        for name, schema in definitions(found).items()
+        for name, schema in definitions(chosen).items()
     }
-    return page("interface.html", parts=parts, records=records, prefix=PREFIX, document=DOCUMENT)
+    return page(
+        "interface.html",
+        parts=parts,
+        shown=shown,
+        records=records,
+        prefix=PREFIX,
+        document=DOCUMENT,
+    )
 
 
 def _shown(one: Operation) -> Shown:
