@@ -18,15 +18,14 @@ BIN = Path(sys.executable).parent
 
 
 def processor_seconds(pid: int) -> float:
-    """What processors have worked so far for a process, those that it has started and waited for,
-    and those that it has running, their own included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = sum(int(field) for field in fields[11:15])  # utime to cstime, proc_pid_stat(5)
+    """What processors have worked so far for a process and the processes that it has running."""
+    path = Path(f"/proc/{pid}")
+    fields = (path / "stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
     seconds = ticks / os.sysconf("SC_CLK_TCK")
-    for thread in Path(f"/proc/{pid}/task").iterdir():
+    for child in (path / f"task/{pid}/children").read_text().split():
         with suppress(OSError):  # it has ended meanwhile
-            for child in (thread / "children").read_text().split():
-                seconds += processor_seconds(int(child))
+            seconds += processor_seconds(int(child))
     return seconds
 
 
@@ -134,7 +133,8 @@ class Registry:
         return [str(self.server.pid), *children.split()]
 
     def server_processor_ms(self) -> float:
-        """What processors have worked for the server's processes so far, in ms."""
+        """What processors have worked for the server's processes so far, in ms; not for scanners,
+        which are processes of their own and come afterwards."""
         return processor_seconds(self.server.pid) * 1000
 
     def server_peak_mib(self) -> float:
