@@ -8,6 +8,7 @@ import sys
 from . import (
     catalogue,
     collect,
+    downloads,
     facades,
     log,
     memory,
@@ -26,6 +27,7 @@ SMALLER = {
     collect: ["--blobs", "50000"],
     catalogue: ["--components", "5000"],
     facades: ["--requests", "4000", "--rounds", "1"],
+    downloads: ["--mib", "256", "--rounds", "1"],
     peers: ["--mib", "512", "--rounds", "2"],
     stress: ["--components", "500"],
     scanning: ["--model-mib", "256", "--pickle-mib", "256"],
@@ -33,7 +35,7 @@ SMALLER = {
 
 ALL = (
     startup, policy, snapshot, publish, log, collect, catalogue, stress, transfer, peers, facades,
-    memory, scanning,
+    downloads, memory, scanning,
 )  # fmt: skip
 for module in ALL:
     sys.argv[1:] = SMALLER.get(module, [])

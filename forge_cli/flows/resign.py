@@ -27,7 +27,8 @@ from signing.updates import check_role_update, check_tree
 from ..border import sound
 from ..context import Context
 from ..errors import ForgeError
-from ..remote.trust import View, fetch_target
+from ..remote.metadata import fetch_target
+from ..remote.trust import View
 from .publishers import publishers
 from .roles import rebasing, send_roles
 from .signers import publisher_keys, unlock

@@ -24,9 +24,9 @@ from ..output import Progress
 from .crew import Stopped
 from .http import Http, pause_seconds
 from .line import Line
+from .metadata import not_served
 from .partial import Partial
 from .sources import Source
-from .trust import not_served
 from .wanted import Wanted, other_range
 from .whole import require_length, too_long
 

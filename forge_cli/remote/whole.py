@@ -25,9 +25,9 @@ from ..output import Progress
 from .crew import Stopped
 from .http import BLOCK_BYTES, Http, pause_seconds
 from .line import Line
+from .metadata import not_served
 from .partial import Busy
 from .sources import Source
-from .trust import not_served
 from .wanted import ANOTHER_MIRROR, OtherRangeError, Wanted, other_range
 
 _ATTEMPTS: Final = 20

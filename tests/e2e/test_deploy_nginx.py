@@ -183,6 +183,17 @@ class TestRequests:
             event = session.scalars(select(Event).where(Event.request_id == number)).one()
         assert event.address == "127.0.0.1"
 
+    @pytest.mark.parametrize("path", ["/legacy/", "/api/v1/uploads/x"])
+    def test_what_is_too_large_the_server_says(self, machine: Any, path: str) -> None:
+        """It knows what it takes; and nobody sends it all before he is told."""
+        address = urlsplit(machine.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {100 * 2**20}\r\n"
+                "Content-Type: application/octet-stream\r\n\r\n".encode()
+            )
+            assert connection.recv(12) in (b"HTTP/1.1 401", b"HTTP/1.1 405")
+
     def test_two_hundred_slow_readers(self, front: Live, machine: Any, big: Any) -> None:
         """Each is nginx's own business: no server has a thread that waits for one."""
         host, port = urlsplit(machine.url).hostname, urlsplit(machine.url).port

@@ -26,8 +26,8 @@ from ranged_server import (
 from static_server import StaticServer
 from tensors import chunks_of, replaced, safetensors, tensors
 
+from forge_cli.remote.metadata import not_served
 from forge_cli.remote.sources import Sources
-from forge_cli.remote.trust import not_served
 
 PATH = "weights/model.safetensors"
 VALUES = tensors(1, count=24)
