@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
-JUDGES := $(VENV)/judges/model-signing
-SCHEMAS := $(VENV)/judges/deployment
-ADVISORS := $(VENV)/judges/advisories
-CLIENTS := $(VENV)/judges/clients
+JUDGES := $(VENV)/judges
+# What judges our formats or is a client of ours, each apart from our own environment.
+ALL_JUDGES := $(JUDGES)/model-signing $(JUDGES)/deployment $(JUDGES)/advisories $(JUDGES)/clients \
+	$(JUDGES)/hub-js $(JUDGES)/interface $(JUDGES)/plugins
 PEERS := $(VENV)/peers
 # One process a core; a file of tests stays in one of them, where its servers are. Their order is
 # that of tests/conftest.py.
@@ -41,40 +41,36 @@ $(INSTALLED): constraints.txt setup.cfg pyproject.toml
 # The lists are complete, so nothing is resolved again (--no-deps): a resolver would ask for the
 # newest release of a package named with an extra, and find it unpinned.
 
-# Programs that judge our formats, each apart from our own environment.
-$(JUDGES)/.installed: tests/interop/judges/model-signing.txt $(INSTALLED)
-	@test -x $(JUDGES)/bin/python || $(BIN)/python -m venv $(JUDGES)
-	@echo "Installing the independent verifier into $(JUDGES) (first time only)"
-	@$(JUDGES)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
-	@$(JUDGES)/bin/python -m pip --disable-pip-version-check check >/dev/null
+$(JUDGES)/%/.installed: tests/interop/judges/%.txt $(INSTALLED)
+	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
+	@echo "Installing $* into $(@D) (first time only)"
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(@D)/bin/python -m pip --disable-pip-version-check check >/dev/null
+	@test $* != plugins || $(ALSO_OURS)
 	@touch $@
 
-$(SCHEMAS)/.installed: tests/interop/judges/deployment.txt $(INSTALLED)
-	@test -x $(SCHEMAS)/bin/python || $(BIN)/python -m venv $(SCHEMAS)
-	@echo "Installing the schemas of compose and Kubernetes into $(SCHEMAS) (first time only)"
-	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
-	@$(SCHEMAS)/bin/python -m pip --disable-pip-version-check check >/dev/null
-	@touch $@
+# Our own plug-ins run inside of other programs, so these also see what is installed for the tests.
+ALSO_OURS = $(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/forge.pth"
 
-$(ADVISORS)/.installed: tests/interop/judges/advisories.txt $(INSTALLED)
-	@test -x $(ADVISORS)/bin/python || $(BIN)/python -m venv $(ADVISORS)
-	@echo "Installing tools that look for advisories into $(ADVISORS) (first time only)"
-	@$(ADVISORS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
-	@$(ADVISORS)/bin/python -m pip --disable-pip-version-check check >/dev/null
-	@touch $@
-
-$(CLIENTS)/.installed: tests/interop/judges/clients.txt $(INSTALLED)
-	@test -x $(CLIENTS)/bin/python || $(BIN)/python -m venv $(CLIENTS)
-	@echo "Installing clients written by others into $(CLIENTS) (first time only)"
-	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
-	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check check >/dev/null
-	@touch $@
+# npm compares each package with the digest in the lock, and runs nothing of them.
+$(JUDGES)/hub-js/.installed: tests/interop/judges/hub-js/package-lock.json $(INSTALLED)
+	@if command -v npm >/dev/null; then \
+		echo "Installing hub-js into $(@D) (first time only)" && mkdir -p $(@D) && \
+		cp $(<D)/package.json $< $(@D)/ && cd $(@D) && \
+		npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel error && touch .installed; \
+	elif test -n "$$CI"; then echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; \
+	else echo "npm is missing: what needs @huggingface/hub is skipped"; fi
 
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(JUDGES)/.installed $(SCHEMAS)/.installed $(ADVISORS)/.installed $(CLIENTS)/.installed
-	@FORGE_JUDGE_ADVISORIES=$(ADVISORS)/bin FORGE_JUDGE_CLIENTS=$(CLIENTS)/bin FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/bin/model_signing FORGE_JUDGE_DEPLOYMENT=$(SCHEMAS)/bin/python $(BIN)/python -m pytest $(JOBS) $(PYTEST)
+test: $(INSTALLED) $(ALL_JUDGES:=/.installed)
+	@FORGE_JUDGE_ADVISORIES=$(JUDGES)/advisories/bin FORGE_JUDGE_CLIENTS=$(JUDGES)/clients/bin \
+		FORGE_JUDGE_HUB_JS=$(JUDGES)/hub-js/node_modules FORGE_JUDGE_INTERFACE=$(JUDGES)/interface/bin \
+		FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/model-signing/bin/model_signing \
+		FORGE_JUDGE_DEPLOYMENT=$(JUDGES)/deployment/bin/python FORGE_JUDGE_PLUGINS=$(JUDGES)/plugins/bin \
+		$(BIN)/python -m pytest $(JOBS) $(PYTEST)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -87,7 +83,7 @@ bench: $(INSTALLED)
 # Programs that ours is compared with; the others are Debian's docker-registry and skopeo. What dvc
 # needs for experiments alone is left out: it comes as source only.
 peers: $(PEERS)/mlflow/.installed $(PEERS)/dvc/.installed $(PEERS)/devpi/.installed \
-		$(PEERS)/pypiserver/.installed
+		$(PEERS)/pypiserver/.installed $(PEERS)/hf/.installed
 
 $(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
 	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)

@@ -16,7 +16,6 @@ import contextlib
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from postgres import PostgresServer, running
 from sqlalchemy import insert, text
 
 from forge_server.app import create_app
@@ -40,9 +40,6 @@ from forge_server.wiring import Registry, open_registry
 from signing.names import ComponentName
 
 from .report import promise
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from postgres import PostgresServer, running
 
 LIMIT_MS = 50.0
 VERSIONS = 10

@@ -28,6 +28,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from one_machine import free_port
+
 from .registry import Registry
 
 PEERS = Path(sys.prefix) / "peers"
@@ -173,11 +175,6 @@ def running(command: list[str], url: str, place: Path) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 Each round lets every program in turn send and fetch the same files, and then a second version in
 which a tenth of the bytes of every file is new; so all suffer alike from whatever else the machine
 does. A server runs only for its own turn. Whole commands are timed; what arrived is compared with
-what was sent. Ratios are of medians within this run.
+what was sent. Ratios are of medians within this run. Beside them is what the processors worked, for
+command and server together: that is what remains of a figure on a machine that others use.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from .programs import PROGRAMS, Forge, Program
 from .transfer import fill, freshen
 
 ACTS = ("up", "down", "second up", "second down")
+Taken = tuple[float, float]
+"""Seconds by the clock, and of processors."""
 # How many times as long as ours another program must take, at least, in each of `ACTS`.
 PROMISED: dict[str, tuple[float | None, ...]] = {
     "mlflow": (1, 1, 5, 5),
     "docker-registry + skopeo": (2, 2, 5, 5),
     "dvc, a local folder": (None, 1, None, 5),
+    "hf, from our registry": (None, 1, None, 5),
 }
 
 
@@ -55,36 +59,31 @@ def digests(folder: Path) -> set[str]:
     return found
 
 
-def one_turn(kind: type[Program], place: Path, versions: Iterable[Path]) -> list[float]:
-    """Seconds of each of `ACTS`."""
-    seconds: list[float] = []
-
-    def timed(act: Callable[[], object]) -> None:
-        began = time.perf_counter()
-        act()
-        seconds.append(time.perf_counter() - began)
+def one_turn(kind: type[Program], place: Path, versions: Iterable[Path]) -> list[Taken]:
+    """What each of `ACTS` took."""
+    taken: list[Taken] = []
 
     with kind(place) as program:
+
+        def timed(act: Callable[[], object]) -> None:
+            began, worked = time.perf_counter(), program.worked()
+            act()
+            taken.append((time.perf_counter() - began, program.worked() - worked))
+
         for version, folder in enumerate(versions, 1):
             program.prepare(folder, version)
             timed(lambda f=folder, v=version: program.up(f, v))  # type: ignore[misc]
             timed(lambda v=version: program.down(v))  # type: ignore[misc]
             if not digests(folder) <= digests(program.files(version)):
                 raise RuntimeError(f"{program.name}: other files came than were sent")
-    return seconds
+    return taken
 
 
-def report(taken: dict[str, list[list[float]]]) -> None:
-    """A table of medians with the ratios to ours, and the promises that were not kept."""
-    medians = {
-        name: [statistics.median(each) for each in zip(*rounds, strict=True)]
-        for name, rounds in taken.items()
-    }
+def report(taken: dict[str, list[list[Taken]]]) -> None:
+    """Tables of medians with the ratios to ours, and the promises that were not kept."""
+    medians = _table("by the clock", taken, 0)
+    _table("processors", taken, 1)
     ours = medians[Forge.name]
-    print(f"{'':26}" + "".join(f"{act:>18}" for act in ACTS))
-    for name, values in medians.items():
-        cells = (f"{v:.1f} s ({v / o:.2f} ×)" for v, o in zip(values, ours, strict=True))
-        print(f"{name:26}" + "".join(f"{cell:>18}" for cell in cells))
     for name, least in PROMISED.items():
         if name not in medians:
             continue
@@ -94,19 +93,40 @@ def report(taken: dict[str, list[list[float]]]) -> None:
                 print(f"{verdict}: {act}, {name}: {value / our:.2f} × ours (promised {wanted} ×)")
 
 
+def _table(title: str, taken: dict[str, list[list[Taken]]], which: int) -> dict[str, list[float]]:
+    """Prints and returns the medians of one of the figures."""
+    medians = {
+        name: [statistics.median(each[which] for each in act) for act in zip(*rounds, strict=True)]
+        for name, rounds in taken.items()
+    }
+    print(f"{title:26}" + "".join(f"{act:>18}" for act in ACTS))
+    for name, values in medians.items():
+        cells = (
+            f"{v:.1f} s ({v / o:.2f} ×)" for v, o in zip(values, medians[Forge.name], strict=True)
+        )
+        print(f"{name:26}" + "".join(f"{cell:>18}" for cell in cells))
+    return medians
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", help="programs by the beginnings of their names")
     options = parser.parse_args()
     if needs := lacking():
         print(f"not compared with other programs; to do so: {'; '.join(needs)}")
-    chosen = [program for program in PROGRAMS if program.lacking() is None]
+    chosen = [
+        program
+        for program in PROGRAMS
+        if program.lacking() is None
+        and (program is Forge or program.name.startswith(tuple(options.only or [""])))
+    ]
     if chosen == [Forge]:
         return
     chance = random.Random(1)
-    taken: dict[str, list[list[float]]] = {program.name: [] for program in chosen}
+    taken: dict[str, list[list[Taken]]] = {program.name: [] for program in chosen}
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         first, second = place / "first", place / "second"
@@ -116,9 +136,12 @@ def main() -> None:
             change_a_tenth(first, second, chance)
             for turn in range(len(chosen)):  # another one begins in each round
                 program = chosen[(turn + number) % len(chosen)]
-                seconds = one_turn(program, place / "turn", (first, second))
-                taken[program.name].append(seconds)
-                shown = ", ".join(f"{a} {s:.1f}" for a, s in zip(ACTS, seconds, strict=True))
+                acts = one_turn(program, place / "turn", (first, second))
+                taken[program.name].append(acts)
+                shown = ", ".join(
+                    f"{name} {clock:.1f} ({worked:.1f})"
+                    for name, (clock, worked) in zip(ACTS, acts, strict=True)
+                )
                 print(f"round {number + 1}, {program.name}: {shown}", flush=True)
             for path in second.iterdir():
                 path.unlink()

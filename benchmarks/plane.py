@@ -14,15 +14,13 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from forge_server.operate.initialise import initialise
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import one_machine as machine
+
+from forge_server.operate.initialise import initialise
 
 LIMIT_PER_SECOND = 10_000.0
 _BARE = """\

@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
 
-from .registry import Registry
+from one_machine import free_port
+
+from .registry import Registry, processor_seconds
 
 PEERS = Path(sys.prefix) / "peers"
 
@@ -58,6 +60,12 @@ class Program:
     def files(self, version: int) -> Path:
         """The folder in which ``down`` has put them."""
         return self.out
+
+    def worked(self) -> float:
+        """Processor seconds so far: of its server, and of all commands that have ended."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        server = 0.0 if self.server is None else processor_seconds(self.server.pid)
+        return used.ru_utime + used.ru_stime + server
 
     def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
         done = subprocess.run(
@@ -104,12 +112,6 @@ class Program:
         shutil.rmtree(self.place)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Forge(Program):
     """Ours. It signs, and verifies what it installs; the others do neither."""
 
@@ -140,6 +142,9 @@ class Forge(Program):
     def files(self, version: int) -> Path:
         return self.out / "forge_components/bench/peer/data"
 
+    def worked(self) -> float:
+        return super().worked() + processor_seconds(self.registry.server.pid)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -148,6 +153,29 @@ class Forge(Program):
     ) -> None:
         self.registry.__exit__(kind, error, trace)
         super().__exit__(kind, error, trace)
+
+
+class Hf(Forge):
+    """`hf download` from our own registry's `/hf`, of what `forge publish` brought there. It is not
+    told to verify anything; its cache is empty for each version, as its own files are."""
+
+    name = "hf, from our registry"
+    program = PEERS / "hf/bin/hf"
+
+    @classmethod
+    def lacking(cls) -> str | None:
+        return None if cls.program.exists() else "make peers"
+
+    def down(self, version: int) -> None:
+        self.run(
+            str(self.program), "download", "bench/peer", "--revision", f"1.{version}.0",
+            "--local-dir", str(self.files(version)), HF_ENDPOINT=f"{self.registry.url}/hf",
+            HF_HOME=str(self.place / "hf-home"), HF_HUB_DISABLE_TELEMETRY="1",
+            HF_HUB_DISABLE_PROGRESS_BARS="1",
+        )  # fmt: skip
+
+    def files(self, version: int) -> Path:
+        return self.out / str(version)
 
 
 class Mlflow(Program):
@@ -324,4 +352,4 @@ def write_oci_layout(folder: Path, target: Path) -> None:
     (target / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
-PROGRAMS: tuple[type[Program], ...] = (Forge, Mlflow, Skopeo, Dvc)
+PROGRAMS: tuple[type[Program], ...] = (Forge, Mlflow, Skopeo, Dvc, Hf)

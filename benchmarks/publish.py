@@ -19,6 +19,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from one_machine import free_port
+
 from forge_server.services.callers import OPERATOR
 from forge_server.settings import DataFolder
 from forge_server.wiring import open_registry
@@ -52,8 +54,7 @@ class Witnesses:
             name = f"witness{number}.example"
             run("init", str(folder), "--name", name, "--insecure-unencrypted")
             run("add-log", str(folder), log_vkey)
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                port = probe.getsockname()[1]
+            port = free_port()
             process = subprocess.Popen(
                 [str(BIN / "forge-witness"), "run", str(folder), "--port", str(port)],
                 stdout=subprocess.DEVNULL,

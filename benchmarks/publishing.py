@@ -11,19 +11,21 @@ way of an offer is taken, from its bytes to the files of the published tree.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import urllib3
+from postgres import running
+from publishers import next_release
+from server_fixtures import ORG, Built, Client, World, start_server
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
@@ -33,13 +35,9 @@ from forge_server.services.roles import as_bytes
 
 from . import snapshot
 from .publish import Transactions
+from .replay import prepared, replay
 from .report import promise
 from .transfer import timed
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from postgres import running
-from publishers import next_release
-from server_fixtures import ORG, Built, Client, World, start_server
 
 LIMIT_PER_SECOND = 30.0
 LIMIT_RATIO = 1.5
@@ -62,7 +60,18 @@ def built_ahead(world: World, token: str, clients: int, each: int) -> list[list[
     return found
 
 
-def releases_per_second(place: Path, database: str | None, clients: int, each: int) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """``processor_ms`` is what a release took of whom."""
+
+    per_second: float
+    median_ms: float
+    processor_ms: Mapping[str, float]
+
+
+def releases_per_second(
+    place: Path, database: str | None, clients: int, each: int, postgres: int | None = None
+) -> Rate:
     """What a server with its shipped settings takes, blobs included."""
     initialise(place / "reg", dev=True, database=database)
     world = World(place / "reg")
@@ -73,30 +82,54 @@ def releases_per_second(place: Path, database: str | None, clients: int, each: i
     with (world.root / "server.toml").open("a") as settings:
         settings.write("\nmax_requests_per_minute = 0\n")
     server = start_server(world.root)
-    pool = urllib3.PoolManager(maxsize=clients, retries=False, timeout=600)
     headers = {"Authorization": f"Bearer {token}"}
-
-    def publish(chain: list[Built]) -> None:
-        for built in chain:
-            # As `forge publish` does: files as small as these travel with the offer.
-            files = {name: b64encode(data).decode() for name, data in built.blobs().items()}
-            send("POST", "/api/v1/releases", json={**built.body(), "files": files})
-
-    def send(method: str, path: str, **options: object) -> None:
-        while True:
-            answer = pool.request(method, server.url + path, headers=headers, **options)
-            if answer.status != 503:
-                break
-            time.sleep(float(answer.headers["Retry-After"]))
-        if answer.status not in (200, 201):
-            raise RuntimeError(f"{path}: {answer.status} {answer.data!r}")
-
+    # As `forge publish` does: files as small as these travel with the offer.
+    requests = [
+        [
+            prepared(
+                "POST", f"{server.url}/api/v1/releases", headers,
+                {
+                    **built.body(),
+                    "files": {name: b64encode(d).decode() for name, d in built.blobs().items()},
+                },
+            )
+            for built in chain
+        ]
+        for chain in chains
+    ]  # fmt: skip
     try:
-        with ThreadPoolExecutor(clients) as workers:
-            seconds = timed(lambda: list(workers.map(publish, chains)))
+        before = {"server": worked(server.process.pid), "database": worked(postgres)}
+        own, began = time.process_time(), time.perf_counter()
+        waited = replay(server.url, requests)
+        seconds, own = time.perf_counter() - began, time.process_time() - own
+        spent = {
+            "server": worked(server.process.pid) - before["server"],
+            "database": worked(postgres) - before["database"],
+            "clients": own,
+        }
     finally:
         server.stop()
-    return clients * each / seconds
+    count = len(waited)
+    return Rate(
+        per_second=count / seconds,
+        median_ms=statistics.median(waited) * 1000,
+        processor_ms={who: took * 1000 / count for who, took in spent.items()},
+    )
+
+
+def worked(pid: int | None) -> float:
+    """Seconds of processor that a process and all its children have taken."""
+    if pid is None:
+        return 0.0
+    rows = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            rows[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
+    family = {pid}
+    while grown := {each for each, (parent, _) in rows.items() if parent in family} - family:
+        family |= grown
+    return sum(rows[each][1] for each in family if each in rows) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -154,7 +187,9 @@ def measure_clients(place: Path, each: int) -> None:
     for name in ("postgresql", "sqlite"):
         (place / name).mkdir()
     with running() as server:
-        got = releases_per_second(place / "postgresql", server.create(), CLIENTS, each)
+        got = releases_per_second(
+            place / "postgresql", server.create(), CLIENTS, each, server.process.pid
+        )
     at_least("PostgreSQL (without its fsync)", got, LIMIT_PER_SECOND, rate)
     at_least("SQLite", releases_per_second(place / "sqlite", None, CLIENTS, each), None, rate)
 
@@ -175,13 +210,15 @@ def measure_size(place: Path, organisations: int, rounds: int) -> None:
         )  # fmt: skip
 
 
-def at_least(what: str, value: float, limit: float | None, base: float) -> None:
+def at_least(what: str, got: Rate, limit: float | None, base: float) -> None:
     verdict = ""
     if limit is not None:
-        verdict = f"; {'at least' if value >= limit else 'BELOW'} {limit:g}"
+        verdict = f"; {'at least' if got.per_second >= limit else 'BELOW'} {limit:g}"
+    spent = ", ".join(f"{who} {took:.1f}" for who, took in got.processor_ms.items())
     print(
-        f"{CLIENTS} clients on {what}: {value:.1f} releases/s{verdict} "
-        f"({base / value:.1f} durable SQLite transactions each)",
+        f"{CLIENTS} clients on {what}: {got.per_second:.1f} releases/s{verdict} "
+        f"({base / got.per_second:.1f} durable SQLite transactions each); "
+        f"an answer after {got.median_ms:.0f} ms; processor, ms a release: {spent}",
         flush=True,
     )
 

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from one_machine import free_port
+
 BIN = Path(sys.executable).parent
+
+
+def processor_seconds(pid: int) -> float:
+    """What processors have worked so far for a process, those that it has started and waited for,
+    and those that it has running, their own included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[11:15])  # utime to cstime, proc_pid_stat(5)
+    seconds = ticks / os.sysconf("SC_CLK_TCK")
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            for child in (thread / "children").read_text().split():
+                seconds += processor_seconds(int(child))
+    return seconds
 
 
 class Registry:
@@ -39,6 +54,8 @@ class Registry:
             "FORGE_HOME": str(place / "home"),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
+        # An installed program is compiled once, and not at each start.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def forge(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
         return self._run("forge", *arguments, **options)
@@ -63,8 +80,7 @@ class Registry:
         self._run("forge-server", "init", data, "--dev")
         if self.fill is not None:
             self.fill(self.data)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log.open("wb") as log:
             self.server = subprocess.Popen(
@@ -119,11 +135,7 @@ class Registry:
 
     def server_processor_ms(self) -> float:
         """What processors have worked for the server's processes so far, in ms."""
-        ticks = 0
-        for pid in self._pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
-        return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.server.pid) * 1000
 
     def server_peak_mib(self) -> float:
         """The highest resident memory of any of the server's processes so far, in MiB."""

@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,15 +30,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from forge_server.operate.initialise import initialise
-
-from .registry import BIN
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import one_machine
 from publishers import publish_while_killed
 from server_fixtures import ORG, World
+
+from forge_server.operate.initialise import initialise
+
+from .registry import BIN
 
 PUBLISHERS = 8
 NETWORK = 8  # exit code of a client that found nobody

@@ -23,7 +23,6 @@ import json
 import multiprocessing
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +32,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from server_fixtures import World
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -60,9 +60,6 @@ from storage import BlobNotFoundError, BlobStat, BlobStore, PathNotFoundError, P
 
 from .publishing import built_ahead
 from .snapshot import new_targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from server_fixtures import World
 
 PROJECTS = 100  # of an organisation
 FILES = ("forge.toml", "weights.bin")

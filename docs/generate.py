@@ -6,21 +6,37 @@ python docs/generate.py --check    # exit 1 and name the pages that are out of d
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+from flask import Flask
 
+from forge_cli import api
+from forge_cli.api import errors as api_errors
 from forge_cli.errors import CODES, EXIT_CODES
 from forge_cli.main import cli as forge
+from forge_server.api import v1
+from forge_server.api.described import OPTIONAL, TOKEN
+from forge_server.api.interface import described_routes, text_of
+from forge_server.api.openapi import Operation
+from forge_server.api.shapes import Record
 from forge_server.errors import TABLE
 from forge_server.manage import cli as forge_server
+from forge_server.settings import Settings
 from forge_server.witness.main import cli as forge_witness
 from signing import file_formats, policy
 
 REFERENCE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run it. -->"
+
+_ROUTES = "<!-- The routes, written by docs/generate.py from their descriptions. -->"
+_END_OF_ROUTES = "<!-- End of the routes. -->"
+_AS_IN_ROUTES = str.maketrans("{}", "<>")
 
 
 def command_page(name: str, group: click.Command, intro: str) -> str:
@@ -129,6 +145,110 @@ def policy_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def interface() -> Flask:
+    app = Flask("interface")
+    app.register_blueprint(v1.blueprint())
+    return app
+
+
+def openapi() -> str:
+    """The interface as a registry serves it whose operator set nothing."""
+    return text_of(interface(), Settings(), indent=1).decode()
+
+
+def http_api_page() -> str:
+    """The page as it is, with the table of routes written anew."""
+    text = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(f"{_ROUTES}\n")
+    _, _, after = rest.partition(f"\n{_END_OF_ROUTES}")
+    rows = [
+        f"| `{one.method} {v1.PREFIX}{one.path.translate(_AS_IN_ROUTES)}` | {_cell(one)} |"
+        for one in described_routes(interface())
+    ]
+    table = "\n".join(["| request | what it does | body → answer |", "|---|---|---|", *rows])
+    return f"{before}{_ROUTES}\n{table}\n{_END_OF_ROUTES}{after}"
+
+
+def _cell(one: Operation) -> str:
+    here = one.description
+    sent = [f"`?{name}=`{'' if each.required else '?'}" for name, each in here.query.items()]
+    sent += [f"`{name}:`" for name in here.headers]
+    if here.body is not None:
+        sent.append(_members(here.body))
+    elif here.raw:
+        sent.append("the bytes")
+    got: dict[str, list[str]] = {}
+    for status in here.answers:
+        shapes = [shape for shape in here.media(status).values() if isinstance(shape, Record)]
+        got.setdefault("".join(_members(each) for each in shapes), []).append(str(status))
+    answers = "; ".join(f"{', '.join(codes)} {members}".rstrip() for members, codes in got.items())
+    token = {TOKEN: "Token", OPTIONAL: "Token or none"}.get(here.caller)
+    scopes = f" ({' or '.join(here.scopes)})" if here.scopes else ""
+    words = " ".join(part for part in (here.says, here.more, token and f"{token}{scopes}.") if part)
+    return f"{words} | {', '.join(sent)} → {answers}".replace("|  →", "| →")
+
+
+def _members(record: Record) -> str:
+    return ", ".join(f"`{name}{'?' if name in record.optional else ''}`" for name in record.members)
+
+
+def python_page() -> str:
+    """The Python interface, from its signatures and docstrings."""
+    parts = [
+        "# `forge_cli.api`",
+        _NOTE,
+        "[How to use it.](../howto/python-api.md)",
+        "## Registry",
+        _signature("Registry", api.Registry.__init__),
+        _prose(api.Registry),
+    ]
+    functions = [name for name in api.__all__ if inspect.isfunction(getattr(api, name))]
+    for name in functions:
+        method = getattr(api.Registry, name)
+        parts += [f"### {name}", _signature(f"Registry.{name}", method), _prose(method)]
+    parts += [
+        "## Functions",
+        "The methods of the same names, of `registry` or the one that `forge` would choose.",
+        *(_signature(name, getattr(api, name)) for name in functions),
+        "## Answers",
+    ]
+    for name in api.__all__:
+        value = getattr(api, name)
+        if dataclasses.is_dataclass(value):
+            fields = "\n".join(f"{f.name}: {f.type}" for f in dataclasses.fields(value))
+            parts += [f"### {name}", _prose(value), f"```python\n{fields}\n```"]
+    tree = inspect.getdoc(api_errors) or ""
+    parts += ["## Exceptions", f"```text\n{tree}\n```"]
+    for name in api.__all__:
+        value = getattr(api, name)
+        if isinstance(value, type) and issubclass(value, Exception):
+            parts += [f"### {name}", _prose(value)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _signature(name: str, function: Callable[..., object]) -> str:
+    signature = inspect.signature(function)
+    known = [each for each in signature.parameters.values() if each.name != "self"]
+    if name == "Registry":
+        signature = signature.replace(return_annotation=inspect.Signature.empty)
+    # Annotations are texts here, and would be shown as such.
+    plain = re.sub(r"'([^']+)'", r"\1", f"{name}{signature.replace(parameters=known)}")
+    if len(plain) > 90:
+        head, _, rest = plain.partition("(")
+        inside, _, answer = rest.rpartition(")")
+        lines = re.split(r", (?![^\[]*\])", inside)
+        plain = f"{head}(\n" + "".join(f"    {line},\n" for line in lines) + f"){answer}"
+    return f"```python\n{plain}\n```"
+
+
+def _prose(thing: object) -> str:
+    """Its docstring; what it raises as a list."""
+    text, _, raises = (inspect.getdoc(thing) or "").replace("``", "`").partition("\nRaises:\n")
+    entries = re.findall(r"^    (\S.*?):\s(.*?)(?=^    \S|\Z)", raises, re.MULTILINE | re.DOTALL)
+    items = [f"* {names}: {' '.join(why.split())}" for names, why in entries]
+    return "\n".join([text.rstrip(), *(["", "Raises:", "", *items] if items else [])])
+
+
 def pages() -> dict[str, str]:
     """``{file name: text}`` of every generated page."""
     return {
@@ -137,6 +257,9 @@ def pages() -> dict[str, str]:
         "forge-witness.md": command_page("forge-witness", forge_witness, "A witness of logs."),
         "errors.md": errors_page(),
         "policy.md": policy_page(),
+        "openapi.json": openapi(),
+        "http-api.md": http_api_page(),
+        "python-api.md": python_page(),
     }
 
 

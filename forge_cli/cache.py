@@ -3,6 +3,7 @@
     blobs/ab/abcdef…          whole files, read-only
     partial/<digest>.part     begun downloads, continued by whichever process comes next
     evidence/<digest>.json    what proved the release whose manifest has this digest
+    trees/<digest>/…          files of that release under their names, for programs
 
 A whole file carries a fixed modification time, set after its digest was checked. Installed files
 may be hard links to it, so somebody editing one edits the cache: the time then differs, the file
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from signing.chunks import MAX_LIST_BYTES
 from signing.digests import hash_stream, sha256_hex
@@ -108,6 +109,29 @@ class Cache:
         if info.st_size == size and info.st_mtime_ns in (VERIFIED_MTIME_NS, _fresh_mtime_ns()):
             return True
         return info.st_size == size and self._verify_again(path, digest, info)
+
+    def open(self, digest: str, size: int) -> BinaryIO | None:
+        """The blob, opened for reading, after `has` has looked at the very file that was opened;
+        None when it is not here."""
+        if not self.has(digest, size):
+            return None
+        try:
+            file = open(self.path(digest), "rb", opener=_no_link)  # noqa: SIM115  # the caller's
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # it is a link by now
+                return None
+            raise
+        info = os.fstat(file.fileno())
+        marked = info.st_mtime_ns in (VERIFIED_MTIME_NS, _fresh_mtime_ns())
+        right = stat.S_ISREG(info.st_mode) and info.st_size == size
+        # One that cannot be marked, in a cache of somebody else's, is read each time.
+        if right and (marked or hash_stream(file) == (size, digest)):
+            file.seek(0)
+            return file
+        file.close()
+        return None
 
     def verify(self, digest: str, size: int) -> bool:
         """Whether the blob is here with the right content, read to its last byte; one that is
@@ -273,6 +297,9 @@ class Cache:
         stays.
         """
         gone = [0, 0, 0, 0]
+        with suppress(FileNotFoundError):  # what is read without being installed shares blobs too
+            for tree in (self.root / "trees").iterdir():
+                remove_blobs(tree)
         for digest in list(self._store.iter_digests()):
             path = self.path(digest)
             info = path.stat()
@@ -320,6 +347,10 @@ def settle(paths: Sequence[Path]) -> None:
     for path in fresh:
         with suppress(OSError):  # somebody else's, in a cache that is only read
             mark_verified(path)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _fresh_mtime_ns() -> int:

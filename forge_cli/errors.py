@@ -62,6 +62,9 @@ CODES: Final[Mapping[str, Meaning]] = {
     "own-release": Meaning(
         PERMISSION, "Nobody reviews a release of an organisation that they belong to."
     ),
+    "webhook-not-delivered": Meaning(
+        ERROR, "A webhook's receiver did not accept a test message, or has not got it yet."
+    ),
     "findings-new": Meaning(
         POLICY, "Findings became known since the decision that is to be renewed."
     ),
@@ -123,6 +126,8 @@ CODES: Final[Mapping[str, Meaning]] = {
     ),
     "lock-mismatch": Meaning(VERIFICATION, "The registry offers other content than the lock pins."),
     "not-logged-in": Meaning(PERMISSION, "This needs an access token: `forge login`."),
+    "login-denied": Meaning(PERMISSION, "The login was refused, or not approved."),
+    "login-expired": Meaning(PERMISSION, "Nobody approved the login in time: log in again."),
     "key-passphrase-needed": Meaning(PERMISSION, "The key is encrypted and no passphrase came."),
     "key-passphrase-wrong": Meaning(PERMISSION, "The passphrase does not open the key."),
     "key-malformed": Meaning(PERMISSION, "The key file cannot be read as a private key."),
@@ -143,6 +148,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "role-version": Meaning(CONFLICT, "Somebody else signed a newer version of the role."),
     "already-exists": Meaning(CONFLICT, "It is already there; nothing was overwritten."),
     "unsatisfiable": Meaning(CONFLICT, "No set of versions satisfies every requirement."),
+    "read-only": Meaning(USAGE, "A program tried to write where releases are only read."),
     "tree-not-ours": Meaning(CONFLICT, "The folder holds files that forge did not put there."),
     "too-many-withheld": Meaning(CONFLICT, "The list of withheld releases is full."),
     "release-quarantined": Meaning(

@@ -7,6 +7,7 @@ visible escapes.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -172,6 +173,20 @@ class Output:
         encoding = stream.encoding or "utf-8"
         stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         stream.flush()  # both streams often end in one log, and should stand there in order
+
+
+@dataclass(slots=True, kw_only=True)
+class Collected(Output):
+    """Writes nothing; keeps what it was to warn of, for programs that call ours."""
+
+    warnings: list[str]
+
+    @classmethod
+    def new(cls) -> Collected:
+        return cls(stdout=io.StringIO(), stderr=io.StringIO(), quiet=True, warnings=[])
+
+    def warn(self, line: str) -> None:
+        self.warnings.append(line)
 
 
 def _lines(text: str) -> str:

@@ -20,7 +20,7 @@ from .api import osv, v1
 from .api.bodies import end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
-from .compat import huggingface, legacy, oci, pypi
+from .compat import huggingface, legacy, oauth, oci, pypi
 from .compat.quick import Quick
 from .compat.refusals import facade_refusal
 from .errors import RegistryError, from_library, row_of
@@ -55,7 +55,10 @@ _COSTLY = frozenset(
     f"{part}.{view}"
     for part in ("pages", "machine")
     for view in ("search", "region", "verify", "statistics")
-) | {"huggingface.listing"}
+) | {
+    "huggingface.listing", "oauth.device", "oauth.token", "oauth.hub_device", "oauth.hub_token",
+    "pages.login", "pages.decide_login",
+}  # fmt: skip
 # Of what comes in floods, the events up to the limit are enough.
 _FLOODS = (
     "too-many-failures", "too-many-requests", "too-many-transfers", "not-found",
@@ -86,7 +89,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     for part in (
-        v1, static_plane, osv, pypi, legacy, huggingface, oci, machine, pages, observed,
+        v1, static_plane, osv, pypi, legacy, oauth, huggingface, oci, machine, pages, observed,
     ):  # fmt: skip
         app.register_blueprint(part.blueprint())
     app.before_request(_begin)

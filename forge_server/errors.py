@@ -103,6 +103,14 @@ TABLE: Mapping[str, Row] = {
     "too-many-applications": _row(409, "Too many pending applications", "Wait until the registrar "
         "has dealt with the ones that are pending."),
     "token-not-found": _row(404, "No such token", "Only tokens of one's own are found."),
+    "login-not-found": _row(404, "No such login", "No program waits for approval with this code, "
+        "or it has its access token already. Compare the code with what the program shows."),
+    "login-expired": _row(410, "Login expired", "A login waits for ten minutes. Begin it again on "
+        "the machine that is to be logged in."),
+    "login-denied": _row(403, "Login refused", "Somebody refused the login on another machine, or "
+        "the account that approved it is no longer in use."),
+    "login-decided": _row(409, "Login decided before", "A login is approved or refused once. "
+        "If that was not you, revoke what you do not know: forge token list."),
     "user-not-found": _row(404, "No such user", "The operator adds users: forge-server user add."),
     "user-exists": _row(409, "User exists", "A user name is given once."),
     "member-not-found": _row(404, "No such member", "The user is not a member."),
@@ -128,6 +136,14 @@ TABLE: Mapping[str, Row] = {
         "it was taken back; the detail says which."),
     "policy-not-pinned": _row(404, "No such pinned policy", "The organisation has not pinned a "
         "policy of this name."),
+    # Webhooks
+    "webhook-refused": _row(422, "Webhook refused", "The organisation has as many webhooks as it "
+        "may, or the address is none of the public internet and of no network that the operator "
+        "named: webhook_networks."),
+    "webhook-not-found": _row(404, "No such webhook", "The organisation has no webhook with this "
+        "id."),
+    "webhook-ended": _row(409, "Webhook has ended", "Its receiver answered 410, or nothing was "
+        "delivered for days. Put the receiver right, then enable the webhook again."),
     # Roles and releases
     "role-not-found": _row(404, "No such role", "No metadata of that name is published."),
     "role-version": _row(409, "Role has moved on", "Someone published meanwhile. Fetch the role "
@@ -143,6 +159,13 @@ TABLE: Mapping[str, Row] = {
     "distribution-taken": _row(409, "Distribution taken", "The name of a Python distribution "
         "belongs to the component that published it first, and a file name keeps its bytes. The "
         "detail names the one and the other; rename the distribution, or raise its version."),
+    "upstream-off": _row(409, "No upstream", "The operator named no other index in server.toml "
+        "that projects could be let through from."),
+    "upstream-failed": _row(424, "Upstream failed", "The index that this registry passes on did "
+        "not give what was asked for; the detail says why. What is here already is served on."),
+    "upstream-changed": _row(424, "Upstream changed a file", "The index that this registry passes "
+        "on sent other bytes than it named at first. They are refused, and the operator is told: "
+        "forge-server upstream list."),
     "quota-exceeded": _row(403, "Quota reached", "The organisation may not publish as much. The "
         "members used_bytes, limit_bytes and asked_bytes (or used_releases and limit_releases) say "
         "how much it has, may have and asked for; the operator can give it more: forge-server "

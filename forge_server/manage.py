@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands import backup, desk, scanning, upkeep
+from .commands import backup, desk, hooks, scanning, upkeep, upstream
 from .commands.common import FOLDER as _FOLDER
 from .commands.common import fail as _fail
 from .commands.common import publishing as _publishing
@@ -451,8 +451,11 @@ def migrate(folder: Path) -> None:
     click.echo("nothing to do" if before == after else f"{before} -> {after}", err=True)
 
 
-for _command in (*upkeep.COMMANDS, *scanning.COMMANDS, *backup.COMMANDS, *desk.COMMANDS):
+for _command in (
+    *upkeep.COMMANDS, *scanning.COMMANDS, *backup.COMMANDS, *desk.COMMANDS, *upstream.COMMANDS,
+):  # fmt: skip
     cli.add_command(_command)
+cli.add_command(hooks.webhook)
 
 
 if __name__ == "__main__":

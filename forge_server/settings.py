@@ -6,8 +6,9 @@ Unknown keys are refused: a misspelt limit that is silently ignored is no limit.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,30 @@ from signing.errors import MalformedError
 from signing.formats import FORMATS
 
 from .db.url import DatabaseUrl
+from .domain.origins import is_origin, origin_of
 from .errors import RegistryError
 
 FILE = "server.toml"
 LOG_FORMATS = ("text", "json")
 _TYPES: Mapping[str, type] = {"str": str, "int": int, "bool": bool}
+
+
+def _is_index(url: str) -> bool:
+    plain = url.endswith("/") and not {"?", "#"} & set(url)
+    return not url or (plain and origin_of(url) is not None)
+
+
+# What is expected of a setting that says something, beyond its type.
+_FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "allow_code_formats": (f"of {', '.join(FORMATS)}", lambda items: not set(items) - set(FORMATS)),
+    "upstream_origins": ("of origins like https://HOST", lambda items: all(map(is_origin, items))),
+    "upstream_url": ("= an address like https://HOST/simple/", _is_index),
+    "accel_redirect": (
+        "= a location of nginx that begins with /", lambda item: not item or item.startswith("/"),
+    ),
+    "log_format": (f"= {' or '.join(LOG_FORMATS)}", lambda item: item in LOG_FORMATS),
+    "osv_snapshot": ("= a full path", lambda item: not item or item.startswith("/")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +62,10 @@ class Settings:
     `signing.formats` that anybody may publish. ``scan`` says whether workers scan releases;
     ``scan_memory_bytes`` and ``scan_seconds`` bound the process of one scanner, ``osv_snapshot``
     is a folder or zip of advisories, and ``osv_max_age_days`` when they are too old.
+    ``webhook_networks`` are networks that are not of the public internet, and whose addresses
+    webhooks may name all the same.
+    ``upstream_url`` is the Python index (PEP 691) that projects may be let through from, with a
+    final slash, and ``upstream_origins`` are the other origins that its files may be at.
     """
 
     name: str = "National Software Forge"
@@ -84,6 +108,14 @@ class Settings:
     scan_seconds: int = 120
     osv_snapshot: str = ""
     osv_max_age_days: int = 30
+    webhook_networks: tuple[str, ...] = ()
+    upstream_url: str = ""
+    upstream_origins: tuple[str, ...] = ()
+    upstream_cooldown_days: int = 7
+    upstream_refresh_seconds: int = 600
+    upstream_timeout_seconds: int = 10
+    upstream_max_file_bytes: int = 2 * 2**30
+    upstream_max_page_bytes: int = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +197,38 @@ def parse_settings(value: dict[str, Any], path: Path) -> Settings:
         if known[key] == "tuple[str, ...]":
             if not isinstance(item, list) or not all(isinstance(each, str) for each in item):
                 raise _bad(path, f"{key} = a list of strings", type(item).__name__)
-            if key == "allow_code_formats" and set(item) - set(FORMATS):
-                raise _bad(path, f"{key} of {', '.join(FORMATS)}", repr(item))
+            _check_items(key, item, path)
             value = {**value, key: tuple(item)}
-            continue
-        expected = _TYPES[str(known[key])]
-        if type(item) is not expected:  # true is an int to Python
-            raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
-        if key == "accel_redirect" and item and not str(item).startswith("/"):
-            raise _bad(path, f"{key} = a location of nginx that begins with /", repr(item))
-        if key == "log_format" and item not in LOG_FORMATS:
-            raise _bad(path, f"{key} = {' or '.join(LOG_FORMATS)}", repr(item))
-        if key == "osv_snapshot" and item and not str(item).startswith("/"):
-            raise _bad(path, f"{key} = a full path", repr(item))
-        if type(item) is int and item < 0:
-            raise _bad(path, f"{key} of at least 0", str(item))
+        else:
+            expected = _TYPES[str(known[key])]
+            if type(item) is not expected:  # true is an int to Python
+                raise _bad(path, f"{key} = {expected.__name__}", type(item).__name__)
+            if type(item) is int and item < 0:
+                raise _bad(path, f"{key} of at least 0", str(item))
+        form = _FORMS.get(key)
+        if form is not None and not form[1](item):
+            raise _bad(path, f"{key} {form[0]}", repr(item))
     if value.get("database"):
         try:
             DatabaseUrl.parse(value["database"], "database")
         except MalformedError as error:
             raise _bad(path, f"database = {error.expected}", error.found) from None
     return Settings(**value)
+
+
+def _check_items(key: str, items: list[str], path: Path) -> None:
+    if key == "allow_code_formats" and set(items) - set(FORMATS):
+        raise _bad(path, f"{key} of {', '.join(FORMATS)}", repr(items))
+    if key == "webhook_networks" and not all(map(_is_network, items)):
+        raise _bad(path, f"{key} of networks like 10.0.0.0/8", repr(items))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _bad(path: Path, expected: str, found: str) -> RegistryError:
@@ -235,6 +278,14 @@ TEMPLATE = """\
 # scan_seconds = 120             # and how long it may take for a file, for each begun GiB
 # osv_snapshot = ""              # full path of a folder or zip of OSV advisories (PyPI's all.zip)
 # osv_max_age_days = 30          # what it says of a release is stale afterwards
+# webhook_networks = []          # networks of your own that webhooks may reach: "10.0.0.0/8"
+# upstream_url = ""              # a Python index, https://…/simple/, to let projects through from
+# upstream_origins = []          # other origins that its files are at, like "https://HOST"
+# upstream_cooldown_days = 7     # how old a file must be; forge-server upstream allow: its own
+# upstream_refresh_seconds = 600 # how long its pages are taken for current
+# upstream_timeout_seconds = 10
+# upstream_max_file_bytes = 2_147_483_648
+# upstream_max_page_bytes = 33_554_432
 # accel_redirect = ""            # where nginx has the folder of blobs: it then sends them itself
 # witnesses = []                 # whom to ask to cosign the public log: "VKEY URL" each
 """

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 from signing.errors import MalformedError
 from storage import BlobStore, PublishedTree
 
 from .compat.hub_listing import HubListing
 from .compat.oci_artifacts import OciArtifacts
+from .compat.oci_reviews import OciReviews
 from .compat.pypi_index import PythonIndex
 from .compat.releases import FacadeReleases
 from .db.engine import Database, open_database
 from .db.migrate import newest_revision, revision_of
 from .db.postgresql import COLLECT_LOCK, PUBLISH_LOCK
+from .domain.origins import origin_of
 from .errors import RegistryError
 from .search.index import ComponentIndex
 from .search.opening import open_index
@@ -28,8 +31,11 @@ from .services.catalogue import Catalogue
 from .services.chunk_checks import ChunkChecks
 from .services.clock import Clock
 from .services.collection import Collection
+from .services.deliveries import Deliveries
+from .services.device_logins import DeviceLogins
 from .services.distributions import Distributions
 from .services.downloads import DownloadCounter
+from .services.expiry import Expiry
 from .services.feeds import Feeds
 from .services.findings import Findings
 from .services.health import Health
@@ -44,6 +50,7 @@ from .services.pages_component import ComponentPages
 from .services.pages_registry import RegistryPages
 from .services.pages_release import ReleasePages
 from .services.policies import Policies, Sources, findings_by, reviews_by, scans_by
+from .services.posting import Networks, Poster
 from .services.publication import Publication
 from .services.quarantine import Quarantine
 from .services.quotas import Quotas
@@ -62,7 +69,11 @@ from .services.tensors import TensorHeaders
 from .services.throttle import Throttle
 from .services.together import Together
 from .services.uploads import Uploads
+from .services.upstream import Limits, Upstream
+from .services.upstream_files import Copies
+from .services.upstream_http import UpstreamHttp
 from .services.waivers import Waivers
+from .services.webhooks import Webhooks
 from .services.witnesses import Witnesses, parse_witness
 from .settings import DataFolder, Settings, database_of, read_settings
 from .stores import open_stores
@@ -80,6 +91,7 @@ class Registry:
     blobs: BlobStore
     audit: Audit
     accounts: Accounts
+    device_logins: DeviceLogins
     organisations: Organisations
     roles: Roles
     releases: Releases
@@ -111,10 +123,14 @@ class Registry:
     advisories: Advisories
     findings: Findings
     python_index: PythonIndex
+    upstream: Upstream
     facade_releases: FacadeReleases
     hub_listing: HubListing
     oci: OciArtifacts
     scans: Scans
+    expiry: Expiry
+    webhooks: Webhooks
+    deliveries: Deliveries
 
 
 def utc_now() -> datetime:
@@ -181,9 +197,22 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
         distributions, Admission(database, blobs, settings.allow_code_formats, waivers),
     )  # fmt: skip
+    accounts = Accounts(database, audit, clock, os.urandom)
     facade_releases = FacadeReleases(database)
+    networks = Networks(tuple(ip_network(each) for each in settings.webhook_networks))
     fingerprint = read_fingerprint(folder)
-    scans = Scans(database, blobs, clock, settings)
+    policies = Policies(
+        database,
+        audit,
+        blobs,
+        clock,
+        Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
+    )
+    http = _upstream_http(settings)
+    upstream = Upstream(
+        database, audit, clock, http, _upstream_limits(settings),
+        Copies(database, audit, blobs, leases, distributions, clock, http),
+    )  # fmt: skip
     return Registry(
         folder=folder,
         settings=settings,
@@ -192,7 +221,8 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         tree=tree,
         blobs=blobs,
         audit=audit,
-        accounts=Accounts(database, audit, clock, os.urandom),
+        accounts=accounts,
+        device_logins=DeviceLogins(database, audit, clock, accounts, os.urandom),
         organisations=Organisations(
             database, audit, publication, clock, settings.max_pending_applications
         ),
@@ -226,24 +256,22 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         clock=clock,
         assurances=Assurances(database, scans, desk, clock),
         review_desk=desk,
-        policies=Policies(
-            database,
-            audit,
-            blobs,
-            clock,
-            Sources(reviews=reviews_by(desk), findings=findings_by(waivers), scans=scans_by(scans)),
-        ),
+        policies=policies,
         quarantine=Quarantine(database, audit, publication, clock),
         reports=Reports(database, audit, publication, clock, frozenset(settings.cert_accounts)),
         takedown=Takedown(database, audit, publication, blobs, leases, clock),
         advisories=Advisories(database, tree),
         findings=Findings(database, audit, clock, waivers.in_force),
         recalls=Recalls(database, audit, publication, clock, frozenset(settings.cert_accounts)),
-        python_index=PythonIndex(database, distributions),
+        python_index=PythonIndex(database, distributions, policies, upstream),
+        upstream=upstream,
         facade_releases=facade_releases,
         hub_listing=HubListing(database),
-        oci=OciArtifacts(database, blobs, facade_releases),
+        oci=OciArtifacts(database, blobs, facade_releases, OciReviews(database, desk)),
         scans=scans,
+        expiry=Expiry(database, audit, clock),
+        webhooks=Webhooks(database, audit, clock, networks),
+        deliveries=Deliveries(database, audit, clock, Poster(networks)),
     )
 
 
@@ -264,6 +292,29 @@ def _require_schema(folder: DataFolder, database: Database) -> None:
             f"make a copy of the {'database' if database.url.file is None else 'folder'}, "
             f"then: forge-server migrate {folder.root}",
         )
+
+
+def _upstream_http(settings: Settings) -> UpstreamHttp | None:
+    """How to reach the other index; None where the operator named none."""
+    base = settings.upstream_url
+    if not base:
+        return None
+    origins = {origin_of(url) for url in (base, *settings.upstream_origins)}
+    return UpstreamHttp(
+        base=base,
+        origins=frozenset(origin for origin in origins if origin is not None),
+        timeout_seconds=settings.upstream_timeout_seconds,
+        max_page_bytes=settings.upstream_max_page_bytes,
+    )
+
+
+def _upstream_limits(settings: Settings) -> Limits:
+    return Limits(
+        cooldown_days=settings.upstream_cooldown_days,
+        refresh_seconds=settings.upstream_refresh_seconds,
+        max_file_bytes=settings.upstream_max_file_bytes,
+        max_page_bytes=settings.upstream_max_page_bytes,
+    )
 
 
 def _lock(folder: DataFolder, database: Database, file: str, number: int) -> Lock:

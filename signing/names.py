@@ -23,7 +23,8 @@ ProjectName = NewType("ProjectName", str)
 
 MAX_NAME_CHARS = 40
 MAX_VERSION_CHARS = 60
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NAME_PATTERN = "[a-z0-9]+(-[a-z0-9]+)*"
+_NAME = re.compile(NAME_PATTERN)
 _RULE = f"lower-case letters a-z, digits and single inner hyphens, at most {MAX_NAME_CHARS}"
 
 # TUF's own roles (an organisation's role carries the organisation's name) and every word that

@@ -111,6 +111,10 @@ class BlobAssembly(Protocol):
         """
         ...
 
+    def recipe(self, upload: str) -> Sequence[Segment]:
+        """What the blob will be made of. Raises UploadNotFoundError."""
+        ...
+
     def parts(self, upload: str) -> set[int]:
         """The sent segments that are here. Raises UploadNotFoundError."""
         ...

@@ -101,6 +101,10 @@ class LocalAssembly:
     ) -> list[PartAddress]:
         return []
 
+    def recipe(self, upload: str) -> Sequence[Segment]:
+        _, (_, _, segments) = self._open(upload)
+        return segments
+
     def parts(self, upload: str) -> set[int]:
         folder, (_, _, segments) = self._open(upload)
         with reported_as("look for parts"):

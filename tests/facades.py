@@ -14,8 +14,9 @@ from wheels import library, sdist, wheel
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
-from signing.names import ComponentName
-from signing.role_edits import set_yanked
+from signing.deprecation import Deprecation
+from signing.names import ComponentName, parse_version
+from signing.role_edits import set_deprecated, set_yanked
 
 OTHER = "other-lab"
 
@@ -44,6 +45,27 @@ class Facades:
             "/api/v1/roles", {"roles": {component.role: role.decode()}}, expect=200
         )  # fmt: skip
 
+    def deprecate(self, name: str, version: str, said: Deprecation | None) -> None:
+        component = ComponentName.parse(f"{ORG}/{name}")
+        role = set_deprecated(
+            self.world.registry.roles.current(component.role), component,
+            [parse_version(version)], said, [self.world.key(ORG)], self.world.clock(),
+        )  # fmt: skip
+        self.sara.post("/api/v1/roles", {"roles": {component.role: role.decode()}}, expect=200)
+
+    def pin_policy(self, org: str, rules: str, name: str = "rules") -> None:
+        """Publishes a policy of ``org``, which holds to it from now on."""
+        text = f'schema = 1\ntitle = "Baseline"\n[rules]\n{rules}\n'
+        toml = forge_toml(name, "1.0.0", org, kind="policy")
+        files = {"policy.toml": text.encode()}
+        self.sara.publish(self.world.release(name, "1.0.0", org, files=files, toml=toml))
+        pinned = {"policy": f"{org}/{name}", "version": "1.0.0"}
+        self.sara.call("PUT", f"/api/v1/organisations/{org}/policies", pinned, expect=200)
+
+    def drop_policy(self, org: str, name: str = "rules") -> None:
+        path = f"/api/v1/organisations/{org}/policies/{org}/{name}"
+        self.sara.call("DELETE", path, expect=200)
+
     def withhold(self, name: str, version: str, reason: str = "it phones home") -> None:
         """Adds to what the status host withholds."""
         self.withheld.append(f"{name} {version} {reason}")
@@ -55,10 +77,12 @@ class Facades:
         )
 
 
-def new_facades(folder: Path, database: str | None) -> Facades:
-    """An empty registry with two organisations and a status host in ``folder``."""
-    root = folder / "reg"
-    initialise(root, dev=True, with_status=True, database=database)
+def new_facades(folder: Path, database: str | None, settings: str = "") -> Facades:
+    """An empty registry with two organisations and a status host in ``folder``; ``settings`` are
+    lines of its server.toml."""
+    root, file = folder / "reg", folder / "settings.toml"
+    file.write_text(settings)
+    initialise(root, dev=True, with_status=True, database=database, settings=file)
     world = World(root)
     token = world.user("sara")
     for org in (ORG, OTHER):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from click.testing import CliRunner
+from one_machine import free_port
 from waiting import wait_for_server, wait_until
 
 from forge_server.manage import cli
@@ -95,8 +96,7 @@ class LiveRegistry:
 
     def start(self, port: int = 0) -> None:
         """Starts the server, on a free port unless told otherwise; returns when it answers."""
-        with socket.create_server(("127.0.0.1", port)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.place / "server.log"
         with self.log.open("ab") as log:

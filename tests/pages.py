@@ -2,10 +2,13 @@
 
 A fence marked ``console`` holds commands after ``$ `` (continued after ``> ``) and, beneath each,
 what it prints: exactly, but for ``…`` (see `matches`). A fence marked ``console server``
-holds one command that keeps running in a second terminal. All commands of a page run in one shell
-in an empty folder with an empty home. A page that says ``<!-- prepared: registry -->`` finds a
-running registry there, with ``sara`` logged in and the organisation ``minds-lab`` approved;
-``and release`` adds minds-lab/my-model 1.0.0, published. ``<!-- prepared: authority -->`` finds a
+holds one command that keeps running in a second terminal. Fences marked ``pycon`` are one session
+of Python, held when the commands of the page are through; ``...`` stands for anything in it. All
+commands of a page run in one shell in an empty folder with an empty home. A page that says
+``<!-- prepared: registry -->`` finds a running registry there, with ``sara`` logged in and the
+organisation ``minds-lab`` approved; ``and release`` adds minds-lab/my-model 1.0.0, published;
+``and webhooks`` does so as well, and lets webhooks go to this machine.
+``<!-- prepared: authority -->`` finds a
 running registry whose authority has three keyholders, two of whom sign; a folder with the name of
 each stands for the own machine. ``<!-- prepared: postgresql -->`` finds a PostgreSQL server where
 libpq looks for one. ``<!-- prepared: object store -->`` finds an empty bucket ``forge-registry`` of
@@ -17,7 +20,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -26,9 +28,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from one_machine import free_port
+
 _FENCE = re.compile(
     r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_SESSION = re.compile(r"^```pycon\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+# Prints what differs from the page, and nothing else.
+_HOLD_SESSION = """
+import doctest, sys
+page = doctest.DocTestParser().get_doctest(sys.argv[1], {}, "the page", "the page", 0)
+doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(page)
+"""
 _END = "__end_of_command__"
 PAGE_PORT = "8080"
 STORE = "http://127.0.0.1:7480"
@@ -44,6 +55,8 @@ $ forge login http://127.0.0.1:{PAGE_PORT} --token-file sara.token --fingerprint
 $ forge key new --insecure-unencrypted
 $ forge org create minds-lab --kind startup --display-name "Minds Lab"
 $ forge authority approve minds-lab --authority reg-authority
+"""
+_LOOPBACK = """$ echo 'webhook_networks = ["127.0.0.0/8"]' >> reg/server.toml
 """
 _RELEASE = """
 $ forge init my-model --org minds-lab --name my-model --kind model
@@ -79,6 +92,10 @@ def steps_of(page: Path) -> list[Step]:
     for fence in _FENCE.finditer(text):
         first_line = text.count("\n", 0, fence.start("body")) + 1
         steps.extend(_steps_of_fence(fence["body"], first_line, bool(fence["server"])))
+    if session := "\n".join(fence["body"] for fence in _SESSION.finditer(text)):
+        command = shlex.join(["python", "-W", "error", "-c", _HOLD_SESSION, session])
+        line = text.count("\n", 0, text.index("```pycon")) + 1
+        steps.append(Step(command=command, output="", line=line, keeps_running=False))
     return steps
 
 
@@ -86,6 +103,9 @@ def _preparation(text: str) -> Iterator[Step]:
     lines = ""
     if "<!-- prepared: registry" in text:
         lines += _REGISTRY
+    if "<!-- prepared: registry and webhooks -->" in text:
+        # Of the settings that a server reads when it starts.
+        lines = lines.replace("& forge-server run", f"{_LOOPBACK}& forge-server run", 1) + _RELEASE
     if "<!-- prepared: registry and release -->" in text:
         lines += _RELEASE
     if "<!-- prepared: authority -->" in text:
@@ -142,8 +162,7 @@ class Shell:
     ) -> None:
         self.folder = folder
         self.store = store
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = str(probe.getsockname()[1])
+        self.port = str(free_port())
         self.servers: list[subprocess.Popen[bytes]] = []
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"

@@ -39,13 +39,28 @@ _SETTINGS = {
 USER = "forge"
 
 
+_PREFIX = "forge-pg-"
+_PLACE = Path("/tmp")
+
+
+def clear_away_dead(place: Path = _PLACE) -> None:
+    """Removes what runs of the tests left that were killed: folders that bear the number of a
+    process which is no more. Its server ended with it; where another process has the number by now,
+    the folder waits for the next time."""
+    for folder in place.glob(f"{_PREFIX}*-*"):
+        number = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # somebody else may be at it
+
+
 class PostgresServer:
     """A running server. ``urls`` of its databases are such as `server.toml` takes."""
 
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
         # Short: a socket's path has at most 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="forge-pg-", dir="/tmp"))
+        clear_away_dead()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_PLACE))
         self._made = 0
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")

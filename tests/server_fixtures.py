@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import promised  # noqa: F401 - every answer that a test sees is held against its description
 import pytest
 import urllib3
 from flask.testing import FlaskClient

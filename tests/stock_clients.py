@@ -39,12 +39,20 @@ class Stock:
         self, *command: str, cwd: Path | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """``command``, whatever its exit code; a client of ours by its bare name."""
+        process = self.start(*command, cwd=cwd, **environment)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def start(
+        self, *command: str, cwd: Path | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        """``command`` as it begins to run."""
         program = shutil.which(command[0], path=f"{self.programs}{os.pathsep}{os.environ['PATH']}")
         assert program is not None, command[0]
         home = self.place / "home"
         home.mkdir(exist_ok=True)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        return subprocess.run(
+        return subprocess.Popen(
             [program, *command[1:]],
             env={
                 **kept, "HOME": str(home), "PIP_CONFIG_FILE": os.devnull, "NO_COLOR": "1",
@@ -54,9 +62,9 @@ class Stock:
             },
             cwd=cwd or self.place,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )  # fmt: skip
 
     def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
@@ -82,12 +90,26 @@ def client_programs() -> Path:
     return Path(folder).absolute()
 
 
+def hub_js() -> Path:
+    """The folder of JavaScript's modules, which `make test` names as well."""
+    folder = os.environ.get("FORGE_JUDGE_HUB_JS")
+    if folder is None or not Path(folder, "@huggingface/hub").exists() or not shutil.which("node"):
+        if os.environ.get("CI"):
+            pytest.fail("@huggingface/hub is required in CI; run the tests through make test")
+        pytest.skip("FORGE_JUDGE_HUB_JS does not name @huggingface/hub; use make test, with npm")
+    return Path(folder).absolute()
+
+
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
-    """A running registry with two organisations, for a module; it is on SQLite."""
+def stock(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stock]:
+    """A running registry with two organisations, for a module; it is on SQLite. A fixture
+    ``settings`` of the module gives lines of its server.toml."""
     programs = client_programs()
     folder = tmp_path_factory.mktemp("stock")
-    facades = new_facades(folder, None)
+    own = hasattr(request.module, "settings")
+    facades = new_facades(folder, None, request.getfixturevalue("settings") if own else "")
     server = start_server(facades.world.root)
     place = folder / "place"
     place.mkdir()

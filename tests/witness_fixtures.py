@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from types import TracebackType
 
 from flask.testing import FlaskClient
 from log_builders import NamedKey, TileTree, checkpoint_of
+from one_machine import free_port
 from waiting import wait_for_server
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -138,8 +138,7 @@ class LiveWitness:
 
     def start(self, port: int | None = None) -> None:
         """Starts it on ``port``, or on a free one."""
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = port or probe.getsockname()[1]
+        self.port = port or free_port()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / "forge-witness"), "run", str(self.folder), "--port", str(self.port)],

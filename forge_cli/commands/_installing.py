@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ._command import Function
 from ._permission import explain, permission_json
 
 if TYPE_CHECKING:
+    from ..flows.hf_cache import Snapshot
     from ..flows.install import Forecast, Installed
 
 
@@ -28,9 +30,16 @@ def pip_options(function: Function) -> Function:
 
 
 def report(
-    context: Context, done: Installed, *, pip: bool, python: Path | None, explained: bool = False
+    context: Context,
+    done: Installed,
+    *,
+    pip: bool,
+    python: Path | None,
+    explained: bool = False,
+    snapshots: Sequence[Snapshot] | None = None,
 ) -> None:
-    """Hand the wheels over, and say what is where now."""
+    """Hand the wheels over, and say what is where now; ``snapshots`` are those that were put into
+    the Hugging Face cache, None where nobody asked for it."""
     from ..flows.permission import open_gate
 
     wheels: list[str] = []
@@ -70,12 +79,17 @@ def report(
             "wheels": wheels,
             "python": used or None,
             "permission": permission_json(gate, done.lock.components),
+            "hf_cache": [
+                {"component": one.component, "commit": one.commit, "path": str(one.path)}
+                for one in snapshots or ()
+            ],
         }
     )
     if explained:
         explain(context, gate, done.lock.components)
     for component in done.lock.components:
         out.answer(f"{component.component}=={component.version} {site.tree(component.component)}")
+    _show_snapshots(context, snapshots)
     if done.plan.idle:
         out.done(f"nothing to do: {count_text(len(done.plan.keep), 'component')} in place")
         return
@@ -91,6 +105,17 @@ def report(
     if done.plan.build:
         tree = site.tree(done.plan.build[0].locked.component)
         out.next_step(f"forge verify {tree}")
+
+
+def _show_snapshots(context: Context, snapshots: Sequence[Snapshot] | None) -> None:
+    if snapshots is None:
+        return
+    for one in snapshots:
+        context.out.done(f"{one.component} is in the Hugging Face cache: {one.path}")
+    if not snapshots:
+        context.out.warn(
+            "the Hugging Face cache holds models and datasets, and none is among these"
+        )
 
 
 def show_forecast(context: Context, forecast: Forecast) -> None:

@@ -29,6 +29,11 @@ from ._transfer import download_options
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Leave out files whose path matches."
 )
+@click.option(
+    "--hf-cache",
+    is_flag=True,
+    help="Put models and datasets into the Hugging Face cache as well, for its clients offline.",
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be moved, and stop.")
 @override_options
 @explain_option
@@ -43,6 +48,7 @@ def command(
     force: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    hf_cache: bool,
     only_plan: bool,
     overrides: tuple[str, ...],
     reason: str | None,
@@ -70,6 +76,11 @@ def command(
             "--override writes forge.lock, and --locked, --include and --exclude leave it alone",
             hint="put the rule aside first: forge lock ORG/NAME --override RULE --reason TEXT",
         )
+    if hf_cache and (only_plan or selection):
+        raise UsageError(
+            "--hf-cache puts whole releases into the Hugging Face cache: "
+            "not with --plan, --include or --exclude"
+        )
     if only_plan:
         show_forecast(
             context,
@@ -94,4 +105,9 @@ def command(
         selection=selection,
         overrides=aside,
     )
-    report(context, done, pip=pip, python=python, explained=explain)
+    snapshots = None
+    if hf_cache:
+        from ..flows.hf_cache import fill_hf_cache
+
+        snapshots = fill_hf_cache(context, done)
+    report(context, done, pip=pip, python=python, explained=explain, snapshots=snapshots)

@@ -15,6 +15,7 @@ from ._command import FILE, forge_command, parse_option
 from ._profile import profile_json, profile_rows
 from .org_policy import policy
 from .org_publisher import publisher
+from .org_webhook import webhook
 
 if TYPE_CHECKING:
     from ..flows.orgs import Signed
@@ -280,5 +281,5 @@ def _say_signed(context: Context, file: Path, done: Signed) -> None:
 
 for _each in (member_add, member_remove, member_list):
     member.add_command(_each)
-for _each in (create, show, member, publisher, policy, sign, send):
+for _each in (create, show, member, publisher, policy, webhook, sign, send):
     command.add_command(_each)

@@ -91,6 +91,11 @@ def _hf(url: str, organisation: str | None) -> Settings:
     return Settings(text=f"export HF_ENDPOINT={url}/hf\n", path=None)
 
 
+def _mlflow(url: str, organisation: str | None) -> Settings:
+    """For whatever reads ``forge://``: MLflow, fsspec, and `forge` itself."""
+    return Settings(text=f"export FORGE_URL={url}\n", path=None)
+
+
 def _docker(url: str, organisation: str | None) -> Settings:
     """For skopeo and whatever else reads containers-registries.conf(5)."""
     parts = urlsplit(url)
@@ -102,6 +107,7 @@ def _docker(url: str, organisation: str | None) -> Settings:
 CLIENTS: Mapping[str, Callable[[str, str | None], Settings]] = {
     "docker": _docker,
     "hf": _hf,
+    "mlflow": _mlflow,
     "pip": _pip,
     "twine": _twine,
     "uv": _uv,

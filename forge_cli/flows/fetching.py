@@ -13,6 +13,7 @@ from signing.errors import MalformedError
 from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.names import ComponentName
 
+from ..cache import looks_verified
 from ..context import Context
 from ..files import write_private
 from ..output import count_text, size_text
@@ -107,7 +108,12 @@ def olds(context: Context, site: Site | None, name: ComponentName) -> list[tuple
             if record is not None and site is not None:
                 path = site.tree(name) / entry.path
             if path.is_file():
-                old = Old(path=path, size=entry.size, chunks=entry.chunks)
+                old = Old(
+                    path=path,
+                    size=entry.size,
+                    chunks=entry.chunks,
+                    untouched=looks_verified(path.stat()),
+                )
                 found[entry.sha256] = (entry.path, old)
     return list(found.values())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 from signing.errors import WithheldError
@@ -76,7 +77,24 @@ def settle_lock(
         return resolve_lock(context, wanted, None if upgrade else old)
     # The registry is asked anyway: a review that was taken back an hour ago must not count.
     gate.again = True
-    return _resolve_permitted(context, gate, wanted, old, overrides, upgrade=upgrade)
+    known = None if upgrade else old
+    return _resolve_permitted(context, gate, wanted, known, overrides, before=old)
+
+
+def settle_one(context: Context, requirement: Requirement) -> Lock:
+    """The one release that an installation of ``requirement`` would choose, as a lock: without what
+    the release itself requires, for those who read its files.
+
+    Raises:
+        WithheldError: all that would do is withheld.
+        ForgeError: as `resolve`; ``policy-refused``, ``policy-unusable``.
+    """
+    gate = open_gate(context, Path())
+    if gate is None:
+        return resolve_lock(context, [requirement], None, alone=True)
+    gate.require_policies()
+    gate.again = True
+    return _resolve_permitted(context, gate, [requirement], None, NO_OVERRIDES, alone=True)
 
 
 def _permitted(context: Context, gate: Gate, lock: Lock, overrides: Overrides) -> Lock:
@@ -99,9 +117,11 @@ def _resolve_permitted(
     old: Lock | None,
     overrides: Overrides,
     *,
-    upgrade: bool,
+    before: Lock | None = None,
+    alone: bool = False,
 ) -> Lock:
-    """The newly resolved lock of releases that every policy permits.
+    """The newly resolved lock of releases that every policy permits; what was put aside for them
+    in the lock ``before`` still is.
 
     Only what was chosen is judged: to judge every version of everything, each would have to be
     fetched. What is refused is left out, and chosen anew.
@@ -109,12 +129,12 @@ def _resolve_permitted(
     refused: dict[str, PassedOver] = {}
     while True:
         try:
-            lock = resolve_lock(context, wanted, None if upgrade else old, frozenset(refused))
+            lock = resolve_lock(context, wanted, old, frozenset(refused), alone=alone)
         except ForgeError as error:
             if error.code == "unsatisfiable" and refused:
                 raise _all_refused(refused, error) from error
             raise
-        lock = _overriding(context, lock, overrides, old)
+        lock = _overriding(context, lock, overrides, before)
         prover = Prover(context, lock)
         judgements = [gate.judge(prover, release) for release in lock.components]
         new = [PassedOver(judgement=one) for one in judgements if not one.permits]
@@ -162,9 +182,11 @@ def resolve_lock(
     wanted: Sequence[Requirement],
     old: Lock | None,
     refused: Set[str] = frozenset(),
+    *,
+    alone: bool = False,
 ) -> Lock:
     """Choose versions from the registry's signed indexes; ``refused`` are the manifest digests of
-    releases that a policy does not permit."""
+    releases that a policy does not permit. ``alone`` leaves out what the chosen ones require."""
     from ..resolve import Release, resolve
 
     pin, view = context.pin, context.view
@@ -184,7 +206,7 @@ def resolve_lock(
             Release(
                 component=name,
                 version=entry.version,
-                requires=entry.requires,
+                requires={} if alone else entry.requires,
                 yanked=entry.yanked,
                 withheld=view.withheld(entry),
                 refused=entry.manifest_sha256 in refused,

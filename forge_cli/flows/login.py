@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,19 +16,34 @@ from ..config import normalise_url
 from ..context import Context
 from ..errors import ForgeError, RemoteError, UsageError
 from ..remote.api import Api
+from .device_login import ask_for_token
 from .trusting import pin_registry
 
 _MAX_TOKEN = 1000
 
 
-def login(context: Context, url: str, fingerprint: str | None, token_file: Path | None) -> Any:
-    """Pin, check the token with the registry, keep both; returns the `whoami` answer."""
+def login(
+    context: Context,
+    url: str,
+    fingerprint: str | None,
+    token_file: Path | None,
+    *,
+    device: bool,
+    actions: Sequence[str],
+) -> Any:
+    """Pin, get a token and check it with the registry, keep both; returns the `whoami` answer.
+
+    ``device`` asks for approval on another machine, as does an empty line on a terminal; the token
+    may then do ``actions``.
+    """
     url = normalise_url(url)
     token = _token(context, url, token_file) if token_file is not None else None
     pin = pin_registry(context, url, fingerprint)
-    if token is None:
-        token = _token(context, url, None)
     _warn_plain(context, url)
+    if token is None and not device:
+        token = _token(context, url, None)
+    if token is None:
+        token = _checked(ask_for_token(context, pin.url, actions))
     try:
         answer = Api(http=context.http, url=pin.url, token=token).get("whoami")
     except RemoteError as error:
@@ -39,7 +55,8 @@ def login(context: Context, url: str, fingerprint: str | None, token_file: Path 
     return answer
 
 
-def _token(context: Context, url: str, token_file: Path | None) -> str:
+def _token(context: Context, url: str, token_file: Path | None) -> str | None:
+    """The token that somebody has; None for an empty line on a terminal."""
     if token_file is not None:
         text = _read_file(token_file)
     elif env := os.environ.get("FORGE_TOKEN"):
@@ -47,13 +64,21 @@ def _token(context: Context, url: str, token_file: Path | None) -> str:
     elif context.interactive:
         from getpass import getpass
 
+        context.out.say("Without an access token press Enter, and approve on another machine.")
         text = getpass(f"Access token for {url}: ", stream=sys.stderr)
+        if not text.strip():
+            return None
     else:
         raise UsageError(
             "an access token is needed, and there is no terminal to ask on",
-            hint="--token-file FILE (- for standard input), or set FORGE_TOKEN; "
-            "to read only: forge trust add",
+            hint="--token-file FILE (- for standard input), FORGE_TOKEN, or --device to approve on "
+            "another machine; to read only: forge trust add",
         )
+    return _checked(text)
+
+
+def _checked(text: str) -> str:
+    """``text`` if it has the form of a token."""
     token = text.strip()
     if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
         raise ForgeError(

@@ -227,9 +227,9 @@ class Downloader:
         self.progress.advance(here)
         if not want.olds or partial.done:
             return
-        for chunk in Reuse(self.cache, want).fill(partial):
-            self.reused_bytes += chunk.length
-            self.progress.advance(chunk.length)
+        for count in Reuse(self.cache, want).fill(partial):
+            self.reused_bytes += count
+            self.progress.advance(count)
             if self._line.crew.stop.is_set():
                 raise Stopped
 

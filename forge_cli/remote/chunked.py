@@ -50,14 +50,19 @@ class NoRangesError(Exception):  # handled here: one stream
 
 @dataclass(slots=True)
 class _Place:
-    """Where in a range the next byte goes; the chunk there is hashed as it grows."""
+    """Where in a range the next byte goes; the chunk there is hashed as it grows.
+
+    ``chunk`` is the one that the byte belongs to, and the last of the range when all came.
+    """
 
     numbers: range
     partial: Partial
     number: int = field(init=False)
     at: int = field(init=False)
+    chunk: Chunk = field(init=False)
     hasher: hashlib._Hash = field(init=False)
     tapping: bool = False
+    _right: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begin(self.numbers.start)
@@ -66,14 +71,18 @@ class _Place:
     def done(self) -> bool:
         return self.number == self.numbers.stop
 
-    @property
-    def chunk(self) -> Chunk:
-        return self.partial.chunks[self.number]
-
     def begin(self, number: int) -> None:
         self.number = number
-        self.at = self.partial.chunks[number].start if number < self.numbers.stop else 0
+        if not self.done:
+            self.chunk = self.partial.chunks[number]
+            self.at = self.chunk.start
         self.hasher = hashlib.sha256()
+
+    def mark(self) -> int:
+        """Puts down which chunks were right since the last time; returns how long they are."""
+        numbers, self._right = self._right, []
+        self.partial.mark(*numbers)
+        return sum(self.partial.chunks[number].length for number in numbers)
 
     def open_tap(self) -> None:
         """Hand the bytes on to the digest of the whole, if they are the next ones for it."""
@@ -85,9 +94,9 @@ class _Place:
             self.partial.end_tap()
         self.tapping = False
 
-    def add(self, data: memoryview, *, written: bool) -> Chunk | None:
-        """The next bytes, none beyond the chunk's end; the chunk when it is complete and right.
-        ``written``: they are in the file already.
+    def add(self, data: memoryview, *, written: bool) -> None:
+        """The next bytes, none beyond the chunk's end; `mark` has the chunk when it is complete and
+        right. ``written``: they are in the file already.
 
         Raises:
             BadChunkError: it is complete and another; it begins anew.
@@ -104,18 +113,17 @@ class _Place:
                 self.partial.write(data, self.at)
         self.at += len(data)
         if self.at < chunk.end:
-            return None
+            return
         if wanted and self.hasher.digest() != chunk.digest:
             found = self.hasher.hexdigest()
             self.close_tap()
             self.begin(self.number)
             raise BadChunkError(chunk, found)
         if wanted:
-            self.partial.mark(self.number)
+            self._right.append(self.number)
             if self.tapping:
                 self.partial.tapped(self.number)
         self.begin(self.number + 1)
-        return chunk if wanted else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,12 +261,13 @@ class ChunkFetch:
                 )
             if fresh:
                 self.partial.write(data, place.at)
-            while data:
-                room = place.chunk.end - place.at
-                complete = place.add(data[:room], written=fresh)
-                data = data[room:]
-                if complete is not None:
-                    self.progress.advance(complete.length)
+            try:
+                while data:
+                    room = place.chunk.end - place.at
+                    place.add(data[:room], written=fresh)
+                    data = data[room:]
+            finally:
+                self.progress.advance(place.mark())
 
     def _require_end(self, response: BaseHTTPResponse) -> None:
         """Nothing may follow the last byte of the whole file."""

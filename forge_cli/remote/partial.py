@@ -1,10 +1,11 @@
 """A file that is fetched chunk by chunk, in any order, and its journal.
 
     partial/<digest>.part       the bytes so far, each at its place
-    partial/<digest>.journal    which chunks of it were verified
+    partial/<digest>.journal    which chunks of it are there
 
 The journal begins with a line that names the chunk list and this boot of the machine; then come
-the numbers of verified chunks, four bytes each. A number is written after its chunk: whatever
+the numbers of chunks, four bytes each: those that came and were verified, and those copied from a
+file that was, and that nobody has touched since. A number is written after its chunk: whatever
 kills the process, what the journal says is in the file. A power cut is another matter, because
 then either may have reached the disk without the other. So after another boot the journal is
 only a hint: what it names is hashed again before it counts.
@@ -149,34 +150,50 @@ class Partial:
         for at in range(0, chunk.length, _BLOCK_BYTES):
             data = os.pread(source, min(_BLOCK_BYTES, chunk.length - at), start + at)
             hasher.update(data)
-        if hasher.digest() != chunk.digest:
+        return hasher.digest() == chunk.digest and self.copy_run(
+            source, start, range(chunk.number, chunk.number + 1)
+        )
+
+    def copy_run(self, source: int, start: int, numbers: range) -> bool:
+        """Copy the chunks ``numbers`` from another open file, where they lie in a row from
+        ``start`` on, unread; False when that file ends before them.
+
+        For a file whose chunks were verified and which nobody has touched since. Should it be
+        another all the same, the digest of the whole shows it, and `rescan` which chunks are to be
+        fetched.
+        """
+        begin, end = self.chunks[numbers.start].start, self.chunks[numbers.stop - 1].end
+        if not self._copy(source, start, begin, end - begin):
             return False
-        self._copy(source, start, chunk)
-        self.mark(chunk.number)
+        self.mark(*numbers)
         return True
 
-    def _copy(self, source: int, start: int, chunk: Chunk) -> None:
+    def _copy(self, source: int, start: int, at: int, length: int) -> bool:
         done = 0
         with suppress(OSError, AttributeError):  # another file system, or a kernel without it
-            while done < chunk.length:
+            while done < length:
                 count = os.copy_file_range(
-                    source, self._descriptor, chunk.length - done, start + done, chunk.start + done
+                    source, self._descriptor, length - done, start + done, at + done
                 )
                 if not count:
                     break
                 done += count
-        while done < chunk.length:
-            data = os.pread(source, min(_BLOCK_BYTES, chunk.length - done), start + done)
+        while done < length:
+            data = os.pread(source, min(_BLOCK_BYTES, length - done), start + done)
             if not data:
-                return  # it became shorter: the digest of the whole will show it
-            self.write(data, chunk.start + done)
+                return False  # it became shorter
+            self.write(data, at + done)
             done += len(data)
+        return True
 
-    def mark(self, number: int) -> None:
-        """The chunk is in the file and was verified."""
-        os.write(self._journal, number.to_bytes(4, "big"))
+    def mark(self, *numbers: int) -> None:
+        """The chunks are in the file, and right as far as anybody knows."""
+        if not numbers:
+            return
+        os.write(self._journal, b"".join(number.to_bytes(4, "big") for number in numbers))
         with self._lock:
-            self._state[number] = _HERE
+            for number in numbers:
+                self._state[number] = _HERE
 
     # --- the digest of the whole ----------------------------------------------------------
 

@@ -10,11 +10,16 @@ from ..errors import NetworkError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Old:
-    """A file on this disk whose chunks may be of use: ``chunks`` names its list, if it has one."""
+    """A file on this disk whose chunks may be of use: ``chunks`` names its list, if it has one.
+
+    ``untouched``: it was verified once and looks as it did then, so its chunks are not hashed again
+    before the whole of what is made of them is.
+    """
 
     path: Path
     size: int
     chunks: str | None = None
+    untouched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

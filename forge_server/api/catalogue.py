@@ -2,22 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from signing.names import ComponentName
 
 from .. import __version__
 from ..services.catalogue import MAX_PAGE, ComponentDetails
+from .described import Parameter, asked, described
 from .rendering import (
-    expiring_json,
-    instant,
+    DEPRECATION,
+    EXPIRING,
+    KIND,
+    STATUS_ROLE,
+    WITHHELD,
     optional_deprecation,
     optional_withheld,
     status_json,
 )
-from .requests import answer, audited, query_integer, registry
+from .requests import answer, registry
+from .shapes import (
+    BOOLEAN,
+    COMPONENT,
+    COUNT,
+    DIGEST,
+    INSTANT,
+    OPTIONAL_TEXT,
+    ORGANISATION,
+    TEXT,
+    TEXTS,
+    VERSION,
+    Integer,
+    ListOf,
+    MapOf,
+    Nullable,
+    Record,
+    Text,
+)
+
+_REGISTRY: Final = Record(
+    "Registry",
+    {
+        "name": TEXT,
+        "api": Integer(low=1),
+        "version": TEXT,
+        "root_fingerprint": TEXT,
+        "metadata_url": TEXT,
+        "blobs_url": TEXT,
+    },
+)
+_HEALTH: Final = Record(
+    "Health",
+    {
+        "status": Text(choices=("ok", "warning", "problem", "read-only")),
+        "read_only": OPTIONAL_TEXT,
+        "checked_at": INSTANT,
+        "snapshot_version": COUNT,
+        "expiring": ListOf(EXPIRING),
+        "status_role": Nullable(STATUS_ROLE),
+    },
+)
+_ITEM: Final = Record(
+    "ComponentItem",
+    {
+        "component": COMPONENT,
+        "kind": KIND,
+        "summary": TEXT,
+        "latest": VERSION,
+        "versions": COUNT,
+        "license": TEXT,
+        "updated_at": INSTANT,
+        "yanked": BOOLEAN,
+        "withheld": Nullable(WITHHELD),
+        "deprecated": Nullable(DEPRECATION),
+    },
+    says="yanked says that all versions were; withheld and deprecated speak of the latest.",
+)
+_VERSION: Final = Record(
+    "ComponentVersion",
+    {
+        "version": VERSION,
+        "manifest_sha256": DIGEST,
+        "size": COUNT,
+        "files": COUNT,
+        "published_at": INSTANT,
+        "publisher": TEXT,
+        "publisher_key": TEXT,
+        "requires": MapOf(TEXT),
+        "yanked": OPTIONAL_TEXT,
+        "yanked_successor": OPTIONAL_TEXT,
+        "deprecated": Nullable(DEPRECATION),
+        "withheld": Nullable(WITHHELD),
+    },
+)
+_COMPONENT: Final = Record(
+    "Component",
+    {
+        "component": COMPONENT,
+        "kind": KIND,
+        "summary": TEXT,
+        "license": TEXT,
+        "languages": TEXTS,
+        "tasks": TEXTS,
+        "latest": VERSION,
+        "expiring": ListOf(EXPIRING),
+        "organisation": Record("Owner", {"name": ORGANISATION, "display_name": TEXT, "kind": TEXT}),
+        "versions": ListOf(_VERSION, says="newest first"),
+    },
+)
 
 
 def add_routes(api: Blueprint) -> None:
@@ -27,7 +120,10 @@ def add_routes(api: Blueprint) -> None:
     api.get("/components/<organisation>/<name>")(show_component)
 
 
-@audited("registry.show")
+@described(
+    "registry.show", "What this registry is, and the addresses of its planes.",
+    answers={200: _REGISTRY},
+)  # fmt: skip
 def describe() -> Response:
     return answer(
         {
@@ -41,7 +137,12 @@ def describe() -> Response:
     )
 
 
-@audited("registry.health")
+@described(
+    "registry.health", "Whether the registry works, and what its operator must look at.",
+    more="`status_role` is null, or the status host's word. For people and programs also at "
+    "`/health`.",
+    answers={200: _HEALTH},
+)  # fmt: skip
 def show_health() -> Response:
     return health_answer()
 
@@ -49,79 +150,60 @@ def show_health() -> Response:
 def health_answer() -> Response:
     """The registry's state, for programs; also at ``/health``."""
     state = registry().health.state()
-    return answer(
-        {
-            "status": state.status,
-            "read_only": state.read_only,
-            "checked_at": instant(state.checked_at),
-            "snapshot_version": state.snapshot_version,
-            "expiring": [expiring_json(item) for item in state.expiring],
-            "status_role": status_json(state.status_role),
-        }
-    )
+    return answer(_HEALTH.of(state, status_role=status_json(state.status_role)))
 
 
-@audited("component.search")
+@described(
+    "component.search", "Components whose name, summary, languages or tasks hold every word.",
+    query={
+        "q": Parameter(shape=TEXT, says="the words; the first 200 characters count", default=""),
+        "limit": Parameter(
+            shape=Integer(low=1, high=MAX_PAGE), says="how many at most", default=50
+        ),
+        "offset": Parameter(
+            shape=Integer(low=0, high=10**8), says="how many to pass over", default=0
+        ),
+    },
+    answers={200: Record("Page", {"total": COUNT, "items": ListOf(_ITEM)})},
+)  # fmt: skip
 def search() -> Response:
     page = registry().catalogue.search(
-        request.args.get("q", "")[:200],
-        limit=query_integer("limit", 50, low=1, high=MAX_PAGE),
-        offset=query_integer("offset", 0, low=0, high=10**8),
+        asked("q")[:200], limit=asked("limit"), offset=asked("offset")
     )
     items = [
-        {
-            "component": item.component,
-            "kind": item.kind,
-            "summary": item.summary,
-            "latest": item.latest,
-            "versions": item.versions,
-            "license": item.license,
-            "updated_at": instant(item.updated_at),
-            "yanked": item.yanked,
-            "withheld": optional_withheld(item.withheld),
-            "deprecated": optional_deprecation(item.deprecated),
-        }
+        _ITEM.of(
+            item,
+            withheld=optional_withheld(item.withheld),
+            deprecated=optional_deprecation(item.deprecated),
+        )
         for item in page.items
     ]
     return answer({"total": page.total, "items": items})
 
 
-@audited("component.show")
+@described(
+    "component.show", "A component with all its versions.",
+    answers={200: _COMPONENT}, refusals=("component-not-found",),
+)  # fmt: skip
 def show_component(organisation: str, name: str) -> Response:
     component = ComponentName.parse(f"{organisation}/{name}", "address")
     return answer(_details(registry().catalogue.component(component)))
 
 
 def _details(details: ComponentDetails) -> dict[str, Any]:
-    return {
-        "component": details.component,
-        "kind": details.kind,
-        "summary": details.summary,
-        "license": details.license,
-        "languages": list(details.languages),
-        "tasks": list(details.tasks),
-        "latest": details.latest,
-        "expiring": [expiring_json(item) for item in details.expiring],
-        "organisation": {
+    return _COMPONENT.of(
+        details,
+        organisation={
             "name": details.organisation,
             "display_name": details.organisation_display_name,
             "kind": details.organisation_kind,
         },
-        "versions": [
-            {
-                "version": item.version,
-                "manifest_sha256": item.manifest_sha256,
-                "size": item.size,
-                "files": item.files,
-                "published_at": instant(item.published_at),
-                "publisher": item.publisher,
-                "publisher_key": item.publisher_key,
-                "requires": item.requires,
-                "yanked": item.yanked,
-                "yanked_successor": item.yanked_successor,
-                "deprecated": optional_deprecation(item.deprecated),
-                "withheld": optional_withheld(item.withheld),
-            }
+        versions=[
+            _VERSION.of(
+                item,
+                deprecated=optional_deprecation(item.deprecated),
+                withheld=optional_withheld(item.withheld),
+            )
             for item in details.versions
         ],
-    }
+    )

@@ -2,17 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from signing.names import ComponentName, parse_org_name, parse_version
+from signing.names import ComponentName
 from signing.policy import rule_texts
 
 from ..services.policies import Opinion, PinnedPolicy
-from .bodies import read_json
-from .rendering import instant
-from .requests import answer, audited, authenticated, registry
+from .described import TOKEN, Parameter, asked, described, request_body
+from .requests import answer, authenticated, registry
+from .shapes import (
+    BOOLEAN,
+    COMPONENT,
+    DIGEST,
+    INSTANT,
+    OPTIONAL_TEXT,
+    ORGANISATION,
+    TEXT,
+    VERSION,
+    ListOf,
+    MapOf,
+    Nullable,
+    Record,
+)
+
+_PINNED: Final = Record(
+    "PinnedPolicy",
+    {
+        "policy": COMPONENT,
+        "version": VERSION,
+        "manifest_sha256": DIGEST,
+        "pinned_at": INSTANT,
+        "title": OPTIONAL_TEXT,
+        "rules": Nullable(MapOf(TEXT)),
+        "unusable": OPTIONAL_TEXT,
+    },
+    says="A policy that an organisation holds to; unusable says why nobody can, or is null.",
+)
+_RULE: Final = Record(
+    "RuleVerdict",
+    {
+        "rule": TEXT,
+        "holds": BOOLEAN,
+        "wanted": TEXT,
+        "found": TEXT,
+        "satisfy": OPTIONAL_TEXT,
+        "unsigned": BOOLEAN,
+        "overridden": OPTIONAL_TEXT,
+    },
+)
+_OPINION: Final = Record(
+    "Opinion",
+    {
+        "policy": COMPONENT,
+        "version": VERSION,
+        "manifest_sha256": DIGEST,
+        "unusable": OPTIONAL_TEXT,
+        "permits": BOOLEAN,
+        "rules": ListOf(_RULE),
+    },
+    says="What one policy says of a release, rule by rule.",
+)
+_VIEW: Final = Record(
+    "PolicyView",
+    {
+        "organisation": ORGANISATION,
+        "component": COMPONENT,
+        "version": VERSION,
+        "manifest_sha256": DIGEST,
+        "evaluated_at": INSTANT,
+        "permits": Nullable(BOOLEAN),
+        "policies": ListOf(_OPINION),
+    },
+)
+_OF_OWNERS: Final = (
+    "organisation-not-found", "organisation-pending", "organisation-refused", "not-a-member",
+    "role-too-low",
+)  # fmt: skip
 
 
 def add_routes(api: Blueprint) -> None:
@@ -22,64 +89,85 @@ def add_routes(api: Blueprint) -> None:
     api.get("/components/<organisation>/<name>/<version>/policy")(show_view)
 
 
-@audited("policy.list")
+@described(
+    "policy.list", "The policies that an organisation pinned.",
+    answers={
+        200: Record("Policies", {"organisation": ORGANISATION, "policies": ListOf(_PINNED)})
+    },
+    refusals=("organisation-not-found", "organisation-pending", "organisation-refused"),
+)  # fmt: skip
 def list_policies(organisation: str) -> Response:
     found = registry().policies.of(organisation)
     return answer({"organisation": organisation, "policies": [_pinned(each) for each in found]})
 
 
-@audited("policy.use")
+@described(
+    "policy.use", "Pins a policy, or another version of it, for owners.",
+    caller=TOKEN, scopes=("manage",),
+    body=Record("NewPin", {"policy": COMPONENT, "version": VERSION}),
+    answers={200: _PINNED},
+    refusals=("component-not-found", "policy-unusable", *_OF_OWNERS),
+)  # fmt: skip
 def use_policy(organisation: str) -> Response:
-    caller = authenticated()
-    body = read_json(registry().settings.max_json_bytes).only(("policy", "version"))
-    component = ComponentName.parse(body.text("policy"), "request: policy")
-    version = str(parse_version(body.text("version"), "request: version"))
-    return answer(_pinned(registry().policies.use(caller, organisation, component, version)))
+    body = request_body()
+    pinned = registry().policies.use(authenticated(), organisation, body["policy"], body["version"])
+    return answer(_pinned(pinned))
 
 
-@audited("policy.drop")
+@described(
+    "policy.drop", "Pins a policy no longer.", caller=TOKEN, scopes=("manage",),
+    answers={
+        200: Record(
+            "DroppedPolicy",
+            {"organisation": ORGANISATION, "policy": COMPONENT, "version": Nullable(VERSION)},
+        )
+    },
+    refusals=("policy-not-pinned", *_OF_OWNERS),
+)  # fmt: skip
 def drop_policy(organisation: str, publisher: str, name: str) -> Response:
     component = ComponentName.parse(f"{publisher}/{name}", "address")
     registry().policies.drop(authenticated(), organisation, component)
     return answer({"organisation": organisation, "policy": str(component), "version": None})
 
 
-@audited("policy.view")
+@described(
+    "policy.view", "Whether an organisation's policies permit a release, and what each rule found.",
+    more="`permits` is null where that organisation pinned no policy. The server's own reckoning: "
+    "what counts is what a client finds.",
+    query={
+        "organisation": Parameter(shape=ORGANISATION, says="whose policies", required=True),
+    },
+    answers={200: _VIEW},
+    refusals=(
+        "component-not-found", "organisation-not-found", "organisation-pending",
+        "organisation-refused",
+    ),
+)  # fmt: skip
 def show_view(organisation: str, name: str, version: str) -> Response:
     component = ComponentName.parse(f"{organisation}/{name}", "address")
-    viewer = parse_org_name(request.args.get("organisation"), "request: organisation")
-    view = registry().policies.view(viewer, component, version)
+    view = registry().policies.view(asked("organisation"), component, version)
     return answer(
-        {
-            "organisation": view.organisation,
-            "component": view.component,
-            "version": view.version,
-            "manifest_sha256": view.manifest_sha256,
-            "evaluated_at": instant(view.at),
-            "permits": view.permits,
-            "policies": [_opinion(each) for each in view.opinions],
-        }
+        _VIEW.of(
+            view,
+            evaluated_at=INSTANT.render(view.at),
+            policies=[_opinion(each) for each in view.opinions],
+        )
     )
 
 
 def _pinned(one: PinnedPolicy) -> dict[str, Any]:
-    return {
-        "policy": one.component,
-        "version": one.version,
-        "manifest_sha256": one.manifest_sha256,
-        "pinned_at": instant(one.pinned_at),
-        "title": None if one.policy is None else one.policy.title,
-        "rules": None if one.policy is None else dict(rule_texts(one.policy)),
-        "unusable": one.unusable,
-    }
+    return _PINNED.of(
+        one,
+        policy=one.component,
+        title=None if one.policy is None else one.policy.title,
+        rules=None if one.policy is None else dict(rule_texts(one.policy)),
+    )
 
 
 def _opinion(one: Opinion) -> dict[str, Any]:
-    return {
-        "policy": one.pinned.component,
-        "version": one.pinned.version,
-        "manifest_sha256": one.pinned.manifest_sha256,
-        "unusable": one.pinned.unusable,
-        "permits": one.permits,
-        "rules": [] if one.verdict is None else [rule.to_json() for rule in one.verdict.rules],
-    }
+    return _OPINION.of(
+        one.pinned,
+        policy=one.pinned.component,
+        permits=one.permits,
+        rules=[] if one.verdict is None else [rule.to_json() for rule in one.verdict.rules],
+    )

@@ -2,18 +2,104 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response
 
-from signing.assessment import Assessment
-from signing.names import ComponentName, parse_version
+from signing.assessment import LEVELS, Assessment
+from signing.names import ComponentName
 
 from ..errors import RegistryError
 from ..services.components import find_release
-from .bodies import read_json
-from .rendering import instant, waiver_json
-from .requests import answer, audited, authenticated, query_integer, registry
+from .described import TOKEN, Parameter, asked, described, request_body
+from .rendering import SEVERITY, WAIVER
+from .requests import answer, authenticated, registry
+from .shapes import (
+    BOOLEAN,
+    COMPONENT,
+    COUNT,
+    DIGEST,
+    INSTANT,
+    OPTIONAL_INSTANT,
+    OPTIONAL_TEXT,
+    TEXT,
+    TEXTS,
+    VERSION,
+    Integer,
+    ListOf,
+    Nullable,
+    Record,
+    Text,
+)
+
+_LEVEL: Final = Text(choices=LEVELS)
+_DECISION: Final = Record(
+    "Decision",
+    {
+        "body": TEXT,
+        "passed": BOOLEAN,
+        "level": Nullable(Integer(low=2, high=3)),
+        "at": INSTANT,
+        "expires": INSTANT,
+        "keyid": TEXT,
+        "sha256": DIGEST,
+        "conditions": OPTIONAL_TEXT,
+        "scope": OPTIONAL_TEXT,
+        "reason": OPTIONAL_TEXT,
+    },
+    says="What one reviewer decided; level is what a passing decision gives at most.",
+)
+_LAPSE: Final = Record("Lapse", {"body": TEXT, "code": TEXT, "why": TEXT})
+_ADVISORY: Final = Record(
+    "ReviewAdvisory",
+    {
+        "id": TEXT,
+        "body": TEXT,
+        "severity": SEVERITY,
+        "title": TEXT,
+        "text": TEXT,
+        "at": INSTANT,
+        "versions": TEXTS,
+    },
+)
+_REVIEWS: Final = Record(
+    "Reviews",
+    {
+        "level": _LEVEL,
+        "until": OPTIONAL_INSTANT,
+        "rejected_by": TEXTS,
+        "decisions": ListOf(_DECISION),
+        "lapsed": ListOf(_LAPSE),
+        "advisories": ListOf(_ADVISORY),
+        "waivers": ListOf(WAIVER),
+    },
+)
+_WAITING: Final = Record(
+    "Waiting",
+    {
+        "component": COMPONENT,
+        "version": VERSION,
+        "since": INSTANT,
+        "why": TEXT,
+        "level": _LEVEL,
+        "claimed_by": OPTIONAL_TEXT,
+        "claimed_until": OPTIONAL_INSTANT,
+    },
+)
+_ENDING: Final = Record(
+    "Ending", {"component": COMPONENT, "version": VERSION, "body": TEXT, "expires": INSTANT}
+)
+_BODY: Final = Record(
+    "ReviewerBody",
+    {
+        "body": TEXT,
+        "display_name": TEXT,
+        "organisations": TEXTS,
+        "keys": COUNT,
+        "threshold": COUNT,
+        "has_signed": BOOLEAN,
+    },
+)
 
 
 def add_routes(api: Blueprint) -> None:
@@ -24,11 +110,15 @@ def add_routes(api: Blueprint) -> None:
     api.post("/reviews/claims")(claim)
 
 
-@audited("review.show")
+@described(
+    "review.show", "What reviewers decided about a release, and what of it counts.",
+    more="What the registry makes of the signed roles; what counts is what a client finds.",
+    answers={200: _REVIEWS}, refusals=("component-not-found",),
+)  # fmt: skip
 def of_release(organisation: str, name: str, version: str) -> Response:
     component = ComponentName.parse(f"{organisation}/{name}", "address")
     with registry().database.read() as session:
-        release = find_release(session, component, str(parse_version(version, "address")))
+        release = find_release(session, component, version)
         if release is None:
             raise RegistryError("component-not-found", f"{component} has no version {version}")
         assessment, said = registry().review_desk.assessment(session, component, release)
@@ -36,18 +126,9 @@ def of_release(organisation: str, name: str, version: str) -> Response:
         {
             **assessment_json(assessment),
             "advisories": [
-                {
-                    "id": one.id,
-                    "body": one.body,
-                    "severity": one.severity,
-                    "title": one.title,
-                    "text": one.text,
-                    "at": instant(one.at),
-                    "versions": sorted(one.releases),
-                }
-                for one in said.advisories
+                _ADVISORY.of(one, versions=sorted(one.releases)) for one in said.advisories
             ],
-            "waivers": [waiver_json(one) for one in said.waivers],
+            "waivers": [WAIVER.of(one) for one in said.waivers],
         }
     )
 
@@ -56,74 +137,46 @@ def assessment_json(assessment: Assessment) -> dict[str, Any]:
     """As programs read it. What counts is the signed role; this is the registry's view of it."""
     return {
         "level": assessment.level,
-        "until": None if assessment.until is None else instant(assessment.until),
+        "until": OPTIONAL_INSTANT.render(assessment.until),
         "rejected_by": list(assessment.rejected_by),
         "decisions": [
-            {
-                "body": one.body,
-                "passed": one.passed,
-                "level": one.number if one.passed else None,
-                "at": instant(one.at),
-                "expires": instant(one.expires),
-                "keyid": one.keyid,
-                "sha256": one.sha256,
-                "conditions": one.conditions,
-                "scope": one.scope,
-                "reason": one.reason,
-            }
+            _DECISION.of(one, level=one.number if one.passed else None)
             for one in assessment.standing
         ],
-        "lapsed": [
-            {"body": one.body, "code": one.code, "why": one.why} for one in assessment.lapsed
-        ],
+        "lapsed": [_LAPSE.of(one) for one in assessment.lapsed],
     }
 
 
-@audited("review.queue")
+@described(
+    "review.queue", "Newest versions that no body decided about, and who looks at them.",
+    answers={200: Record("ReviewQueue", {"queue": ListOf(_WAITING)})},
+)  # fmt: skip
 def queue() -> Response:
     with registry().database.read() as session:
         waiting = registry().review_desk.queue(session)
-    return answer(
-        {
-            "queue": [
-                {
-                    "component": one.component,
-                    "version": one.version,
-                    "since": instant(one.since),
-                    "why": one.why,
-                    "level": "community",
-                    "claimed_by": one.claimed_by,
-                    "claimed_until": None
-                    if one.claimed_until is None
-                    else instant(one.claimed_until),
-                }
-                for one in waiting
-            ]
-        }
-    )
+    return answer({"queue": [_WAITING.of(one, level="community") for one in waiting]})
 
 
-@audited("review.expiring")
+@described(
+    "review.expiring", "Decisions that end soon.",
+    query={
+        "days": Parameter(
+            shape=Integer(low=1, high=366), says="within so many days", default=30
+        ),
+    },
+    answers={200: Record("EndingDecisions", {"expiring": ListOf(_ENDING)})},
+)  # fmt: skip
 def expiring() -> Response:
-    days = query_integer("days", 30, low=1, high=366)
+    days = asked("days")
     with registry().database.read() as session:
         ending = registry().review_desk.expiring(session, days)
-    return answer(
-        {
-            "expiring": [
-                {
-                    "component": one.component,
-                    "version": one.version,
-                    "body": one.body,
-                    "expires": instant(one.expires),
-                }
-                for one in ending
-            ]
-        }
-    )
+    return answer({"expiring": [_ENDING.of(one) for one in ending]})
 
 
-@audited("review.bodies")
+@described(
+    "review.bodies", "The reviewer bodies that the authority names.",
+    answers={200: Record("ReviewerBodies", {"bodies": ListOf(_BODY)})},
+)  # fmt: skip
 def bodies() -> Response:
     with registry().database.read() as session:
         named = registry().review_desk.bodies(session)
@@ -145,14 +198,28 @@ def bodies() -> Response:
     )
 
 
-@audited("review.claim")
+@described(
+    "review.claim", "Says that a body looks at a release, so that no other begins with it.",
+    more="By a member of one of the body's organisations; 0 hours give it up.",
+    caller=TOKEN, limit=10_000,
+    body=Record(
+        "NewClaim",
+        {
+            "component": COMPONENT,
+            "version": VERSION,
+            "body": Text(says="a reviewer body"),
+            "hours": Integer(low=0, high=168),
+        },
+    ),
+    answers={200: Record("Claim", {"claimed_until": OPTIONAL_INSTANT})},
+    refusals=(
+        "component-not-found", "body-not-found", "claimed", "own-release", "not-a-member",
+        "not-a-reviewer", "role-too-low", "scope-missing",
+    ),
+)  # fmt: skip
 def claim() -> Response:
-    who = authenticated()
-    body = read_json(10_000).only(("component", "version", "body", "hours"))
-    component = ComponentName.parse(body.text("component"), "request: component")
-    version = str(parse_version(body.text("version"), "request: version"))
-    hours = body.integer("hours")
-    if hours > 168:
-        raise RegistryError("malformed", f"request: hours: expected at most 168, found {hours}")
-    until = registry().review_desk.claim(who, component, version, body.text("body"), hours)
-    return answer({"claimed_until": None if until is None else instant(until)})
+    body = request_body()
+    until = registry().review_desk.claim(
+        authenticated(), body["component"], body["version"], body["body"], body["hours"]
+    )
+    return answer({"claimed_until": OPTIONAL_INSTANT.render(until)})

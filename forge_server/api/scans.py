@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from flask import Blueprint, Response
 
 from signing.names import ComponentName
 
-from .rendering import instant, optional_instant
-from .requests import answer, audited, registry
+from ..scans.base import STATES
+from .described import described
+from .rendering import SEVERITY
+from .requests import answer, registry
+from .shapes import (
+    COMPONENT,
+    DIGEST,
+    INSTANT,
+    OPTIONAL_DIGEST,
+    OPTIONAL_INSTANT,
+    TEXT,
+    VERSION,
+    Day,
+    ListOf,
+    Nullable,
+    Record,
+    Text,
+)
+
+_SCAN: Final = Record(
+    "Scan",
+    {
+        "scanner": TEXT,
+        "scanner_version": TEXT,
+        "data_date": Nullable(Day()),
+        "state": Text(choices=STATES),
+        "detail": TEXT,
+        "report_sha256": OPTIONAL_DIGEST,
+        "started_at": OPTIONAL_INSTANT,
+        "finished_at": OPTIONAL_INSTANT,
+    },
+    says="What one scanner said; state is stale where that is too old to be relied on.",
+)
+_FINDING: Final = Record(
+    "ScanFinding",
+    {
+        "id": TEXT,
+        "scanner": TEXT,
+        "severity": SEVERITY,
+        "path": TEXT,
+        "location": TEXT,
+        "title": TEXT,
+        "first_seen_at": INSTANT,
+        "last_seen_at": INSTANT,
+    },
+)
+_SCANS: Final = Record(
+    "Scans",
+    {
+        "component": COMPONENT,
+        "version": VERSION,
+        "manifest_sha256": DIGEST,
+        "scans": ListOf(_SCAN),
+        "findings": ListOf(_FINDING),
+    },
+)
 
 
 def add_routes(api: Blueprint) -> None:
     api.get("/components/<organisation>/<name>/<version>/scans")(show_scans)
 
 
-@audited("scan.show")
+@described(
+    "scan.show", "What scanners said of a release, and their findings that are not gone.",
+    more="[What the states mean](scanners.md).",
+    answers={200: _SCANS}, refusals=("component-not-found",),
+)  # fmt: skip
 def show_scans(organisation: str, name: str, version: str) -> Response:
     component = ComponentName.parse(f"{organisation}/{name}", "address")
     digest, states, findings = registry().scans.states(component, version)
@@ -23,31 +83,7 @@ def show_scans(organisation: str, name: str, version: str) -> Response:
             "component": str(component),
             "version": version,
             "manifest_sha256": digest,
-            "scans": [
-                {
-                    "scanner": each.scanner,
-                    "scanner_version": each.scanner_version,
-                    "data_date": None if each.data_date is None else each.data_date.isoformat(),
-                    "state": each.state,
-                    "detail": each.detail,
-                    "report_sha256": each.report_sha256,
-                    "started_at": optional_instant(each.started_at),
-                    "finished_at": optional_instant(each.finished_at),
-                }
-                for each in states
-            ],
-            "findings": [
-                {
-                    "id": each.id,
-                    "scanner": each.scanner,
-                    "severity": each.severity,
-                    "path": each.path,
-                    "location": each.location,
-                    "title": each.title,
-                    "first_seen_at": instant(each.first_seen_at),
-                    "last_seen_at": instant(each.last_seen_at),
-                }
-                for each in findings
-            ],
+            "scans": [_SCAN.of(each) for each in states],
+            "findings": [_FINDING.of(each) for each in findings],
         }
     )

@@ -4,23 +4,90 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
-from signing.digests import parse_digest
-from signing.encoding import Fields
 from signing.errors import MalformedError
-from signing.names import ComponentName
 from storage import BlobMismatchError, Part, Segment
 
 from ..errors import RegistryError
 from ..services.uploads import ADDRESS_SECONDS, Blob
-from .bodies import content_length, interrupted, read_json, upload_stream
-from .requests import answer, audited, authenticated, registry
+from .bodies import content_length, interrupted, upload_stream
+from .described import TOKEN, Parameter, asked, body_limit, described, request_body
+from .requests import answer, authenticated, registry
+from .shapes import (
+    BOOLEAN,
+    COMPONENT,
+    COUNT,
+    DIGEST,
+    INTEGER,
+    TEXT,
+    Integer,
+    ListOf,
+    MapOf,
+    Record,
+    Row,
+    Shape,
+    Text,
+)
 
 _MAX_RECIPE_BYTES = 8 << 20
 _MAX_ADDRESSES = 100
+_FOR: Final = {
+    "component": Parameter(shape=COMPONENT, says="the component it is for", required=True)
+}
+_OF_PUBLISHERS: Final = (
+    "component-not-found", "not-a-member", "organisation-not-found", "organisation-pending",
+    "organisation-refused", "role-too-low", "upload-not-found",
+)  # fmt: skip
+_BLOB: Final[Mapping[str, Shape]] = {
+    "component": COMPONENT,
+    "sha256": DIGEST,
+    "size": COUNT,
+    "chunks": DIGEST,
+}
+_STATE: Final = Record("UploadState", {"state": Text(choices=("stored", "checking", "gone"))})
+_LIMITS: Final = Record(
+    "UploadLimits",
+    {"min_bytes": COUNT, "max_bytes": COUNT, "max_segments": COUNT, "direct": BOOLEAN},
+)
+_BEGUN: Final = Record(
+    "Upload",
+    {"upload": TEXT, "state": Text(choices=("open", "stored")), "parts": ListOf(COUNT)},
+)
+_ADDRESSES: Final = Record(
+    "Addresses",
+    {
+        "addresses": ListOf(
+            Record("Address", {"number": COUNT, "url": TEXT, "headers": MapOf(TEXT)})
+        ),
+        "seconds": INTEGER,
+    },
+)
+_NEW_UPLOAD: Final = Record(
+    "NewUpload",
+    {
+        **_BLOB,
+        "sources": ListOf(DIGEST, most=1000, says="published blobs that segments are copied from"),
+        "segments": ListOf(
+            Row("[length] or [length, source, start]", ((COUNT,), (COUNT, COUNT, COUNT))),
+            says="[length] is sent; [length, number of its source, start in it] is copied",
+        ),
+    },
+    optional=frozenset({"chunks", "sources"}),
+)
+_PART_NUMBER: Final = Integer(low=0, high=999_999_999)
+_NEW_ADDRESSES: Final = Record(
+    "NewAddresses",
+    {
+        "component": COMPONENT,
+        "parts": ListOf(
+            Row("[number, size, sha256]", ((_PART_NUMBER, COUNT, DIGEST),)), most=_MAX_ADDRESSES
+        ),
+    },
+)
 
 
 def add_routes(api: Blueprint) -> None:
@@ -32,26 +99,31 @@ def add_routes(api: Blueprint) -> None:
     api.delete("/uploads/<upload>")(abort)
 
 
-@audited("upload.show")
+@described(
+    "upload.show", "How large the segments of an upload may be, and how many.",
+    more="The last may be shorter than `min_bytes`. `direct` says that parts may go straight to an "
+    "object store.",
+    answers={200: _LIMITS},
+)  # fmt: skip
 def show_limits() -> Response:
     uploads = registry().uploads
-    return answer(
-        {
-            "min_bytes": uploads.limits.min_bytes,
-            "max_bytes": uploads.limits.max_bytes,
-            "max_segments": uploads.limits.max_segments,
-            "direct": uploads.direct,
-        }
-    )
+    return answer(_LIMITS.of(uploads.limits, direct=uploads.direct))
 
 
-@audited("upload.begin")
+@described(
+    "upload.begin", "Begins an upload in parts, or says how far it is.",
+    more="200 is `stored` already. `parts` are the numbers of those that are here. "
+    "[How parts are numbered](#uploads-in-parts).",
+    caller=TOKEN, scopes=("publish",), body=_NEW_UPLOAD, limit=_MAX_RECIPE_BYTES,
+    answers={200: _BEGUN, 201: _BEGUN},
+    refusals=(
+        "blob-not-found", "quota-exceeded", "taken-down", "withheld", "length-mismatch",
+        *_OF_PUBLISHERS,
+    ),
+)  # fmt: skip
 def begin() -> Response:
-    who = authenticated()
-    body = read_json(_MAX_RECIPE_BYTES).only(
-        ("component", "sha256", "size", "segments"), optional=("chunks", "sources")
-    )
-    begun = registry().uploads.begin(who, _blob(body), _segments(body))
+    body = request_body()
+    begun = registry().uploads.begin(authenticated(), _blob(body), _segments(body))
     state = "stored" if begun.stored else "open"
     return answer(
         {"upload": begun.upload, "state": state, "parts": sorted(begun.parts)},
@@ -59,18 +131,29 @@ def begin() -> Response:
     )
 
 
-@audited("upload.part")
+@described(
+    "upload.part", "Sends a part, in any order, several at a time.",
+    caller=TOKEN, scopes=("publish",), query=_FOR, raw=True, limit="max_blob_bytes",
+    headers={
+        "Content-Digest": Parameter(
+            shape=Text(max_chars=200, example=f"sha-256=:{'A' * 43}=:"), required=True,
+            says="the SHA-256 of the part (RFC 9530 §2), in base64",
+        ),
+    },
+    answers={201: Record("StoredPart", {"number": COUNT, "size": COUNT})},
+    refusals=("digest-mismatch", "length-mismatch", "quota-exceeded", *_OF_PUBLISHERS),
+)  # fmt: skip
 def put_part(upload: str, number: str) -> Response:
     who = authenticated()
-    component = ComponentName.parse(request.args.get("component"), "request: component")
+    component = asked("component")
     sha256 = _content_digest(request.headers.get("Content-Digest"))
-    size = content_length(registry().settings.max_blob_bytes)
+    size = content_length(body_limit())
     uploads = registry().uploads
     # Asked before the body is touched: a refusal must not cost anybody an upload.
-    name = uploads.require_open(who, component, parse_digest(upload, "address: upload"))
+    name = uploads.require_open(who, component, upload)
     stream = upload_stream()
     try:
-        uploads.put_part(name, _number(number), stream, size, sha256)
+        uploads.put_part(name, int(number), stream, size, sha256)
     except BlobMismatchError:
         if stream.count < size:
             raise interrupted(size, stream.count) from None
@@ -80,39 +163,53 @@ def put_part(upload: str, number: str) -> Response:
     return answer({"number": int(number), "size": size}, 201)
 
 
-@audited("upload.addresses")
+@described(
+    "upload.addresses", "Addresses to which parts may be sent straight, good for some seconds.",
+    more="None where parts go through the registry. An address takes one PUT of exactly that part, "
+    "with exactly its `headers` and without any token.",
+    caller=TOKEN, scopes=("publish",), body=_NEW_ADDRESSES, answers={200: _ADDRESSES},
+    refusals=("length-mismatch", *_OF_PUBLISHERS),
+)  # fmt: skip
 def make_addresses(upload: str) -> Response:
-    who = authenticated()
-    body = read_json(registry().settings.max_json_bytes).only(("component", "parts"))
-    component = ComponentName.parse(body.text("component"), "request: component")
+    body = request_body()
     uploads = registry().uploads
-    name = uploads.require_open(who, component, parse_digest(upload, "address: upload"))
-    made = uploads.addresses(name, _parts(body))
+    name = uploads.require_open(authenticated(), body["component"], upload)
+    parts = [
+        Part(number=number, size=size, sha256=sha256) for number, size, sha256 in body["parts"]
+    ]
+    made = uploads.addresses(name, parts)
     rows = [{"number": one.number, "url": one.url, "headers": dict(one.headers)} for one in made]
     return answer({"addresses": rows, "seconds": ADDRESS_SECONDS})
 
 
-@audited("upload.finish")
+@described(
+    "upload.finish", "Puts the parts together, and shows the blob when it hashes to its digest.",
+    more="202 is `checking`: ask again.",
+    caller=TOKEN, scopes=("publish",),
+    body=Record("UploadedBlob", _BLOB, optional=frozenset({"chunks"})),
+    answers={200: _STATE, 202: _STATE},
+    refusals=(
+        "blob-not-found", "digest-mismatch", "length-mismatch", "parts-missing", "quota-exceeded",
+        "taken-down", "withheld", "verification-failed", *_OF_PUBLISHERS,
+    ),
+)  # fmt: skip
 def finish(upload: str) -> Response:
-    who = authenticated()
-    body = read_json(registry().settings.max_json_bytes).only(
-        ("component", "sha256", "size"), optional=("chunks",)
-    )
-    name = parse_digest(upload, "address: upload")
-    done = registry().uploads.finish(who, _blob(body), name)
+    done = registry().uploads.finish(authenticated(), _blob(request_body()), upload)
     return answer({"state": "stored" if done else "checking"}, 200 if done else 202)
 
 
-@audited("upload.abort")
+@described(
+    "upload.abort", "Gives an upload up; nothing of it is left.",
+    caller=TOKEN, scopes=("publish",), query=_FOR, answers={200: _STATE},
+    refusals=_OF_PUBLISHERS,
+)  # fmt: skip
 def abort(upload: str) -> Response:
-    who = authenticated()
-    component = ComponentName.parse(request.args.get("component"), "request: component")
-    registry().uploads.abort(who, component, parse_digest(upload, "address: upload"))
+    registry().uploads.abort(authenticated(), asked("component"), upload)
     return answer({"state": "gone"})
 
 
-def _blob(body: Fields) -> Blob:
-    size = body.integer("size")
+def _blob(body: dict[str, Any]) -> Blob:
+    size = body["size"]
     limit = registry().settings.max_blob_bytes
     if size > limit:
         raise RegistryError(
@@ -120,46 +217,21 @@ def _blob(body: Fields) -> Blob:
             f"request: size: expected at most {limit} bytes, found {size}",
             limit_bytes=limit,
         )
-    chunks = body.optional_text("chunks")
     return Blob(
-        component=ComponentName.parse(body.text("component"), "request: component"),
-        digest=parse_digest(body.text("sha256"), "request: sha256"),
-        size=size,
-        chunks=None if chunks is None else parse_digest(chunks, "request: chunks"),
+        component=body["component"], digest=body["sha256"], size=size, chunks=body.get("chunks")
     )
 
 
-def _parts(body: Fields) -> list[Part]:
-    """``[number, size, sha256]`` each."""
-    items = body.items("parts")
-    if len(items) > _MAX_ADDRESSES:
-        raise MalformedError("request: parts", f"at most {_MAX_ADDRESSES}", len(items))
-    return [_part(item, f"request: parts[{at}]") for at, item in enumerate(items)]
-
-
-def _part(item: Any, where: str) -> Part:
-    shape = [type(each) for each in item] if isinstance(item, list) else []
-    if shape != [int, int, str]:
-        raise MalformedError(where, "[number, size, sha256]", item)
-    return Part(number=item[0], size=item[1], sha256=parse_digest(item[2], where))
-
-
-def _segments(body: Fields) -> list[Segment]:
+def _segments(body: dict[str, Any]) -> list[Segment]:
     """``[length]`` is sent; ``[length, number of its source, start in it]`` is copied."""
-    sources = [
-        parse_digest(text, f"request: sources[{n}]")
-        for n, text in enumerate(body.texts("sources", max_items=1000))
-    ]
+    sources: list[str] = body.get("sources", [])
     return [
-        _segment(item, sources, f"request: segments[{number}]")
-        for number, item in enumerate(body.items("segments"))
+        _segment(numbers, sources, f"request: segments[{at}]")
+        for at, numbers in enumerate(body["segments"])
     ]
 
 
-def _segment(item: Any, sources: list[str], where: str) -> Segment:
-    numbers = item if isinstance(item, list) else []
-    if len(numbers) not in (1, 3) or not all(type(each) is int and each >= 0 for each in numbers):
-        raise MalformedError(where, "[length] or [length, source, start]", item)
+def _segment(numbers: list[int], sources: list[str], where: str) -> Segment:
     if len(numbers) == 1:
         return Segment(length=numbers[0])
     if numbers[1] >= len(sources):
@@ -181,9 +253,3 @@ def _content_digest(header: str | None) -> str:
     raise RegistryError(
         "malformed", f"Content-Digest: expected sha-256=:…:, found {header or 'none'!r:.80}"
     )
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise MalformedError("address: part", "a number", text)
-    return int(text)

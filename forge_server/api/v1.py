@@ -8,6 +8,8 @@ from . import (
     accounts,
     catalogue,
     findings,
+    interface,
+    logins,
     organisations,
     policies,
     recalls,
@@ -16,9 +18,11 @@ from . import (
     scans,
     standing,
     uploads,
+    webhooks,
 )
+from .interface import PREFIX
 
-PREFIX = "/api/v1"
+__all__ = ["PREFIX", "blueprint"]
 
 
 def blueprint() -> Blueprint:
@@ -26,7 +30,9 @@ def blueprint() -> Blueprint:
     api = Blueprint("v1", __name__, url_prefix=PREFIX)
     for part in (
         catalogue,
+        interface,
         accounts,
+        logins,
         organisations,
         releases,
         uploads,
@@ -36,6 +42,7 @@ def blueprint() -> Blueprint:
         recalls,
         findings,
         scans,
+        webhooks,
     ):
         part.add_routes(api)
     return api

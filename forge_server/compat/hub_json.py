@@ -7,7 +7,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from signing.digests import sha256_hex
@@ -47,7 +47,16 @@ def info_json(
     if files is not None:
         value["siblings"] = [_sibling(file, blobs=blobs) for file in files]
         value["usedStorage"] = sum(file.size for file in files)
+        if release.kind == "model" and _is_for_transformers({file.path for file in files}):
+            value["library_name"] = "transformers"
     return value
+
+
+def _is_for_transformers(paths: Collection[str]) -> bool:
+    """Whether names of files say so, as Hub clients expect of a model that they may load without
+    being told for which task. Nothing of the files is read."""
+    weights = {"model.safetensors", "model.safetensors.index.json"}
+    return "config.json" in paths and not weights.isdisjoint(paths)
 
 
 def _sibling(file: ServedFile, *, blobs: bool) -> dict[str, Any]:

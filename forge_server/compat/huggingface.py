@@ -15,7 +15,7 @@ from flask import Blueprint, Response, request
 
 from ..api.bodies import content_length
 from ..api.requests import answer, audited, authenticated, query_integer, registry
-from ..errors import RegistryError
+from ..errors import RegistryError, row_of
 from ..static_plane.routes import send_blob
 from . import hub_json
 from .hub_listing import MAX_PAGE, Wish
@@ -27,7 +27,7 @@ _KINDS: Final = {"models": "model", "datasets": "dataset"}
 _REPOSITORY: Final = "/api/<any(models,datasets):kinds>/<organisation>/<name>"
 _MAX_ENTRIES: Final = 1000  # of a tree in one answer
 _MAX_FORM_BYTES: Final = 1024 * 1024
-_UNSIGNED: Final = "uploads must be signed by the publisher, which no Hub client can do"
+_UNSIGNED: Final = "uploads and changes must be signed by the publisher, which no Hub client can do"
 
 
 def blueprint() -> Blueprint:
@@ -41,14 +41,20 @@ def blueprint() -> Blueprint:
     hub.get(f"{_REPOSITORY}/refs")(refs)
     hub.get(f"{_REPOSITORY}/commits/<path:revision>")(commits)
     hub.get(f"{_REPOSITORY}/auth-check")(auth_check)
-    hub.get("/<organisation>/<name>/resolve/<path:rest>")(resolve)
-    hub.get("/datasets/<organisation>/<name>/resolve/<path:rest>", endpoint="resolve_dataset")(
-        resolve_dataset
-    )
+    for word in (
+        "resolve",
+        "raw",
+    ):  # JavaScript's client asks for the second whether a file is there
+        hub.get(f"/<organisation>/<name>/{word}/<path:rest>", endpoint=word)(resolve)
+        hub.get(f"/datasets/<organisation>/<name>/{word}/<path:rest>", endpoint=f"{word}_dataset")(
+            resolve_dataset
+        )
     hub.get("/api/whoami-v2")(whoami)
-    hub.post("/api/repos/create")(refuse_upload)
-    hub.post(f"{_REPOSITORY}/preupload/<path:revision>")(refuse_upload)
-    hub.post(f"{_REPOSITORY}/commit/<path:revision>")(refuse_upload)
+    hub.get("/api/spaces")(no_spaces)
+    hub.get("/api/spaces/<path:rest>")(no_space)
+    hub.get("/api/<path:rest>")(nothing)
+    for change in (hub.post, hub.put, hub.patch, hub.delete):
+        change("/api/<path:rest>")(refuse_change)
     return hub
 
 
@@ -69,7 +75,7 @@ def listing(kinds: str) -> Response:
         start=query_integer("cursor", 0, low=0, high=999_999_999),
     )
     found = registry().hub_listing.list(wish)
-    whole = _flag("full")
+    whole = _flag("full") or "siblings" in request.args.getlist("expand")
     value = [
         hub_json.info_json(release, registry().facade_releases.files(release) if whole else None)
         for release in found.releases
@@ -122,7 +128,12 @@ def refs(kinds: str, organisation: str, name: str) -> Response:
 def commits(kinds: str, organisation: str, name: str, revision: str) -> Response:
     versions = _versions(kinds, organisation, name)
     release = require_revision(versions, revision)
-    return _about(release, hub_json.commits_json(versions, release))
+    found = hub_json.commits_json(versions, release)
+    start = query_integer("cursor", 0, low=0, high=999_999_999)
+    end = start + query_integer("limit", _MAX_ENTRIES, low=1, high=_MAX_ENTRIES)
+    response = _about(release, found[start:end], end if end < len(found) else None)
+    response.headers["X-Total-Count"] = str(len(found))
+    return response
 
 
 def auth_check(kinds: str, organisation: str, name: str) -> Response:
@@ -176,8 +187,21 @@ def whoami() -> Response:
     )  # fmt: skip
 
 
+def no_spaces() -> Response:
+    return _linked([], None)
+
+
+def no_space(rest: str) -> Response:
+    raise RegistryError("component-not-found", "there are no spaces in this registry")
+
+
+def nothing(rest: str) -> Response:
+    raise RegistryError("not-found", row_of("not-found").help)
+
+
 @audited("release.publish")
-def refuse_upload(**_: str) -> Response:
+def refuse_change(rest: str) -> Response:
+    """Uploads, and branches, tags, settings and whatever else Hub clients would change."""
     raise RegistryError("unsigned-upload", _UNSIGNED, "publish with: forge publish FOLDER")
 
 

@@ -13,12 +13,12 @@ from typing import Final
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import FileStorage
 
-from signing.encoding import Fields, parse_json
+from signing.encoding import parse_json
 from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.signed_upload import offer_in
 
 from ..api.bodies import content_length, take_slot
-from ..api.releases import offer_of
+from ..api.releases import OFFER, offer_of
 from ..api.requests import answer, audited, authenticated_with, registry
 from ..domain.wheels import distribution_of
 from ..errors import RegistryError
@@ -143,8 +143,7 @@ def _offer(content: FileStorage, limit: int) -> OfferText:
             _SIGN,
         )
     where = "request: attestations: offer"
-    body = Fields.of(parse_json(found, where, max_bytes=limit), where)
-    return offer_of(body, limit)
+    return offer_of(OFFER.read(parse_json(found, where, max_bytes=limit), where))
 
 
 def _entry(manifest: Manifest, content: FileStorage, sha256: str) -> FileEntry:

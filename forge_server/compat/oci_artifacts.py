@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +20,10 @@ from .oci_manifests import (
     MAX_BYTES,
     Document,
     release_document,
+    review_document,
     signature_document,
 )
+from .oci_reviews import OciReviews
 from .releases import FacadeReleases, Served, Versions
 
 LATEST: Final = "latest"
@@ -42,6 +44,7 @@ class OciArtifacts:
     database: Database
     blobs: BlobStore
     releases: FacadeReleases
+    reviews: OciReviews
     _kept: Kept[Artifact] = field(default_factory=lambda: Kept(_MAX_KEPT))
 
     def tags(self, organisation: str, name: str) -> list[str]:
@@ -57,19 +60,18 @@ class OciArtifacts:
         """
         versions = self.releases.versions(organisation, name)
         if reference.startswith("sha256:"):
-            artifact = self._by_digest(versions, reference)
-            found = (artifact.manifest, artifact.signature)
-            return next(each for each in found if reference == f"sha256:{each.sha256}")
+            return self._by_digest(versions, reference)
         return self._artifact(_by_tag(versions, reference)).manifest
 
     def referrers(self, organisation: str, name: str, digest: str) -> Sequence[Document]:
         """What refers to the manifest ``digest``; nothing where that is not known."""
         versions = self.releases.versions(organisation, name)
-        try:
-            artifact = self._by_digest(versions, digest)
-        except RegistryError:
-            return []
-        return [artifact.signature] if digest == f"sha256:{artifact.manifest.sha256}" else []
+        for artifact in self._served(versions):
+            if digest == f"sha256:{artifact.manifest.sha256}":
+                said = self.reviews.of(versions.component).get(artifact.release.manifest_sha256, ())
+                reviews = [review_document(each, artifact.manifest) for each in said]
+                return [artifact.signature, *reviews]
+        return []
 
     def require_blob(self, organisation: str, name: str, sha256: str) -> bytes | None:
         """Establishes that a release of the component which may be served has the blob; the bytes
@@ -87,6 +89,11 @@ class OciArtifacts:
         for release in versions.served:
             if any(file.sha256 == sha256 for file in self.releases.files(release)):
                 return None
+        said = self.reviews.of(versions.component)
+        for release in versions.served:
+            for review in said.get(release.manifest_sha256, ()):
+                if review.sha256 == sha256:
+                    return review.envelope
         raise RegistryError(
             "blob-not-found", f"no release of {versions.component} that is served has this blob"
         )
@@ -105,20 +112,28 @@ class OciArtifacts:
         with self.database.read() as session:
             return [f"{org}/{name}" for org, name in session.execute(query.limit(most))]
 
-    def _by_digest(self, versions: Versions, digest: str) -> Artifact:
-        for release in versions.served:
-            try:
-                artifact = self._artifact(release)
-            except RegistryError:  # too large for OCI: no digest can mean it
-                continue
-            if digest in (
-                f"sha256:{artifact.manifest.sha256}", f"sha256:{artifact.signature.sha256}",
-            ):  # fmt: skip
-                return artifact
+    def _by_digest(self, versions: Versions, digest: str) -> Document:
+        for artifact in self._served(versions):
+            for document in (artifact.manifest, artifact.signature):
+                if digest == f"sha256:{document.sha256}":
+                    return document
+        said = self.reviews.of(versions.component)
+        for artifact in self._served(versions) if said else ():
+            for review in said.get(artifact.release.manifest_sha256, ()):
+                document = review_document(review, artifact.manifest)
+                if digest == f"sha256:{document.sha256}":
+                    return document
         raise RegistryError(
             "revision-not-found",
             f"{versions.component}: no version that is served has the manifest {digest!r:.100}",
         )
+
+    def _served(self, versions: Versions) -> Iterator[Artifact]:
+        for release in versions.served:
+            try:
+                yield self._artifact(release)
+            except RegistryError:  # too large for OCI: no digest can mean it
+                continue
 
     def _artifact(self, release: Served) -> Artifact:
         """Nothing of it ever changes but the signature, when it is made again."""

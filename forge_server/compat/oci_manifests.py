@@ -2,8 +2,8 @@
 every time and on every mirror. Pure.
 
 The config of an artifact is the signed ``manifest.json`` itself, its layers are the files, and the
-publisher's signature is an artifact of its own that refers to it. So who copies them has all that
-`forge` would verify, but for the chain of who may publish.
+publisher's signature is an artifact of its own that refers to it, and so is each signed review. So
+who copies them has all that `forge` would verify, but for the chain of who may publish or review.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .oci_reviews import Review
 from .releases import Served, ServedFile
 
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -21,6 +22,9 @@ INDEX: Final = "application/vnd.oci.image.index.v1+json"
 RELEASE: Final = "application/vnd.national-software-forge.release.v1"
 CONFIG: Final = "application/vnd.national-software-forge.manifest.v1+json"
 SIGNATURE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+REVIEW: Final = "application/vnd.in-toto+json"
+ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
+_PREDICATE_TYPE: Final = "in-toto.io/predicate-type"
 _EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 EMPTY: Final = b"{}"  # image-spec v1.1, "Guidance for an Empty Descriptor"
 EMPTY_SHA256: Final = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -75,11 +79,30 @@ def signature_document(release: Served, subject: Document, bundle_bytes: int) ->
         "size": bundle_bytes,
         "annotations": {"org.opencontainers.image.title": "release.sigstore.json"},
     }
+    return _about(subject, SIGNATURE, layer, annotations)
+
+
+def review_document(review: Review, subject: Document) -> Document:
+    """The artifact of what a body signed about ``subject``, the release: a DSSE envelope."""
+    predicate = {_PREDICATE_TYPE: review.predicate_type}
+    layer = {
+        "mediaType": ENVELOPE,
+        "digest": f"sha256:{review.sha256}",
+        "size": len(review.envelope),
+        "annotations": {"org.opencontainers.image.title": review.name, **predicate},
+    }
+    return _about(subject, REVIEW, layer, {**review.annotations, **predicate})
+
+
+def _about(
+    subject: Document, artifact_type: str, layer: dict[str, Any], annotations: dict[str, str]
+) -> Document:
+    """An artifact of one layer that refers to another one."""
     config = {"mediaType": _EMPTY_TYPE, "digest": f"sha256:{EMPTY_SHA256}", "size": len(EMPTY)}
     about = {
         "mediaType": MANIFEST, "digest": f"sha256:{subject.sha256}", "size": len(subject.data),
     }  # fmt: skip
-    return _document(SIGNATURE, config, [layer], annotations, about)
+    return _document(artifact_type, config, [layer], annotations, about)
 
 
 def referrers_index(documents: Sequence[Document]) -> bytes:

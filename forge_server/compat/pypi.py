@@ -1,12 +1,15 @@
 """``/simple/``: the Python index, for pip, uv and whoever else speaks PEP 503 or 691.
 
-``/simple/<distribution>/``, and the same for one organisation under ``/simple/-/<organisation>/``.
-The address of a file holds its digest, so it never means other bytes and locks may keep it.
+``/simple/<distribution>/``; under ``/simple/-/<organisation>/`` the names of one organisation, and
+under ``/simple/-/<organisation>/-/`` all names, both as its policies permit. The address of a file
+holds its digest, so it never means other bytes and locks may keep it. Copies of another index's
+files have addresses of their own.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 from flask import Blueprint, Response, redirect, request, url_for
 from packaging.utils import canonicalize_name
@@ -21,7 +24,9 @@ from ..errors import RegistryError
 from ..static_plane.files import IMMUTABLE, REVALIDATE
 from ..static_plane.ranges import etag_matches
 from ..static_plane.routes import send_blob
+from .pypi_index import Audience
 from .pypi_pages import JSON, OFFERED, TEXT, render_names, render_project
+from .quick import not_kept
 
 _METADATA = ".metadata"
 
@@ -32,41 +37,86 @@ def blueprint() -> Blueprint:
     index.get("/")(names)
     index.get("/<name>/")(project)
     index.get("/-/files/<sha256>/<filename>")(file)
+    index.get("/-/upstream/<sha256>/<filename>")(copy)
     index.get("/-/<organisation>/")(names)
     index.get("/-/<organisation>/<name>/")(project)
+    index.get("/-/<organisation>/-/", endpoint="names_for")(_for_all(names))
+    index.get("/-/<organisation>/-/<name>/", endpoint="project_for")(_for_all(project))
+    index.get("/-/<organisation>/-/files/<sha256>/<filename>")(file)
+    index.get("/-/<organisation>/-/upstream/<sha256>/<filename>")(copy)
     return index
 
 
-def names(organisation: str | None = None) -> Response:
+def _for_all(view: Callable[..., AnyResponse]) -> Callable[..., AnyResponse]:
+    return partial(view, all_names=True)
+
+
+def names(organisation: str | None = None, *, all_names: bool = False) -> Response:
     form = _form()
-    if organisation is not None:
-        registry().organisations.organisation(organisation, None)  # it must be one
-    return _page(form, *render_names(registry().python_index.names(organisation), form))
+    not_kept()  # names that are let through come and go by commands
+    found = registry().python_index.names(_audience(organisation, all_names))
+    return _page(form, *render_names(found, form))
 
 
-def project(name: str, organisation: str | None = None) -> AnyResponse:
+def project(name: str, organisation: str | None = None, *, all_names: bool = False) -> AnyResponse:
     form = _form()
     normal = str(canonicalize_name(name))
     if normal != name and normal:  # PEP 503: one address for all spellings
-        return redirect(url_for(".project", name=normal, organisation=organisation), 301)
-    files = "../-/files/" if organisation is None else "../../files/"
-    etag, data = registry().python_index.page(
-        name, organisation, form, lambda found: render_project(found, form, files)
-    )
-    return _page(form, etag, data)
+        target = ".project_for" if all_names else ".project"
+        return redirect(url_for(target, name=normal, organisation=organisation), 301)
+    here = "../" if all_names else "../-/"  # where files are, for this audience
+    page = registry().python_index.page(
+        name, _audience(organisation, all_names), form,
+        lambda found: render_project(
+            found, form, here + ("files/" if found.component is not None else "upstream/")
+        ),
+    )  # fmt: skip
+    if not page.lasts:
+        not_kept()
+    return _page(form, page.etag, page.data)
 
 
-def file(sha256: str, filename: str) -> Response:
+def file(sha256: str, filename: str, organisation: str | None = None) -> Response:
     """A file of a release, or with ``.metadata`` behind its name what a wheel says of itself."""
+    index = registry().python_index
+    return _send(sha256, filename, organisation, index.require_file, index.metadata)
+
+
+def copy(sha256: str, filename: str, organisation: str | None = None) -> Response:
+    """The same of a copy of another index's file, which is fetched when somebody first asks."""
+    index = registry().python_index
+    not_kept()
+    return _send(sha256, filename, organisation, index.require_copy, index.copied_metadata)
+
+
+def _send(
+    sha256: str,
+    filename: str,
+    organisation: str | None,
+    require: Callable[[str, str, Audience | None], None],
+    metadata: Callable[[str, str, Audience | None], tuple[str, bytes]],
+) -> Response:
     wheel = filename.removesuffix(_METADATA)
     if not is_digest(sha256):
         raise RegistryError("blob-not-found", "expected a SHA-256 in the address, found another")
-    index = registry().python_index
+    audience = _audience(organisation, all_names=True)
     if wheel == filename:
-        index.require_file(sha256, filename)
-        return send_blob(sha256, filename)
-    digest, data = index.metadata(sha256, wheel)
-    return _cached(data, digest, "text/plain; charset=utf-8", IMMUTABLE)
+        require(sha256, filename, audience)
+        response = send_blob(sha256, filename)
+        if audience is not None and response.status_code != 302:
+            response.headers["Cache-Control"] = REVALIDATE  # what a policy permits may change
+        return response
+    digest, data = metadata(sha256, wheel, audience)
+    if audience is not None:
+        not_kept()
+    cached = IMMUTABLE if audience is None else REVALIDATE
+    return _cached(data, digest, "text/plain; charset=utf-8", cached)
+
+
+def _audience(organisation: str | None, all_names: bool) -> Audience | None:
+    return None if organisation is None else Audience(
+        organisation=organisation, all_names=all_names
+    )  # fmt: skip
 
 
 def _form() -> str:

@@ -8,7 +8,7 @@ listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -17,16 +17,24 @@ from packaging.version import Version
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from signing.names import ComponentName
+
 from ..db.engine import Database
 from ..db.models import Component, Distribution, DistributionFile, Release, WheelMetadata
+from ..domain.upstream_pages import ACTIVE
 from ..domain.wheels import distribution_of
 from ..errors import RegistryError
 from ..logs import LOGGER
+from ..services.components import deprecation_of
 from ..services.distributions import Distributions, add_metadata
+from ..services.policies import Judge, Policies
+from ..services.upstream import Upstream
+from ..services.upstream_pins import Offer
 from .kept import Kept
-from .serving import Gate, stamp
+from .serving import Gate, Standing, newest, stamp
 
 _MAX_KEPT: Final = 2000
+_MAX_COPIED: Final = 100  # pages of other indexes are large
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # PEP 503
 _FILES: Final = (
     select(DistributionFile, Release, WheelMetadata)
@@ -37,8 +45,9 @@ _FILES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFile:
-    """``release`` is the one that brought it; ``yanked`` None: at least one release of it is not
-    yanked. ``metadata_sha256`` None: no metadata can be asked for (an sdist)."""
+    """``release`` is the one that brought it, None of a copy of another index's file; ``yanked``
+    None: at least one release of it is not yanked. ``metadata_sha256`` None: no metadata can be
+    asked for (an sdist)."""
 
     filename: str
     version: str
@@ -48,18 +57,33 @@ class IndexFile:
     metadata_sha256: str | None
     uploaded_at: datetime
     yanked: str | None
-    release: str
-    manifest_sha256: str
+    release: str | None = None
+    manifest_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Whom an index is for: an ``organisation``, whose policies apply. With ``all_names`` it has
+    more than the names of its own."""
+
+    organisation: str
+    all_names: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """``files`` by version and name. ``quarantined`` says why none of several is served."""
+    """``files`` by version and name; ``status`` as of PEP 792. ``component`` None: these are copies
+    of another index's files, ``as_of`` what it said then, ``problem`` why not later, and ``until``
+    when the clock alone will change them."""
 
     name: str
-    component: str
+    component: str | None
     files: Sequence[IndexFile]
-    quarantined: str | None
+    status: str = ACTIVE
+    status_reason: str | None = None
+    as_of: datetime | None = None
+    problem: str | None = None
+    until: datetime | None = None
 
     @property
     def versions(self) -> list[str]:
@@ -68,105 +92,163 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """``lasts``: it stays right for as long as nothing in the registry changes."""
+
+    etag: str
+    data: bytes
+    lasts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PythonIndex:
     database: Database
     distributions: Distributions
+    policies: Policies
+    upstream: Upstream
     _kept: Kept[tuple[str, bytes]] = field(default_factory=lambda: Kept(_MAX_KEPT))
+    _copied: Kept[tuple[tuple[str, bytes], datetime | None]] = field(
+        default_factory=lambda: Kept(_MAX_COPIED)
+    )
 
     def page(
         self,
         name: str,
-        organisation: str | None,
+        audience: Audience | None,
         form: str,
         render: Callable[[Project], tuple[str, bytes]],
-    ) -> tuple[str, bytes]:
-        """What ``render`` made of the project (its ETag and bytes), kept under ``form`` while
-        nothing changes.
+    ) -> Page:
+        """What ``render`` made of the project, kept under ``form`` if it lasts.
 
         Raises:
             RegistryError: as `project`.
         """
-        now = stamp(self.database)
-        return self._kept.get(
-            (name, organisation, form), now, lambda: render(self.project(name, organisation))
-        )
+        # Looked up before the page is made: what changes meanwhile makes it too old at once.
+        now, key = stamp(self.database), (name, audience, form)
+        kept = self._kept.find(key, now)
+        if kept is not None:
+            return Page(*kept, lasts=True)
+        judge = self._judge(audience)
+        mark = self.upstream.mark(name) if _may_have_copies(audience, judge) else None
+        copied = None if mark is None else self._copied.find(key, (now, mark))
+        if copied is not None and (copied[1] is None or self.upstream.clock() < copied[1]):
+            return Page(*copied[0], lasts=False)
+        project = self._find(name, audience, judge)
+        made = render(project)
+        lasts = judge is None and project.component is not None
+        if lasts:
+            self._kept.keep(key, now, made)
+        elif mark is not None:
+            self._copied.keep(key, (now, mark), (made, project.until))
+        return Page(*made, lasts=lasts)
 
-    def project(self, name: str, organisation: str | None = None) -> Project:
-        """What there is under a distribution's ``name`` (PEP 503 form); with an ``organisation``,
-        only where the name is one of its.
+    def project(self, name: str, audience: Audience | None = None) -> Project:
+        """What there is under a distribution's ``name`` (PEP 503 form): of a component, or else,
+        if the operator lets it through, of another index.
 
         Raises:
-            RegistryError: nobody has published under it (``not-found``).
+            RegistryError: nothing is under it (``not-found``), or not for this audience; the other
+                index has not answered yet (``upstream-failed``).
         """
+        return self._find(name, audience, self._judge(audience))
+
+    def _find(self, name: str, audience: Audience | None, judge: Judge | None) -> Project:
         if not _NAME.fullmatch(name):
             raise RegistryError("not-found", f"no distribution can be named {name!r:.100}")
         self._read_older(name)
         with self.database.read() as session:
             owner = _owner(session, name)
-            if owner is None or organisation not in (None, owner.organisation):
-                within = "" if organisation is None else f" of {organisation}"
-                raise RegistryError("not-found", f"no distribution{within} is named {name!r:.100}")
-            component = f"{owner.organisation}/{owner.name}"
-            gate = Gate.of(session)
-            query = _FILES.where(DistributionFile.distribution == name).order_by(Release.id)
-            files: dict[str, IndexFile] = {}
-            refused: list[str] = []
-            for row, release, metadata in session.execute(query):
-                standing = gate.standing(release.manifest_sha256, release.yanked, release.stored_at)
-                if standing.refused is not None:
-                    refused.append(standing.refused)
-                elif _is_offered(row.filename, metadata):
-                    found = _file(component, row, release, metadata, standing.yanked)
-                    _add(files, found)
-        return Project(
-            name=name,
-            component=component,
-            files=sorted(files.values(), key=lambda one: (Version(one.version), one.filename)),
-            quarantined=refused[-1] if refused and not files else None,
-        )
+            if owner is not None and _is_for(audience, owner):
+                return _project(session, Gate.of(session, judge), name, owner)
+        if owner is None and (audience is None or audience.all_names):
+            offer = self.upstream.offer(name)
+            if offer is not None:
+                self._require_no_policy(audience, judge, name)
+                return _copies(offer)
+        within = "" if audience is None else f" of {audience.organisation}"
+        raise RegistryError("not-found", f"no distribution{within} is named {name!r:.100}")
 
-    def names(self, organisation: str | None = None) -> list[str]:
-        """Every name that is taken, in order; with an ``organisation``, those of its."""
+    def names(self, audience: Audience | None = None) -> list[str]:
+        """Every name that there is something under, in order."""
         query = select(Distribution.name).order_by(Distribution.name)
-        if organisation is not None:
+        if audience is not None and not audience.all_names:
             query = query.join(Component, Distribution.component_id == Component.id).where(
-                Component.organisation == organisation
+                Component.organisation == audience.organisation
             )
+        judge = self._judge(audience)
         with self.database.read() as session:
-            return list(session.scalars(query))
+            found = list(session.scalars(query))
+        if _may_have_copies(audience, judge):
+            found = sorted([*found, *self.upstream.names()])
+        return found
 
-    def require_file(self, sha256: str, filename: str) -> None:
+    def require_file(self, sha256: str, filename: str, audience: Audience | None = None) -> None:
         """Establishes that a release that may be served has the file under this name.
 
         Raises:
             RegistryError: none has (``blob-not-found``), saying so where it is withheld.
         """
-        self._metadata(sha256, filename)
+        self._metadata(sha256, filename, audience)
 
-    def metadata(self, sha256: str, filename: str) -> tuple[str, bytes]:
+    def metadata(
+        self, sha256: str, filename: str, audience: Audience | None = None
+    ) -> tuple[str, bytes]:
         """The digest and bytes of a wheel's metadata (PEP 658).
 
         Raises:
             RegistryError: as `require_file`, or there is none.
         """
-        found = self._metadata(sha256, filename)
+        found = self._metadata(sha256, filename, audience)
         if found is None:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: has no metadata of its own")
         return found
 
-    def _metadata(self, sha256: str, filename: str) -> tuple[str, bytes] | None:
+    def require_copy(self, sha256: str, filename: str, audience: Audience | None = None) -> None:
+        """Establishes that a copy of another index's file is in the store.
+
+        Raises:
+            RegistryError: as `Copies.store`, or a policy permits none (``not-found``).
+        """
+        self._require_no_policy(audience, self._judge(audience), filename)
+        self.upstream.copies.store(sha256, filename)
+
+    def copied_metadata(
+        self, sha256: str, filename: str, audience: Audience | None = None
+    ) -> tuple[str, bytes]:
+        """As `metadata`, of a copy."""
+        self._require_no_policy(audience, self._judge(audience), filename)
+        return self.upstream.copies.metadata(sha256, filename)
+
+    def _judge(self, audience: Audience | None) -> Judge | None:
+        return None if audience is None else self.policies.judge(audience.organisation)
+
+    def _require_no_policy(self, audience: Audience | None, judge: Judge | None, name: str) -> None:
+        """Of a copy nothing is known that a policy asks for, and what is not known satisfies no
+        rule (ADR 15)."""
+        if judge is not None and audience is not None:
+            raise RegistryError(
+                "not-found",
+                f"{name!r:.200}: not permitted by the policies of {audience.organisation}: it is a "
+                "copy from another index, and no signed release",
+            )
+
+    def _metadata(
+        self, sha256: str, filename: str, audience: Audience | None
+    ) -> tuple[str, bytes] | None:
         named = distribution_of(filename)
         if named is None or "\0" in filename:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: no file of a distribution")
+        judge = self._judge(audience)
         self._read_older(named.project)
         query = _FILES.where(
             DistributionFile.sha256 == sha256, DistributionFile.filename == filename
         )
         why = "no published release contains this file"
         with self.database.read() as session:
-            gate = Gate.of(session)
+            gate, owner = Gate.of(session, judge), _owner(session, named.project)
             for _, release, metadata in session.execute(query):
-                standing = gate.standing(release.manifest_sha256, release.yanked, release.stored_at)
+                assert owner is not None  # a file has a name, and a name an owner
+                standing = gate.judged(session, _component(owner), release)
                 if standing.refused is not None:
                     why = standing.refused
                 elif not _is_offered(filename, metadata):
@@ -203,6 +285,67 @@ class PythonIndex:
         with self.database.write() as session:
             add_metadata(session, found)
         LOGGER.info("read the metadata of %d older wheels of %s", len(found), name)
+
+
+def _may_have_copies(audience: Audience | None, judge: Judge | None) -> bool:
+    return audience is None or (audience.all_names and judge is None)
+
+
+def _is_for(audience: Audience | None, owner: Component) -> bool:
+    return audience is None or audience.all_names or audience.organisation == owner.organisation
+
+
+def _component(owner: Component) -> ComponentName:
+    return ComponentName.parse(f"{owner.organisation}/{owner.name}")
+
+
+def _project(session: Session, gate: Gate, name: str, owner: Component) -> Project:
+    """What may be served of a component under one of its names."""
+    component = _component(owner)
+    files: dict[str, IndexFile] = {}
+    refused: list[str] = []
+    standings: dict[int, Standing] = {}
+    releases: dict[int, Release] = {}
+    query = _FILES.where(DistributionFile.distribution == name).order_by(Release.id)
+    for row, release, metadata in session.execute(query):
+        if release.id not in standings:
+            standings[release.id] = gate.judged(session, component, release)
+            releases[release.id] = release
+        standing = standings[release.id]
+        if standing.refused is not None:
+            refused.append(standing.refused)
+        elif _is_offered(row.filename, metadata):
+            _add(files, _file(str(component), row, release, metadata, standing.yanked))
+    status, reason = ACTIVE, None
+    latest = newest((one.version, standings[number], one) for number, one in releases.items())
+    if refused and not files:
+        status, reason = "quarantined", refused[-1]
+    elif latest is not None and (said := deprecation_of(latest)) is not None:
+        status, reason = "deprecated", str(said)
+    return Project(
+        name=name, component=str(component), files=_in_order(files.values()),
+        status=status, status_reason=reason,
+    )  # fmt: skip
+
+
+def _copies(offer: Offer) -> Project:
+    files = [
+        IndexFile(
+            filename=copy.filename, version=copy.version, sha256=copy.sha256, size=copy.size,
+            requires_python=copy.requires_python, metadata_sha256=copy.metadata_sha256,
+            uploaded_at=copy.uploaded_at, yanked=copy.yanked,
+        )
+        for copy in offer.files
+    ]  # fmt: skip
+    return Project(
+        name=offer.name, component=None, files=files, status=offer.status,
+        status_reason=offer.status_reason, as_of=offer.as_of, problem=offer.problem,
+        until=offer.until,
+    )  # fmt: skip
+
+
+def _in_order(files: Iterable[IndexFile]) -> list[IndexFile]:
+    return sorted(files, key=lambda one: (Version(one.version), one.filename))
 
 
 def _is_offered(filename: str, metadata: WheelMetadata | None) -> bool:

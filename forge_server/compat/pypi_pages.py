@@ -22,6 +22,7 @@ HTML: Final = "application/vnd.pypi.simple.v1+html"
 TEXT: Final = "text/html"
 _LATEST: Final = "application/vnd.pypi.simple.latest+json"
 OFFERED: Final = (TEXT, HTML, JSON, _LATEST)  # the first for who does not care
+_COPIES: Final = "pinned copies of another index's files; no signed releases"
 _META: Final = f'<meta name="pypi:repository-version" content="{VERSION}">'
 
 
@@ -29,12 +30,15 @@ def render_project(project: Project, form: str, files: str) -> tuple[str, bytes]
     """The page's ETag and bytes; ``files`` is where files are, relative to it, with a final /."""
     if form in (JSON, _LATEST):
         return _with_etag(json.dumps(_project_json(project, files)))
-    status = "" if project.quarantined is None else (
-        '<meta name="pypi:project-status" content="quarantined">'
-        f'<meta name="pypi:project-status-reason" content="{escape(project.quarantined)}">'
-    )  # fmt: skip
+    named = {"pypi:project-status": project.status}
+    if project.status_reason is not None:
+        named["pypi:project-status-reason"] = project.status_reason
+    named |= {f"forge:upstream-{key}": value for key, value in _upstream(project).items()}
+    head = "".join(
+        f'<meta name="{escape(name)}" content="{escape(text)}">' for name, text in named.items()
+    )
     lines = [_anchor(file, files) for file in project.files]
-    return _with_etag(_page(project.name, _META + status, lines))
+    return _with_etag(_page(project.name, _META + head, lines))
 
 
 def render_names(names: Sequence[str], form: str) -> tuple[str, bytes]:
@@ -66,10 +70,25 @@ def _project_json(project: Project, files: str) -> dict[str, Any]:
         "name": project.name,
         "versions": project.versions,
         "files": [_file_json(file, files) for file in project.files],
-        "_forge": {"component": project.component},  # PEP 691: a leading underscore is ours
+        "project-status": {"status": project.status},
     }
-    if project.quarantined is not None:
-        value["project-status"] = {"status": "quarantined", "reason": project.quarantined}
+    if project.status_reason is not None:
+        value["project-status"]["reason"] = project.status_reason
+    # PEP 691: a leading underscore is ours
+    if project.component is not None:
+        value["_forge"] = {"component": project.component}
+    else:
+        value["_forge"] = {"upstream": _upstream(project)}
+    return value
+
+
+def _upstream(project: Project) -> dict[str, str]:
+    """What is said of copies of another index's files; nothing of files of releases."""
+    if project.as_of is None:
+        return {}
+    value = {"note": _COPIES, "as-of": _instant(project.as_of)}
+    if project.problem is not None:
+        value["problem"] = project.problem
     return value
 
 
@@ -81,8 +100,9 @@ def _file_json(file: IndexFile, files: str) -> dict[str, Any]:
         "size": file.size,
         "upload-time": _instant(file.uploaded_at),
         "yanked": False if file.yanked is None else file.yanked or True,
-        "_forge": {"release": file.release, "manifest_sha256": file.manifest_sha256},
     }
+    if file.release is not None:
+        value["_forge"] = {"release": file.release, "manifest_sha256": file.manifest_sha256}
     if file.requires_python is not None:
         value["requires-python"] = file.requires_python
     if file.metadata_sha256 is not None:

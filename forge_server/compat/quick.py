@@ -31,6 +31,12 @@ _ASKED: Final = "forge.quick"
 _NOT_IN_304: Final = frozenset(("content-length", "content-type"))
 
 
+def not_kept() -> None:
+    """Says of the answer to this request that it depends on more than `stamp` looks at: it is made
+    anew each time."""
+    request.environ.pop(_ASKED, None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Given:
     """An answer as it was given. ``rule`` is what metrics count it under."""

@@ -31,6 +31,12 @@ _OCI_CODES: Final = {
     "method-not-allowed": "UNSUPPORTED",
     "too-many-requests": "TOOMANYREQUESTS",
 }
+# RFC 6749 §5.2 and RFC 8628 §3.5: the codes that programs which log in understand.
+_OAUTH_CODES: Final = {
+    "login-not-found": "invalid_grant",
+    "login-expired": "expired_token",
+    "login-denied": "access_denied",
+}
 # The one text for which Hub clients say that the token is bad, and not that nothing is there.
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105
 
@@ -42,6 +48,8 @@ def facade_refusal(refusal: RegistryError, path: str, request_id: str) -> Respon
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = 'Basic realm="forge"'  # what these clients send
         return _with_phrase(response, refusal)
+    if path.startswith(("/oauth/", "/hf/oauth/")):
+        return _with_phrase(_oauth(refusal), refusal, 400 if refusal.code in _OAUTH_CODES else None)
     if path.startswith("/hf/"):
         return _with_phrase(_hub(refusal), refusal)
     if path.startswith("/v2/"):
@@ -49,9 +57,9 @@ def facade_refusal(refusal: RegistryError, path: str, request_id: str) -> Respon
     return None
 
 
-def _with_phrase(response: Response, refusal: RegistryError) -> Response:
+def _with_phrase(response: Response, refusal: RegistryError, status: int | None = None) -> Response:
     """The response with our sentence as the reason phrase (lost over HTTP/2)."""
-    response.status = f"{row_of(refusal.code).status} {phrase(refusal)}"
+    response.status = f"{status or row_of(refusal.code).status} {phrase(refusal)}"
     if refusal.code == "range-not-satisfiable":
         response.headers["Content-Range"] = f"bytes */{refusal.facts.get('size', '*')}"
     return response
@@ -69,6 +77,18 @@ def _hub(refusal: RegistryError) -> Response:
         response.headers["X-Error-Code"] = _HUB_CODES[refusal.code]
     if "commit" in refusal.facts:  # lets clients remember that the file is not there
         response.headers["X-Repo-Commit"] = str(refusal.facts["commit"])
+    return response
+
+
+def _oauth(refusal: RegistryError) -> Response:
+    """RFC 6749 §5.2. Who asks too often is told to slow down, and asks on."""
+    status = row_of(refusal.code).status
+    other = "server_error" if status >= 500 else "slow_down" if status == 429 else "invalid_request"
+    text = sentence(refusal)
+    value = {"error": _OAUTH_CODES.get(refusal.code, other), "error_description": text}
+    response = Response(json.dumps(value) + "\n", status, content_type="application/json")
+    add_headers(response, refusal)
+    response.headers["X-Error-Message"] = header_text(text)
     return response
 
 

@@ -1,9 +1,10 @@
 """Whether a release may be served by a façade, and with what warning: decided nowhere else.
 
 A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
-would refuse by itself. Whatever else may withhold a release one day (a quarantine by the registry,
-an organisation's policy) becomes a reason here; `stamp` must then change with it, because answers
-are kept for as long as it does not. For the same reason nothing here may depend on the clock.
+would refuse by itself. Whatever else may withhold a release one day becomes a reason here; `stamp`
+must then change with it, because answers are kept for as long as it does not. What policies permit
+and what another index says depends on the clock and on more than that: it is not kept at all
+(`quick.not_kept`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from typing import Final, TypeVar
 
 from sqlalchemy.orm import Session
 
+from signing.names import ComponentName
 from signing.status import QUARANTINED, REVOKED, Withheld
 
 from ..db.engine import Database
+from ..db.models import Release
 from ..domain.versions import latest_version
+from ..services.policies import Judge
 from ..services.withheld import HELD, REMOVED, withheld_by_digest
 
 _STAMP: Final = (
     "SELECT version, (SELECT max(version) FROM metadata_versions "
-    "WHERE role = 'timestamp' AND published_at IS NOT NULL) FROM roles WHERE name = 'timestamp'"
+    "WHERE role = 'timestamp' AND published_at IS NOT NULL), "
+    "(SELECT count(*) FROM organisation_policies), "
+    "(SELECT max(pinned_at) FROM organisation_policies) FROM roles WHERE name = 'timestamp'"
 )
 _WITHHELD: Final = (
     "SELECT manifest_sha256, source, state, reason FROM withheld ORDER BY manifest_sha256, source"
@@ -62,13 +68,23 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What may be served as of one reading transaction."""
+    """What may be served as of one reading transaction. ``judge`` are the policies of the
+    organisation that it is served to; None: to nobody in particular."""
 
     withheld: Mapping[str, Withheld]
+    judge: Judge | None = None
 
     @classmethod
-    def of(cls, session: Session) -> Gate:
-        return cls(withheld_by_digest(session))
+    def of(cls, session: Session, judge: Judge | None = None) -> Gate:
+        return cls(withheld_by_digest(session), judge)
+
+    def judged(self, session: Session, component: ComponentName, release: Release) -> Standing:
+        """The standing of a release, policies included: they may depend on the clock."""
+        standing = self.standing(release.manifest_sha256, release.yanked, release.stored_at)
+        if self.judge is None or standing.refused is not None:
+            return standing
+        why = self.judge(session, component, release)
+        return standing if why is None else Standing(refused=why)
 
     def standing(
         self, manifest_sha256: str, yanked: str | None, stored_at: datetime | None
@@ -84,10 +100,11 @@ class Gate:
 
 
 def stamp(database: Database) -> Hashable:
-    """Stays the same for as long as no answer of a façade can change: every publish, yank and word
-    of the status host comes with a new timestamp, and is seen when that is published. A registry
-    that cannot sign holds releases back all the same, so what is withheld counts as well, row for
-    row: there are few.
+    """Stays the same for as long as no answer of a façade can change: every publish, yank, review
+    and word of the status host comes with a new timestamp, and is seen when that is published. A
+    registry that cannot sign holds releases back all the same, so what is withheld counts as well,
+    row for row: there are few. So does whether organisations hold to policies; what those permit
+    does not.
 
     Raises:
         RegistryError: as `Database.read`.

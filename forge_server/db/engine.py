@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Table
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -77,6 +79,13 @@ class Database:
             engine.dispose()
         if self.locking is not None:
             self.locking.dispose()
+
+
+def upsert(session: Session, table: Table) -> PostgresqlInsert | SqliteInsert:
+    """An ``INSERT`` into ``table`` that may say what happens to rows that are there already."""
+    if session.get_bind().dialect.name == "postgresql":
+        return PostgresqlInsert(table)
+    return SqliteInsert(table)
 
 
 def open_database(url: DatabaseUrl) -> Database:

@@ -14,7 +14,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.orm import Session
 
-from . import recall_models  # noqa: F401  (its tables are part of the schema)
+from . import (  # noqa: F401  (their tables are part of the schema)
+    hook_models,
+    login_models,
+    recall_models,
+    upstream_models,
+)
 from .models import Base
 from .url import DatabaseUrl
 

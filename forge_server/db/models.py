@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    Table,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -40,6 +41,13 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[str]: JSON,
     }
+
+
+def table_of(model: type[Base]) -> Table:
+    """The table of a model, for statements without objects around them."""
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
 
 
 class User(Base):
@@ -155,7 +163,8 @@ class LogCheckpoint(Base):
 class Role(Base):
     """The current version of each role, the server's own two included.
 
-    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once.
+    ``expires_at`` repeats what is signed, so that the roles which end soon are found at once;
+    ``noticed_days`` is how many days were left when the end was told last, 0: it has ended.
     """
 
     __tablename__ = "roles"
@@ -164,6 +173,7 @@ class Role(Base):
     version: Mapped[int]
     metadata_id: Mapped[int] = mapped_column(ForeignKey("metadata_versions.id"))
     expires_at: Mapped[datetime] = mapped_column(index=True)
+    noticed_days: Mapped[int | None]
 
 
 class Component(Base):
@@ -365,8 +375,8 @@ class Quota(Base):
 class ReviewStatement(Base):
     """A statement that the current role of a reviewer body lists, with its envelope in the exact
     bytes. Derived from the role; ``stored_at`` is None until it is in the published tree.
-    ``expires_at`` is set for decisions; ``noticed_days`` is how many days were left when its end
-    was told last."""
+    ``expires_at`` is set for decisions and waivers; ``noticed_days`` is how many days were left
+    when its end was told last, 0: it has ended."""
 
     __tablename__ = "review_statements"
     __table_args__ = (

@@ -18,10 +18,12 @@ hands out connections by transaction changes nothing about it.
 
 from __future__ import annotations
 
+from select import POLLIN, poll
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
-from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -34,7 +36,11 @@ _STATEMENT_TIMEOUT_MS = 60_000
 # A process that was stopped in the middle of a transaction must not stop everybody else.
 _IDLE_TIMEOUT_MS = 120_000
 _HOLDING_TIMEOUT_MS = 600_000  # longer than any witness or store is waited for
-_READERS: Final = 8  # connections, and as many again when all are in use
+_READERS: Final = 16  # connections, opened when they are needed and kept
+_QUIET_SECONDS: Final = (
+    1.0  # without an answer, after which a connection is tried before it is used
+)
+_USED: Final = "forge used"
 _CONNECT: Final = {
     "connect_timeout": 10,
     # A server that vanished without a word is noticed after a minute, not after two hours.
@@ -73,8 +79,10 @@ def sessions(url: DatabaseUrl) -> tuple[sessionmaker[Session], sessionmaker[Sess
     """
     readers = _engine(
         url,
+        # None beyond those that are kept: each would be opened anew, for a single question.
         pool_size=_READERS,
-        max_overflow=_READERS,
+        max_overflow=0,
+        pool_use_lifo=True,
         isolation_level="REPEATABLE READ",
         execution_options={"postgresql_readonly": True},
     )
@@ -215,8 +223,7 @@ def _engine(
             raise driver.OperationalError("libpq does not understand this URL") from None
 
     if options.get("poolclass") is None:
-        # Pinged when it is taken: a restart of the server costs no request its answer.
-        options.update(pool_pre_ping=True, pool_timeout=30, pool_recycle=3600)
+        options.update(pool_timeout=30, pool_recycle=3600)
     engine = create_engine("postgresql+psycopg://", creator=connect, **options)
 
     times = {
@@ -243,4 +250,34 @@ def _engine(
             )
         connection.commit()
 
+    @event.listens_for(engine, "checkout")
+    def _taken(connection: Any, record: Any, _proxy: Any) -> None:
+        # A restart of the server costs no request its answer.
+        now = monotonic()
+        if not _is_alive(connection, now - record.info.get(_USED, -_QUIET_SECONDS)):
+            raise InvalidatePoolError("the connection is gone, and those of its time with it")
+        record.info[_USED] = now
+
+    @event.listens_for(engine, "checkin")
+    def _given_back(_connection: Any, record: Any) -> None:
+        record.info[_USED] = monotonic()
+
     return engine
+
+
+def _is_alive(connection: Any, idle_seconds: float) -> bool:
+    """Whether the server still answers on a connection that was not used for so long.
+
+    A server that ends says so and hangs up: then there is something to read where nothing was asked
+    for, which the kernel knows without a round trip. One that vanished says nothing; who was
+    answered a moment ago is not asked again."""
+    driver = _driver()
+    try:
+        waiting = poll()
+        waiting.register(connection.fileno(), POLLIN)
+        if waiting.poll(0) or idle_seconds >= _QUIET_SECONDS:
+            connection.execute("SELECT 1")
+            connection.rollback()
+    except (driver.Error, OSError, ValueError):
+        return False
+    return True

@@ -24,7 +24,7 @@ from sqlalchemy import JSON, Table, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from ..db.migrate import revision_of
-from ..db.models import Base, Release, ReleaseFile
+from ..db.models import Base
 from ..errors import RegistryError
 from ..services.wanted import COLUMNS
 
@@ -93,7 +93,7 @@ def last_line(path: Path) -> int:
 def wanted_in(path: Path) -> Iterator[str]:
     """Every digest that a release in the file refers to, at least once."""
     names = {column.key for column in COLUMNS}
-    tables = {ReleaseFile.__tablename__, Release.__tablename__}
+    tables = {column.class_.__tablename__ for column in COLUMNS}
     at: list[int] = []
     for line in _lines(path):
         if isinstance(line, dict):

@@ -69,7 +69,8 @@ def initialise(
 
     ``log_origin`` is the name of the public log, for instance ``registry.example/log``; it can
     never be changed. None makes one up. ``database`` is the URL of an empty PostgreSQL database;
-    None makes a SQLite file in the folder. ``settings`` is a file to begin with.
+    None makes a SQLite file in the folder. ``settings`` is a file to begin with; it may be the
+    folder's own ``server.toml``, written before.
 
     Raises:
         RegistryError: one of the folders, or the object store that the settings name, is there and
@@ -80,12 +81,14 @@ def initialise(
     """
     root = Path(os.path.abspath(root))
     authority_folder = root.with_name(f"{root.name}-authority") if dev else None
-    for folder in (root, authority_folder):
-        if folder is not None:
-            require_empty(folder)
+    own = _own_settings(root, settings)
+    require_empty(root, but=own)
+    if authority_folder is not None:
+        require_empty(authority_folder)
     root.parent.mkdir(parents=True, exist_ok=True)
     now = utc_now()
     text, database = _first_settings(root, settings, database)
+    read = "" if own is None else own.read_text(encoding="utf-8")
     url = None if database is None else DatabaseUrl.parse(database, "--database")
     with (
         _staging(root) as staged,
@@ -107,8 +110,12 @@ def initialise(
         if authority_folder is not None:
             os.rename(staged_authority, authority_folder)
         try:
+            if own is not None:
+                own.unlink()  # its words are in the new folder's; put back where that fails
             os.rename(staged, root)
         except OSError:
+            if own is not None and not own.exists():
+                own.write_text(read, encoding="utf-8")
             if authority_folder is not None:
                 shutil.rmtree(authority_folder, ignore_errors=True)
             raise
@@ -136,11 +143,33 @@ def _first_settings(root: Path, path: Path | None, database: str | None) -> tupl
     return text, database
 
 
-def require_empty(folder: Path) -> None:
-    """Raises RegistryError when something is at ``folder`` that is not an empty folder."""
+def _own_settings(root: Path, settings: Path | None) -> Path | None:
+    """``settings`` where it is the file that the registry in ``root`` will read: written there
+    before, it becomes the first of what is in the folder.
+
+    Raises:
+        RegistryError: it is in there under another name, or a link, which is not ours to replace.
+    """
+    if settings is None:
+        return None
+    own, there = DataFolder(root).settings, Path(os.path.abspath(settings))
+    if there == own and not own.is_symlink():
+        return own
+    if root in there.parents:
+        raise RegistryError(
+            "folder-not-empty",
+            f"{settings}: expected settings outside of the new folder, or in its file {own.name}",
+            f"call it {own}, or move it out of the folder",
+        )
+    return None
+
+
+def require_empty(folder: Path, *, but: Path | None = None) -> None:
+    """Raises RegistryError when something is at ``folder`` that is not an empty folder, or one
+    that holds nothing ``but`` that."""
     if not os.path.lexists(folder):
         return
-    if folder.is_symlink() or not folder.is_dir() or any(folder.iterdir()):
+    if folder.is_symlink() or not folder.is_dir() or any(each != but for each in folder.iterdir()):
         raise RegistryError(
             "folder-not-empty",
             f"{folder}: expected nothing or an empty folder, found something",

@@ -1,9 +1,9 @@
 """The work that no request asks for, in a process of its own: `forge-server worker`.
 
 Signing again what grows old, publishing what a crash left, indexing for search what changed
-and was not, and scanning releases. `forge-server run` does the same in
-a thread unless ``embedded_worker`` is false. Any number of workers may run beside each other and
-beside servers: whoever comes first has done it.
+and was not, scanning releases, telling what ends soon, and sending webhooks what happened.
+`forge-server run` does the same in threads unless ``embedded_worker`` is false. Any number of
+workers may run beside each other and beside servers: whoever comes first has done it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class Worker:
         published = publication.materialise()  # also when nothing can be signed
         reason = publication.unable
         why = None if reason is None else f"read-only: {reason}; waiting"
-        for line in self.registry.review_desk.notices():
+        for line in self.registry.expiry.notices():
             self._tell(line)
+        self.registry.deliveries.prune()
         indexed = self.registry.index.refresh()  # last: nobody's trust hangs on it
         return why, _done(signed, published, indexed)
 
@@ -78,6 +79,9 @@ class Worker:
             threading.Thread(
                 target=self._scan, args=(interval_seconds, stop), name="scan", daemon=True
             ).start()
+        threading.Thread(
+            target=self.registry.deliveries.run, args=(stop,), name="webhooks", daemon=True
+        ).start()
         while not stop.is_set():
             self.once()
             stop.wait(interval_seconds)

@@ -17,6 +17,7 @@ from storage import StorageError
 from ..db.engine import Database
 from ..errors import RegistryError
 from ..logs import LOGGER
+from ..services.gathering import Gathering
 from .asking import Word, name_asked, near_patterns, nearest, words_of
 from .base import Hit, Query, Results
 from .bits import from_ids
@@ -86,7 +87,7 @@ class ComponentIndex:
     _near: dict[str, list[str]] = field(default_factory=dict)
     _near_generation: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _following: threading.Lock = field(default_factory=threading.Lock)
+    _following: Gathering[None, int] = field(default_factory=Gathering)
 
     def search(self, query: Query) -> Results:
         """See `Index.search`."""
@@ -133,9 +134,8 @@ class ComponentIndex:
         """Indexes what was just changed. When that fails the change stands all the same, and the
         worker indexes it a little later."""
         try:
-            # Of many who changed something at once, one indexes it all and the others find nothing.
-            with self._following:
-                self.refresh()
+            # Of many who changed something at once, one indexes it all.
+            self._following.ask(None, lambda askers: [self.refresh()] * len(askers))
         except (RegistryError, StorageError, SQLAlchemyError) as error:
             LOGGER.warning("not indexed for search yet: %s", type(error).__name__)
 

@@ -106,15 +106,9 @@ class Accounts:
         """
         identity = caller.identity
         assert identity is not None
-        identity.require("manage", organisation=scope.organisation, component=scope.component)
         if not name.strip():
             raise RegistryError("malformed", "request: name: expected a name, found nothing")
-        if not identity.scope.covers(scope):
-            raise RegistryError(
-                "scope-exceeded",
-                f"new token: expected at most {', '.join(identity.scope.texts())}, "
-                f"found {', '.join(scope.texts())}",
-            )
+        self.require_may_create(identity, scope)
         with self.database.write() as session:
             user = session.get_one(User, identity.user_id)
             if scope.organisation and session.get(Organisation, scope.organisation) is None:
@@ -123,6 +117,34 @@ class Accounts:
                     f"new token: organisation {scope.organisation} does not exist",
                 )
             return self._add_token(session, caller, user, name, scope, expires_in_days)
+
+    def require_may_create(self, identity: Identity, scope: Scope) -> None:
+        """A token hands on what it may do itself, and only if it may manage.
+
+        Raises:
+            RegistryError: it may not (``scope-missing``), or not as much (``scope-exceeded``).
+        """
+        identity.require("manage", organisation=scope.organisation, component=scope.component)
+        if not identity.scope.covers(scope):
+            raise RegistryError(
+                "scope-exceeded",
+                f"new token: expected at most {', '.join(identity.scope.texts())}, "
+                f"found {', '.join(scope.texts())}",
+            )
+
+    def issue(
+        self,
+        session: Session,
+        caller: Caller,
+        user: User,
+        *,
+        name: str,
+        scope: Scope,
+        expires_in_days: int,
+    ) -> tuple[TokenRow, str]:
+        """A token for ``user`` in a transaction of somebody who knows that it may be made, and its
+        secret."""
+        return self._add_token(session, caller, user, name, scope, expires_in_days)
 
     def tokens(self, user: str) -> list[TokenRow]:
         """All tokens of ``user``, oldest first."""

@@ -1,6 +1,7 @@
 """The audit log: every change and every refusal is an event.
 
-A change writes its event in its own transaction, so neither exists without the other; what the
+A change writes its event in its own transaction, so neither exists without the other; and what
+webhooks are to be told of it (`services.outbox`). What the
 world may hold the registry to becomes a leaf of the public log there as well, and of what concerns
 persons a commitment that tells nothing about them. A refusal writes one by itself; where that
 fails, the request fails as well.
@@ -26,6 +27,7 @@ from ..errors import RegistryError
 from .callers import Caller
 from .clock import Clock
 from .log import COMMITTED_ACTS, LOGGED_ACTS, append_act
+from .outbox import enqueue
 
 DONE = "done"
 _MAX_SUBJECT = 300
@@ -60,8 +62,9 @@ class Audit:
             event.detail = {**event.detail, "nonce": os.urandom(16).hex()}
             leaf = append_act(session, action, None, commitment(event), event.at)
             event.detail = {**event.detail, "leaf": leaf}
-        session.add(event)
-        session.flush()
+        session.add(event)  # goes to the database with what follows: of several, in one statement
+        with session.no_autoflush:
+            enqueue(session, event)
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError

@@ -8,7 +8,7 @@ them. That a pair was found to hold is written down, for neither of the two ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from signing.chunks import MAX_LIST_BYTES, ChunkCheck, ChunkList, parse_chunk_list
+from signing.errors import MalformedError
 from signing.manifest import Manifest
-from storage import BlobNotFoundError, BlobStore
+from storage import BlobNotFoundError, BlobStore, Segment
 from storage.hashing import Readable
 
 from ..db import models
@@ -29,6 +30,7 @@ from .slow_work import SlowWork
 
 _BLOCK_BYTES = 1 << 20
 _AT_ONCE = 500  # parameters in one query
+_MOST_LISTS = 4  # of one blob: as a rule there is one
 
 
 class WatchedStream:
@@ -76,6 +78,27 @@ class ChunkChecks:
         with suppress(IntegrityError), self.database.write() as session:  # somebody was quicker
             session.merge(row)
 
+    def copied(self, chunks: ChunkList, segments: Sequence[Segment]) -> set[int]:
+        """Those of ``chunks`` that come whole from other blobs, where lists that were compared
+        with these say the same. Right bytes of a chunk are what the digest of the new whole then
+        proves: the copy of a blob that rotted shows there."""
+        found: set[int] = set()
+        for source in {segment.source for segment in segments if segment.source is not None}:
+            for known in self._lists_of(source):
+                found |= _described(chunks, segments, source, known)
+        return found
+
+    def _lists_of(self, blob: str) -> Iterator[ChunkList]:
+        """Lists that were compared with ``blob`` and are still here."""
+        query = select(models.ChunkCheck.list_sha256)
+        with self.database.read() as session:
+            names = session.scalars(query.where(models.ChunkCheck.blob_sha256 == blob)).all()
+        with suppress(BlobNotFoundError):
+            size = self.blobs.stat(blob).size
+            for name in names[:_MOST_LISTS]:
+                with suppress(RegistryError, MalformedError):
+                    yield self._read(name, size)
+
     def settle(self, manifest: Manifest) -> bool:
         """Whether every list of ``manifest`` was compared; False means: ask again.
 
@@ -110,6 +133,26 @@ class ChunkChecks:
 
     def _read(self, chunk_list: str, size: int) -> ChunkList:
         return read_list(self.blobs, chunk_list, size)
+
+
+def _described(
+    chunks: ChunkList, segments: Sequence[Segment], source: str, known: ChunkList
+) -> set[int]:
+    """The chunks that ``segments`` copy from ``source`` and that ``known``, its list, has there."""
+    found, at = set(), 0
+    for segment in segments:
+        begin, at = at, at + segment.length
+        if segment.source != source:
+            continue
+        for number in range(chunks.at(begin), chunks.at(at - 1) + 1):
+            chunk = chunks[number]
+            start = segment.start + chunk.start - begin
+            if chunk.start < begin or chunk.end > at or not 0 <= start < known.size:
+                continue
+            old = known[known.at(start)]
+            if (old.start, old.length, old.digest) == (start, chunk.length, chunk.digest):
+                found.add(number)
+    return found
 
 
 def read_list(blobs: BlobStore, chunk_list: str, size: int) -> ChunkList:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from secrets import randbits
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, select
 from sqlalchemy.orm import Session
 
 from signing.deprecation import Deprecation
 from signing.names import ComponentName
 from signing.roles import IndexEntry
 
-from ..db.models import Component, Release, Requirement, ReviewStatement
+from ..db.engine import upsert
+from ..db.models import Component, Release, Requirement, ReviewStatement, table_of
 from ..domain.versions import latest_version
 from ..search.tables import WAITING
 
@@ -32,6 +33,25 @@ _RELEASE: Final = (
     )
 )
 
+_RELEASES: Final = table_of(Release).c
+_COMPONENTS: Final = table_of(Component).c
+_VERSIONS: Final = select(_RELEASES.version, _RELEASES.yanked).where(
+    _RELEASES.component_id == bindparam("component")
+)
+_REQUIREMENTS: Final = table_of(Requirement)
+_FORGET_REQUIREMENTS: Final = delete(_REQUIREMENTS).where(
+    _REQUIREMENTS.c.component_id == bindparam("component")
+)
+_PUBLISHED: Final = (
+    select(_RELEASES.id)
+    .join(table_of(Component), _RELEASES.component_id == _COMPONENTS.id)
+    .where(
+        _COMPONENTS.organisation == bindparam("org"),
+        _COMPONENTS.name == bindparam("name"),
+        _RELEASES.version == bindparam("version"),
+    )
+)
+
 
 def find_component(session: Session, name: ComponentName) -> Component | None:
     """The row of a component; None when nothing of it was published."""
@@ -43,16 +63,25 @@ def find_release(session: Session, name: ComponentName, version: str) -> Release
     return session.scalar(_RELEASE, {"org": name.org, "name": name.name, "version": version})
 
 
-def refresh_component(session: Session, row: Component, now: datetime) -> None:
-    """Derives the component's description from its releases as they are in this transaction."""
-    releases = session.execute(
-        select(Release.version, Release.yanked).where(Release.component_id == row.id)
-    ).all()
+def is_published(session: Session, name: ComponentName, version: str) -> bool:
+    """Whether there is such a release; costs less than to find it."""
+    asked = {"org": name.org, "name": name.name, "version": version}
+    return session.connection().execute(_PUBLISHED, asked).first() is not None
+
+
+def refresh_component(
+    session: Session, row: Component, now: datetime, added: Release | None = None
+) -> None:
+    """Derives the component's description from its releases as they are in this transaction, of
+    which ``added`` has just become one."""
+    releases = session.connection().execute(_VERSIONS, {"component": row.id}).all()
     latest = latest_version((version, yanked is not None) for version, yanked in releases)
     assert latest is not None
-    newest = session.scalars(
-        select(Release).where(Release.component_id == row.id, Release.version == latest)
-    ).one()
+    newest = added
+    if newest is None or newest.version != latest:
+        newest = session.scalars(
+            select(Release).where(Release.component_id == row.id, Release.version == latest)
+        ).one()
     row.latest = latest
     row.versions = len(releases)
     row.kind = newest.kind
@@ -63,7 +92,7 @@ def refresh_component(session: Session, row: Component, now: datetime) -> None:
     row.updated_at = now
     words = [row.organisation, row.name, row.kind, row.summary, *row.languages, *row.tasks]
     _note_requirements(session, row.id, newest.details["requires"])
-    mark_changed(session, Component.id == row.id)
+    _mark(session, [row.id])
     row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()
 
 
@@ -89,7 +118,7 @@ def deprecation_of(release: Release) -> Deprecation | None:
 
 
 def _note_requirements(session: Session, component_id: int, requires: Iterable[str]) -> None:
-    session.execute(delete(Requirement).where(Requirement.component_id == component_id))
+    session.connection().execute(_FORGET_REQUIREMENTS, {"component": component_id})
     session.add_all(Requirement(component_id=component_id, required=each) for each in requires)
 
 
@@ -108,8 +137,16 @@ def mark_changed(session: Session, condition: ColumnElement[bool]) -> None:
     search again."""
     ids = session.scalars(select(Component.id).where(condition)).all()
     for start in range(0, len(ids), 500):  # far below SQLite's limit of parameters
-        part = ids[start : start + 500]
-        session.execute(delete(WAITING).where(WAITING.c.component_id.in_(part)))
-        # Made up, so that whoever is indexing the component right now sees that it changed.
-        rows = [{"component_id": each, "mark": randbits(62)} for each in part]
-        session.execute(insert(WAITING), rows)
+        _mark(session, ids[start : start + 500])
+
+
+def _mark(session: Session, ids: Sequence[int]) -> None:
+    query = upsert(session, WAITING)
+    # Made up, so that whoever is indexing the component right now sees that it changed.
+    rows = [{"component_id": each, "mark": randbits(62)} for each in ids]
+    session.execute(
+        query.on_conflict_do_update(
+            index_elements=[WAITING.c.component_id], set_={"mark": query.excluded.mark}
+        ),
+        rows,
+    )

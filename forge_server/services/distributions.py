@@ -29,6 +29,7 @@ from ..db.models import (
     ReleaseFile,
     WheelMetadata,
 )
+from ..db.upstream_models import UpstreamProject
 from ..domain.wheels import Distribution as Named
 from ..domain.wheels import WheelRefusedError, distribution_of, read_metadata
 from ..errors import RegistryError
@@ -71,7 +72,24 @@ class Distributions:
                     distribution=name,
                     component=f"{organisation}/{project}",
                 )
+        self._require_not_let_through(session, manifest, {file.project for _, file in named})
         _require_same_bytes(session, manifest, named)
+
+    def _require_not_let_through(
+        self, session: Session, manifest: Manifest, names: set[str]
+    ) -> None:
+        """A name means the same to every installer, whoever publishes what: what the operator lets
+        through from another index is not given to a component here behind their back."""
+        query = select(UpstreamProject.name).where(UpstreamProject.name.in_(names))
+        for name in sorted(session.scalars(query)):
+            raise RegistryError(
+                "distribution-taken",
+                f"{manifest}: expected distributions of its own, found {name}, which this registry "
+                "serves from another index",
+                "give the distribution another name, or ask the operator: forge-server upstream "
+                f"remove DIR {name}",
+                distribution=name,
+            )
 
     def read(self, manifest: Manifest) -> list[WheelRead]:
         """What the wheels of ``manifest``, which are in the store, say of themselves; those that
@@ -96,7 +114,7 @@ class Distributions:
                 )
             )
         rows = (
-            self._row(digest, wheel, size)
+            self.read_wheel(digest, wheel, size)
             for digest, (wheel, size) in wheels.items()
             if digest not in known
         )
@@ -165,7 +183,7 @@ class Distributions:
                 session.merge(DistributionFile(**row))
         return len(rows)
 
-    def _row(self, digest: str, wheel: Named, size: int) -> WheelRead | None:
+    def read_wheel(self, digest: str, wheel: Named, size: int) -> WheelRead | None:
         """What there is to keep about a wheel; None where its bytes are gone (taken down)."""
         try:
             with _seekable(self.blobs, digest, size) as file:

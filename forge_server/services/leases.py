@@ -36,8 +36,8 @@ be lost.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -46,10 +46,12 @@ from sqlalchemy.orm import Session
 
 from storage import BlobStore
 
-from ..db.engine import Database
-from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile
+from ..db.engine import Database, upsert
+from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile, table_of
+from ..db.upstream_models import UpstreamFile
 from ..logs import LOGGER
 from .clock import Clock
+from .gathering import Gathering
 from .locks import Lock, StillHeld
 
 AT_ONCE: Final = 500  # parameters in one query
@@ -57,9 +59,15 @@ AT_ONCE: Final = 500  # parameters in one query
 _EVER: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 # Made once, and of columns: every publish asks it several times.
-_LEASES: Final = BlobLease.__table__.c
+_TABLE: Final = table_of(BlobLease)
+_LEASES: Final = _TABLE.c
 _SEVERAL: Final = select(_LEASES.sha256, _LEASES.token, _LEASES.held_at, _LEASES.doomed_at).where(
     _LEASES.sha256.in_(bindparam("digests", expanding=True))
+)
+_END: Final = (
+    delete(_TABLE)
+    .where(_LEASES.sha256.in_(bindparam("digests", expanding=True)))
+    .returning(_LEASES.sha256, _LEASES.token, _LEASES.doomed_at)
 )
 
 Held = Mapping[str, str]
@@ -83,12 +91,22 @@ def batches(digests: Iterable[str], size: int = AT_ONCE) -> Iterator[list[str]]:
 
 
 def referred(session: Session, digests: Sequence[str]) -> set[str]:
-    """Those of at most `AT_ONCE` ``digests`` that a release refers to."""
+    """Those of at most `AT_ONCE` ``digests`` that a release refers to, or a copy of another index's
+    file that is kept here."""
     columns = (
         ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
+        UpstreamFile.blob_sha256,
     )  # fmt: skip
     query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
     return {str(row[0]) for row in session.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """The leases that somebody wants to `hold`."""
+
+    sizes: Mapping[str, int]
+    organisation: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,44 +115,39 @@ class Leases:
     blobs: BlobStore
     clock: Clock
     lock: Lock
+    _gathering: Gathering[_Wish, dict[str, str]] = field(default_factory=Gathering)
 
     def seen(self, digests: Iterable[str]) -> dict[str, str]:
         """The leases that are there for ``digests`` and not doomed. Ask before the store."""
         with self.database.read() as session:
             return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
 
-    def hold(self, sizes: Mapping[str, int], organisation: str) -> dict[str, str]:
+    def hold(self, sizes: Mapping[str, int], organisation: str | None) -> dict[str, str]:
         """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;
         returns their tokens. The caller looks into the store afterwards, or puts the blobs there.
 
         Raises:
             RegistryError: the collector was busy for too long (``busy``).
         """
-        held, doomed = self._try_to_hold(sizes, organisation)
+        held: dict[str, str] = {}
+        doomed: Collection[str] = sizes
         while doomed:
-            self.finish()
-            again, doomed = self._try_to_hold({one: sizes[one] for one in doomed}, organisation)
-            held |= again
+            wish = _Wish({one: sizes[one] for one in doomed}, organisation)
+            held |= self._gathering.ask(wish, self._try_to_hold)
+            doomed = sizes.keys() - held.keys()
+            if doomed:
+                self.finish()
         return held
 
-    def _try_to_hold(
-        self, sizes: Mapping[str, int], organisation: str
-    ) -> tuple[dict[str, str], set[str]]:
-        now = self.clock()
+    def _try_to_hold(self, wishes: Sequence[_Wish]) -> list[dict[str, str]]:
+        """The leases for each of ``wishes``, in one transaction; without those that are doomed."""
+        rows: dict[str, tuple[int, str | None]] = {}
+        for wish in wishes:
+            for digest, size in wish.sizes.items():
+                rows.setdefault(digest, (size, wish.organisation))
         with self.database.write() as session:
-            rows = {row.sha256: row for row in _rows(session, sizes)}
-            doomed = {digest for digest, row in rows.items() if row.doomed_at is not None}
-            new = add_leases(
-                session,
-                {digest: size for digest, size in sizes.items() if digest not in rows},
-                organisation,
-                now,
-            )
-            held = {digest: row.token for digest, row in rows.items() if digest not in doomed}
-            for batch in batches(held):
-                again = update(BlobLease).where(BlobLease.sha256.in_(batch)).values(held_at=now)
-                session.execute(again)
-        return held | new, doomed
+            held = _take_leases(session, rows, self.clock())
+        return [{each: held[each] for each in wish.sizes if each in held} for wish in wishes]
 
     def make_way(self, digest: str) -> None:
         """Ends a deletion of the blob that a collector has left half done, before somebody sends it
@@ -172,20 +185,18 @@ class Leases:
         the store, and ends their leases. ``held`` was looked up before the store was.
 
         Raises:
-            BlobsGoneError: one may have been deleted since.
+            BlobsGoneError: one may have been deleted since; the transaction must not be committed.
         """
         for batch in batches(set(digests)):
-            rows = {row.sha256: row for row in _rows(session, batch)}
+            ended = session.connection().execute(_END, {"digests": batch})
             sure = {
-                digest
-                for digest, row in rows.items()
-                if row.doomed_at is None and held.get(digest) == row.token
+                row.sha256
+                for row in ended
+                if row.doomed_at is None and held.get(row.sha256) == row.token
             }
             rest = [digest for digest in batch if digest not in sure]
             if rest and set(rest) - referred(session, rest):
                 raise BlobsGoneError
-            if rows:
-                session.execute(delete(BlobLease).where(BlobLease.sha256.in_(list(rows))))
 
     def finish(self) -> None:
         """Deletes what a collector that died left doomed; waits for one that lives."""
@@ -234,24 +245,39 @@ class Leases:
         return lost
 
 
+def _take_leases(
+    session: Session, rows: Mapping[str, tuple[int, str | None]], now: datetime
+) -> dict[str, str]:
+    """Makes leases for ``{digest: (size, organisation)}``, or young again those that are there;
+    returns their tokens, without those that are doomed, which stay as they are."""
+    insert_ = upsert(session, _TABLE)
+    query = insert_.on_conflict_do_update(
+        index_elements=[_LEASES.sha256],
+        set_={"held_at": insert_.excluded.held_at},
+        where=_LEASES.doomed_at.is_(None),
+    ).returning(_LEASES.sha256, _LEASES.token)
+    values = [_lease(digest, size, org, now) for digest, (size, org) in sorted(rows.items())]
+    return {row[0]: row[1] for row in session.connection().execute(query, values)}
+
+
+def _lease(digest: str, size: int, organisation: str | None, now: datetime) -> dict[str, Any]:
+    return {
+        "sha256": digest,
+        "token": os.urandom(8).hex(),
+        "organisation": organisation,
+        "size": size,
+        "held_at": now,
+    }
+
+
 def add_leases(
     session: Session, sizes: Mapping[str, int], organisation: str | None, now: datetime
 ) -> dict[str, str]:
     """Adds the leases of blobs that have none; returns their tokens."""
-    tokens = {digest: os.urandom(8).hex() for digest in sizes}
-    rows = [
-        {
-            "sha256": digest,
-            "token": tokens[digest],
-            "organisation": organisation,
-            "size": size,
-            "held_at": now,
-        }
-        for digest, size in sizes.items()
-    ]
+    rows = [_lease(digest, size, organisation, now) for digest, size in sizes.items()]
     if rows:
         session.execute(insert(BlobLease), rows)
-    return tokens
+    return {row["sha256"]: row["token"] for row in rows}
 
 
 def doom(session: Session, digests: Sequence[str], before: datetime, now: datetime) -> list[str]:

@@ -41,6 +41,14 @@ def leaf_path(role: str, version: int) -> str:
     return f"log/leaf/{version}.{role}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A checkpoint that was put into the tree, with its cosignatures."""
+
+    size: int
+    cosigned: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class LogFiles:
     """Writes what the database has and the tree has not."""
@@ -56,9 +64,11 @@ class LogFiles:
             newest = newest_checkpoint(session)
         return newest is not None and newest.published_at is None
 
-    def write(self, leaves: Sequence[tuple[str, int, int | None]], still_held: StillHeld) -> None:
+    def write(
+        self, leaves: Sequence[tuple[str, int, int | None]], still_held: StillHeld
+    ) -> Published | None:
         """Writes the tiles of the newest checkpoint, the places of ``leaves`` (role, version,
-        number), and at last the checkpoint.
+        number), and at last the checkpoint, if it is not there: then `mark` is due.
 
         Raises:
             RegistryError: too few witnesses cosigned it (``witnesses-missing``), or the lock was
@@ -71,11 +81,10 @@ class LogFiles:
                 select(func.max(LogCheckpoint.size)).where(LogCheckpoint.published_at.is_not(None))
             )
             if newest is None:
-                return
+                return None
             size, note = newest.size, newest.note
         put_together(self.tree, self._files(published or 0, size, leaves))
-        if published != size:
-            self._publish(size, note, still_held)
+        return None if published == size else self._publish(size, note, still_held)
 
     def _files(
         self, published: int, size: int, leaves: Sequence[tuple[str, int, int | None]]
@@ -90,17 +99,20 @@ class LogFiles:
         with self.database.read() as session:
             return read_tile(session, tile)
 
-    def _publish(self, size: int, note: bytes, still_held: StillHeld) -> None:
+    def _publish(self, size: int, note: bytes, still_held: StillHeld) -> Published:
         if self.cosign is not None:
             note = self.cosign(size, note)
         still_held()
         publish_forward(self.tree, CHECKPOINT, note, lambda seen: self._later(seen, size))
-        with self.database.write() as session:
-            session.execute(
-                update(LogCheckpoint)
-                .where(LogCheckpoint.size == size)
-                .values(cosigned=note, published_at=self.clock())
-            )
+        return Published(size=size, cosigned=note)
+
+    def mark(self, session: Session, published: Published) -> None:
+        """Notes that the checkpoint is in the tree."""
+        session.execute(
+            update(LogCheckpoint)
+            .where(LogCheckpoint.size == published.size)
+            .values(cosigned=published.cosigned, published_at=self.clock())
+        )
 
     def _later(self, seen: bytes, size: int) -> bool:
         """Whether the published checkpoint ``seen`` is of more than ``size`` entries."""

@@ -41,6 +41,8 @@ from .waivers import Waivers
 from .withheld import withheld_by_digest
 
 MOST: int = 10  # policies of one organisation
+Judge = Callable[[Session, ComponentName, Release], str | None]
+"""Says why a release is not permitted; None where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +257,35 @@ class Policies:
             ],
             at=now,
         )
+
+    def judge(self, organisation: str) -> Judge | None:
+        """The organisation's policies as one judge, as of now; None where it pinned none.
+
+        Raises:
+            RegistryError: no such organisation.
+        """
+        policies, now = self.of(organisation), self.clock()
+        if not policies:
+            return None
+
+        def why(session: Session, component: ComponentName, release: Release) -> str | None:
+            facts = self.facts(session, component, release)
+            for each in policies:
+                by = (
+                    f"not permitted by {each.component}=={each.version}, a policy of {organisation}"
+                )
+                if each.policy is None:
+                    return f"{by}, which is unusable: {each.unusable}"
+                verdict = evaluate(each.policy, facts, now)
+                if not verdict.permits:
+                    rules = [
+                        f"{rule.name}: expected {rule.wanted}, found {rule.found}"
+                        for rule in verdict.refusals
+                    ]
+                    return f"{by}: {'; '.join(rules) or 'it has no rules'}"
+            return None
+
+        return why
 
     def facts(self, session: Session, component: ComponentName, release: Release) -> Facts:
         """What this registry knows of a release."""

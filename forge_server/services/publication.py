@@ -36,8 +36,9 @@ from ..db.models import Component, MetadataVersion, Release, ReviewStatement, Ro
 from ..errors import RegistryError
 from .clock import Clock
 from .forward import publish_forward
+from .gathering import Gathering
 from .locks import Lock
-from .log_files import History, LogFiles
+from .log_files import History, LogFiles, Published
 from .log_keys import LogKeys
 from .online_keys import KeyRing, OnlineKeys
 from .restored import why_unconfirmed
@@ -51,6 +52,7 @@ _ROLES: Final = Role.__table__.c
 _HEADS: Final = (
     select(_ROLES.metadata_id).where(_ROLES.name.in_(("root", "targets"))).order_by(_ROLES.name)
 )
+_NEXT: Final = "next snapshot"  # in the info of a session, which lives as long as a transaction
 _KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
 
 
@@ -87,6 +89,7 @@ class Publication:
     _sound: dict[tuple[int, ...], OnlineKeys] = field(default_factory=dict)
     # The newest snapshot that this process has published, with all that it announces.
     _published: deque[int] = field(default_factory=lambda: deque(maxlen=1))
+    _gathering: Gathering[int, int] = field(default_factory=Gathering)
 
     @property
     def read_only(self) -> str | None:
@@ -165,13 +168,17 @@ class Publication:
         version = self.next_snapshot(session)
         data = sign_snapshot(head_versions(session), version, keys.snapshot, now)
         row = add_role(session, "snapshot", version, data, now, expiry(now, "snapshot"))
+        session.info.pop(_NEXT, None)
         self._stamp(session, row, keys)
         _forget(session, "snapshot", version - _KEPT_SNAPSHOTS)
         return version
 
     def next_snapshot(self, session: Session) -> int:
         """The version of the snapshot that `announce` will make in this transaction."""
-        return head_version(session, "snapshot") + 1
+        # Asked for every release, and nobody else writes meanwhile.
+        if _NEXT not in session.info:
+            session.info[_NEXT] = head_version(session, "snapshot") + 1
+        return int(session.info[_NEXT])
 
     def _stamp(self, session: Session, snapshot: MetadataVersion, keys: OnlineKeys) -> None:
         now = self.clock()
@@ -192,22 +199,32 @@ class Publication:
             BackendError: the tree or a blob could not be written or read. What is missing is
                 written by the next call.
         """
-        if not self.is_behind(snapshot):
+        if snapshot is None:
+            return self._materialise() if self.is_behind() else 0
+        if self._has_published(snapshot):
             return 0
+        # Of many that publish at once, one writes, syncs and asks the witnesses for all who had
+        # committed by then.
+        return self._gathering.ask(snapshot, self._materialise_all)
+
+    def _materialise_all(self, snapshots: Sequence[int]) -> list[int]:
+        done = 0 if self._has_published(max(snapshots)) else self._materialise()
+        return [done] * len(snapshots)
+
+    def _materialise(self) -> int:
         with self.lock.held() as still_held:
-            # Whoever held it before us has most likely done it all: of many that publish at once,
-            # one writes, syncs and asks the witnesses for all who had committed by then.
-            if not self.is_behind(snapshot):
+            # Another process, who held it before us, may have done it all.
+            if not self.is_behind():
                 return 0
             todo = self._todo()
             stamps = [row for row in todo.roles if row[1] == "timestamp"]
             put_together(self.tree, self._files(todo))
-            self.log.write(todo.leaves, still_held)
+            checkpoint = self.log.write(todo.leaves, still_held)
             if stamps:
                 still_held()
                 _, _, version, data = stamps[-1]
                 publish_forward(self.tree, TIMESTAMP, data, lambda seen: self._later(seen, version))
-            self._mark(todo)
+            self._mark(todo, checkpoint)
             self._published.extend(row[2] for row in todo.roles if row[1] == "snapshot")
         return len(todo.roles)
 
@@ -236,11 +253,12 @@ class Publication:
         with self.database.read() as session:
             return version < found <= head_version(session, "timestamp")
 
-    def is_behind(self, snapshot: int | None = None) -> bool:
-        """Whether something is committed that is not in the published tree yet; of what
-        ``snapshot`` announces, if given."""
-        if snapshot is not None and self._published and self._published[-1] >= snapshot:
-            return False
+    def _has_published(self, snapshot: int) -> bool:
+        """Whether this process has published what ``snapshot`` announces."""
+        return bool(self._published) and self._published[-1] >= snapshot
+
+    def is_behind(self) -> bool:
+        """Whether something is committed that is not in the published tree yet."""
         with self.database.read() as session:
             waiting = select(MetadataVersion.id).where(MetadataVersion.published_at.is_(None))
             if session.scalar(waiting.limit(1)) is not None:
@@ -327,9 +345,13 @@ class Publication:
                 ],
             )
 
-    def _mark(self, todo: _Todo) -> None:
+    def _mark(self, todo: _Todo, checkpoint: Published | None) -> None:
+        """Notes what is in the tree; at the end and at once, for every transaction waits for those
+        of the publishers."""
         now = self.clock()
         with self.database.write() as session:
+            if checkpoint is not None:
+                self.log.mark(session, checkpoint)
             for start in range(0, len(todo.roles), 500):  # far below SQLite's limit of parameters
                 ids = [row[0] for row in todo.roles[start : start + 500]]
                 session.execute(

@@ -11,18 +11,36 @@ an upload (`require_room_for_upload`) is only there to spare it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from ..db.engine import Database
-from ..db.models import BlobLease, Component, Quota, Release
+from ..db.models import BlobLease, Component, Quota, Release, table_of
 from ..domain.amounts import show_bytes
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
 from .rights import require_organisation
+
+# Made once, and of columns: every publish asks and counts.
+_TABLE: Final = table_of(Quota)
+_COLUMNS: Final = (
+    _TABLE.c.max_bytes, _TABLE.c.max_releases, _TABLE.c.used_bytes, _TABLE.c.used_releases,
+)  # fmt: skip
+_QUOTA: Final = select(*_COLUMNS).where(_TABLE.c.organisation == bindparam("org"))
+_COUNT: Final = (
+    update(_TABLE)
+    .where(_TABLE.c.organisation == bindparam("org"))
+    .values(
+        used_bytes=_TABLE.c.used_bytes + bindparam("size"),
+        used_releases=_TABLE.c.used_releases + 1,
+    )
+    .returning(*_COLUMNS)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +101,19 @@ class Quotas:
         )  # fmt: skip
 
     def state(self, session: Session, organisation: str) -> QuotaState:
-        row = session.get(Quota, organisation)
-        used = _used(session, organisation) if row is None else (row.used_bytes, row.used_releases)
-        own_bytes = None if row is None else row.max_bytes
-        own_releases = None if row is None else row.max_releases
+        session.flush()
+        row = session.connection().execute(_QUOTA, {"org": organisation}).one_or_none()
+        return self._state(organisation, row or (None, None, *_used(session, organisation)))
+
+    def _state(
+        self, organisation: str, row: Sequence[Any], more_bytes: int = 0, more_releases: int = 0
+    ) -> QuotaState:
+        own_bytes, own_releases, used_bytes, used_releases = row
         return QuotaState(
             organisation=organisation,
-            used_bytes=used[0],
+            used_bytes=used_bytes + more_bytes,
             max_bytes=self.default_bytes if own_bytes is None else own_bytes,
-            used_releases=used[1],
+            used_releases=used_releases + more_releases,
             max_releases=self.default_releases if own_releases is None else own_releases,
         )
 
@@ -128,10 +150,12 @@ class Quotas:
         Raises:
             RegistryError: it does not fit (``quota-exceeded``).
         """
-        row = self._row(session, organisation)
-        _require_release(self.state(session, organisation), size)
-        row.used_bytes += size
-        row.used_releases += 1
+        asked = {"org": organisation, "size": size}
+        row = session.connection().execute(_COUNT, asked).one_or_none()
+        if row is None:
+            self._row(session, organisation)
+            row = session.connection().execute(_COUNT, asked).one()
+        _require_release(self._state(organisation, row, -size, -1), size)
 
     def _row(self, session: Session, organisation: str) -> Quota:
         row = session.get(Quota, organisation)

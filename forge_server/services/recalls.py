@@ -22,10 +22,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from signing.digests import parse_digest
-from signing.encoding import Fields
 from signing.errors import MalformedError
-from signing.names import ComponentName, parse_version
+from signing.names import ComponentName
 from signing.roles import check_reason
 
 from ..db.engine import Database
@@ -43,7 +41,9 @@ from .rights import require_member, require_organisation
 ACTION: Final = "inventory"
 MAX_INSTALLED: Final = 2000
 MAX_HOSTS: Final = 10_000
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")
+_HOST_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?"
+HOST_PATTERN: Final = f"^{_HOST_LABEL}$"
+_HOST = re.compile(_HOST_LABEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +53,6 @@ class Installed:
     component: str
     version: str
     manifest_sha256: str
-
-    @classmethod
-    def read(cls, fields: Fields) -> Installed:
-        fields.only(("component", "version", "manifest_sha256"))
-        component = ComponentName.parse(fields.text("component"), fields.path("component"))
-        version = parse_version(fields.text("version"), fields.path("version"))
-        digest = parse_digest(fields.text("manifest_sha256"), fields.path("manifest_sha256"))
-        return cls(component=str(component), version=str(version), manifest_sha256=digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
-from .components import find_component, find_release, refresh_component
+from .components import find_component, find_release, is_published, refresh_component
 from .distributions import Distributions, WheelRead
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
@@ -101,6 +101,15 @@ class _Checked:
         return self.text.roles[self.component.role]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Brought:
+    """Files that came along with an offer and were stored: their sizes, and the leases under which
+    they, and perhaps manifest and bundle, were."""
+
+    sizes: Mapping[str, int]
+    held: Held
+
+
 @dataclass(frozen=True, slots=True)
 class Releases:
     database: Database
@@ -125,6 +134,7 @@ class Releases:
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
         component = manifest.component
+        has_room = False
         with self.database.read() as session:
             self._require_publisher(session, identity, component)
             receipt = _same_release(session, manifest)
@@ -133,13 +143,32 @@ class Releases:
                 # Before anything is sent in vain; what counts is asked again by the transaction.
                 self.quotas.require_room_for_release(session, component.org, manifest.total_size)
                 self.distributions.require_free(session, manifest)
+                size = sum(map(len, text.files.values()))
+                has_room = not size or not self.quotas.why_no_room_for_upload(
+                    session, component.org, size
+                )
         if receipt is not None:
             self.publication.materialise()
             return Answer(receipt=receipt, missing={})
         checked = self._check(manifest, text, current)
-        taken = self._take(caller, manifest, text.files)
+        brought = self._take(manifest, text, has_room)
+        answer: Answer | None = None
+        try:
+            answer = self._settle(caller, identity, checked, brought)
+            return answer
+        finally:
+            # What is published has its events in the transaction that publishes it.
+            if answer is None or not answer.created:
+                self._note(caller, component, brought)
+
+    def _settle(
+        self, caller: Caller, identity: Identity, checked: _Checked, brought: _Brought
+    ) -> Answer:
+        """Publishes what is all here."""
+        manifest, text = checked.offer.manifest, checked.text
+        fresh, taken = brought.held, tuple(brought.sizes)
         for _ in range(_ROUNDS):
-            held, missing = self._find(manifest)
+            held, missing = self._find(manifest, fresh)
             if missing:
                 return Answer(missing=missing, taken=taken)
             try:
@@ -147,26 +176,29 @@ class Releases:
                 if not self.chunk_checks.settle(manifest):
                     return Answer(missing={}, taken=taken)
                 # Blobs before facts: a crash from here on leaves garbage, never a lie.
-                held |= self.store_small(component.org, (text.manifest, text.bundle))
+                small = _by_digest((text.manifest, text.bundle))
+                if rest := {digest: small[digest] for digest in small.keys() - fresh.keys()}:
+                    held |= self._put(manifest.component.org, rest)
                 wheels = self.distributions.read(manifest)
-                publish = partial(self._publish, caller, identity, checked, held, wheels)
+                publish = partial(self._publish, caller, identity, checked, brought, held, wheels)
                 receipt, created = self.together.make(publish)
             except (BlobsGoneError, BlobNotFoundError):
-                continue  # deleted since we looked
+                fresh = {}  # deleted since we looked
+                continue
             self.publication.materialise(receipt.snapshot_version)
             return Answer(receipt=receipt, created=created, missing={}, taken=taken)
         raise RegistryError("busy", f"{manifest}: its files are being deleted; try again")
 
-    def _take(
-        self, caller: Caller, manifest: Manifest, files: Mapping[str, bytes]
-    ) -> tuple[str, ...]:
-        """Stores those of ``files`` that are not here; returns their digests.
+    def _take(self, manifest: Manifest, text: OfferText, has_room: bool) -> _Brought:
+        """Stores those of the files that came along and are not here. Where with them all of the
+        release is here, manifest and bundle as well: it takes the locks of the database once.
+        ``has_room`` says that the organisation has room for all of them.
 
         Raises:
             RegistryError: one is no part of the release, or the quota is full.
             VerificationError: one is not what its digest says; then none is stored.
         """
-        wanted = _blobs_of(manifest)
+        files, wanted = text.files, _blobs_of(manifest)
         if strangers := sorted(files.keys() - wanted.keys()):
             raise RegistryError(
                 "malformed",
@@ -175,29 +207,39 @@ class Releases:
         for digest, data in files.items():
             if (found := sha256_hex(data)) != digest:
                 raise VerificationError("digest-mismatch", "request: files", digest, found)
-        missing = self._missing(manifest).keys() & files.keys() if files else ()
-        if not missing:
-            return ()
-        taken = {digest: files[digest] for digest in sorted(missing)}
-        org = manifest.component.org
-        with self.database.read() as session:
-            size = sum(map(len, taken.values()))
-            refusal = self.quotas.why_no_room_for_upload(session, org, size)
-        if refusal is not None:
-            raise refusal
-        self._put(org, taken)
-        with self.database.write() as session:
-            for digest, data in taken.items():
-                self.audit.record(
-                    session, caller, "blob.store", str(manifest.component), sha256=digest,
-                    size=len(data),
-                )  # fmt: skip
-        return tuple(taken)
+        missing = self._missing(manifest).keys() if files else set()
+        taken = {digest: files[digest] for digest in sorted(missing & files.keys())}
+        if not taken:
+            return _Brought(sizes={}, held={})
+        org, sizes = manifest.component.org, {each: len(data) for each, data in taken.items()}
+        if not has_room:  # but perhaps for those that are not here
+            self.quotas.require_room_for_upload(org, sum(sizes.values()))
+        if missing <= files.keys():
+            taken |= _by_digest((text.manifest, text.bundle))
+        return _Brought(sizes=sizes, held=self._put(org, taken))
 
-    def _find(self, manifest: Manifest) -> tuple[dict[str, str], dict[str, int | None]]:
-        """The leases of all blobs, looked up before the store was, and what is missing in it."""
-        wanted = _blobs_of(manifest)
-        held = self.leases.seen(wanted)
+    def _note(self, caller: Caller, component: ComponentName, brought: _Brought) -> None:
+        if brought.sizes:
+            with self.database.write() as session:
+                self._record_blobs(session, caller, component, brought)
+
+    def _record_blobs(
+        self, session: Session, caller: Caller, component: ComponentName, brought: _Brought
+    ) -> None:
+        for digest, size in brought.sizes.items():
+            self.audit.record(
+                session, caller, "blob.store", str(component), sha256=digest, size=size
+            )
+
+    def _find(
+        self, manifest: Manifest, fresh: Held
+    ) -> tuple[dict[str, str], dict[str, int | None]]:
+        """The leases of all blobs, looked up before the store was, and what is missing in it.
+        ``fresh`` are leases of blobs that were stored under them a moment ago."""
+        wanted = _blobs_of(manifest).keys() - fresh.keys()
+        if not wanted:
+            return dict(fresh), {}
+        held = {**fresh, **self.leases.seen(wanted)}
         missing = self._missing(manifest)
         if missing:
             return held, missing
@@ -222,7 +264,7 @@ class Releases:
 
     def store_small(self, organisation: str, blobs: Iterable[bytes]) -> dict[str, str]:
         """Stores manifests and bundles; returns their leases."""
-        return self._put(organisation, {sha256_hex(each): each for each in blobs})
+        return self._put(organisation, _by_digest(blobs))
 
     def _put(self, organisation: str, data: Mapping[str, bytes]) -> dict[str, str]:
         sizes = {digest: len(each) for digest, each in data.items()}
@@ -385,6 +427,7 @@ class Releases:
         caller: Caller,
         identity: Identity,
         checked: _Checked,
+        brought: _Brought,
         held: Held,
         wheels: Sequence[WheelRead],
         session: Session,
@@ -412,6 +455,7 @@ class Releases:
         snapshot = self.publication.next_snapshot(session)
         release = _add_release(session, identity, checked, snapshot, now)
         self.distributions.record(session, release, manifest, wheels)
+        self._record_blobs(session, caller, component, brought)
         self.audit.record(
             session,
             caller,
@@ -434,6 +478,10 @@ def _blobs_of(manifest: Manifest) -> dict[str, int | None]:
     """``{digest: size in bytes}`` of all files, and of their chunk lists with size None."""
     lists = {entry.chunks: None for entry in manifest.files if entry.chunks is not None}
     return lists | manifest.blobs()
+
+
+def _by_digest(blobs: Iterable[bytes]) -> dict[str, bytes]:
+    return {sha256_hex(each): each for each in blobs}
 
 
 def _require_size(manifest: Manifest, digest: str, expected: int, found: int) -> None:
@@ -460,9 +508,11 @@ def _same_release(session: Session, manifest: Manifest) -> Receipt | None:
     Raises:
         RegistryError: the version holds something else (``version-taken``).
     """
-    release = find_release(session, manifest.component, str(manifest.version))
-    if release is None:
+    component, version = manifest.component, str(manifest.version)
+    if not is_published(session, component, version):
         return None
+    release = find_release(session, component, version)
+    assert release is not None
     if release.manifest_sha256 != manifest.digest:
         raise RegistryError(
             "version-taken",
@@ -518,7 +568,7 @@ def _add_release(
     session.add(release)
     session.flush()
     _add_files(session, release.id, manifest)
-    refresh_component(session, row, now)
+    refresh_component(session, row, now, release)
     return release
 
 

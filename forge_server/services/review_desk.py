@@ -37,7 +37,7 @@ from .findings import open_findings
 from .review_roles import keyids_of
 from .rolebook import current_role, current_row, expiries
 
-NOTICE_DAYS: Final = (30, 7, 1)
+SOON_DAYS: Final = 30
 MOST: Final = 200
 _MOST_KNOWN: Final = 1000
 _STATEMENT = ReviewStatement.__table__.c
@@ -242,12 +242,16 @@ class ReviewDesk:
             for component, release, reviewed, claim in rows
         ]
 
-    def expiring(self, session: Session, days: int = NOTICE_DAYS[0]) -> Sequence[Ending]:
+    def expiring(self, session: Session, days: int = SOON_DAYS) -> Sequence[Ending]:
         """Decisions that end within so many days, the first first."""
         now = self.clock()
         rows = session.execute(
             select(_STATEMENT.component, _STATEMENT.name, _STATEMENT.body, _STATEMENT.expires_at)
-            .where(_STATEMENT.expires_at > now, _STATEMENT.expires_at <= now + timedelta(days=days))
+            .where(
+                _STATEMENT.kind == DECISION,
+                _STATEMENT.expires_at > now,
+                _STATEMENT.expires_at <= now + timedelta(days=days),
+            )
             .order_by(_STATEMENT.expires_at, _STATEMENT.path)
             .limit(MOST)
         )
@@ -255,40 +259,6 @@ class ReviewDesk:
             Ending(component=component, version=version, body=body, expires=expires)
             for component, version, body, expires in rows
         ]
-
-    def notices(self) -> list[str]:
-        """A line for each decision that ends within 30, 7 or 1 days and was not told so yet. Each
-        comes once, whoever of several workers asks first."""
-        now = self.clock()
-        with self.database.read() as session:
-            if not self._due(session, now):
-                return []
-        with self.database.write() as session:
-            lines = []
-            for row, days in self._due(session, now):
-                row.noticed_days = days
-                lines.append(
-                    f"{row.component}=={row.name}: the decision of {row.body} ends within "
-                    f"{days} day{'' if days == 1 else 's'}, on {row.expires_at:%Y-%m-%d}"
-                )
-        return lines
-
-    def _due(self, session: Session, now: datetime) -> list[tuple[ReviewStatement, int]]:
-        due = []
-        for days in NOTICE_DAYS:
-            rows = session.scalars(
-                select(ReviewStatement)
-                .where(
-                    _STATEMENT.expires_at > now,
-                    _STATEMENT.expires_at <= now + timedelta(days=days),
-                    (_STATEMENT.noticed_days.is_(None)) | (_STATEMENT.noticed_days > days),
-                )
-                .order_by(_STATEMENT.expires_at, _STATEMENT.path)
-                .limit(MOST)
-            )
-            due += [(row, days) for row in rows]
-        nearest = {row.path: (row, days) for row, days in due}  # the last is the nearest
-        return list(nearest.values())
 
     def claim(
         self, caller: Caller, name: ComponentName, version: str, body: str, hours: int

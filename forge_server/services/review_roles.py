@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from signing.advisories import verify_advisory
 from signing.assessment import Decision, assess
-from signing.bodies import ADVISORY, DECISION, ReviewTarget, body_of, statements_in
+from signing.bodies import ADVISORY, DECISION, WAIVER, ReviewTarget, body_of, statements_in
 from signing.digests import sha256_hex
 from signing.errors import VerificationError
 from signing.manifest import parse_manifest
@@ -32,6 +33,8 @@ from .audit import Audit
 from .callers import Caller
 from .components import find_release, mark_changed
 from .rolebook import current_roles
+
+_KINDS: Final = {DECISION: "decision", ADVISORY: "advisory", WAIVER: "waiver"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +92,7 @@ def _verified(target: ReviewTarget, envelope: bytes, delegation: Delegation) -> 
     else:
         waiver = verify_waiver(envelope, delegation, target.path)
         about, releases = (waiver.component, waiver.id), {}
-        # Its end is no decision's, of which reviewers and operators are told.
-        signed_at, expires_at, action = waiver.at, None, "review.waive"
+        signed_at, expires_at, action = waiver.at, waiver.expires, "review.waive"
     if about != (target.component, target.name):
         raise VerificationError(
             "name-mismatch", target.path, f"{target.component} {target.name}",
@@ -167,6 +169,7 @@ class ReviewRoles:
             self.audit.record(
                 session, caller, "review.withdraw", f"{row.component}=={row.name}"
                 if row.kind == DECISION else row.component, body=body, sha256=row.sha256,
+                statement=row.name, kind=_KINDS[row.kind],
             )  # fmt: skip
         for name in changed:
             organisation, _, project = name.partition("/")

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Executable, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from signing.renewal import signed_expiry
 
-from ..db.models import MetadataVersion, Role
+from ..db.engine import upsert
+from ..db.models import MetadataVersion, Role, table_of
 from ..errors import RegistryError
 from .log import append_role
 
@@ -39,6 +40,10 @@ _SEVERAL: Final = (
 
 # Every publish reads thousands of these: columns, and no objects around them.
 _ROLES: Final = Role.__table__.c
+_MOVE: Final = update(table_of(Role)).where(
+    _ROLES.name == bindparam("moved"), _ROLES.version == bindparam("before")
+)
+_VERSION: Final = select(_ROLES.version).where(_ROLES.name == bindparam("name"))
 _HEADS: Final = select(_ROLES.name, _ROLES.version).where(_ROLES.name.not_in(NOT_IN_SNAPSHOT))
 
 
@@ -68,7 +73,7 @@ def current_roles(session: Session, names: Iterable[str]) -> dict[str, bytes]:
 
 def head_version(session: Session, name: str) -> int:
     """The version of the current role ``name``; 0 when there is none."""
-    return session.scalar(select(Role.version).where(Role.name == name)) or 0
+    return session.connection().scalar(_VERSION, {"name": name}) or 0
 
 
 def head_versions(session: Session) -> dict[str, int]:
@@ -105,25 +110,38 @@ def add_role(
     ``expires`` is read from it, unless whoever made it says so.
 
     Raises:
-        RegistryError: someone else was faster (``role-version``, with ``current_version``).
+        RegistryError: someone else was faster (``role-version``, with ``current_version``); the
+            transaction is spoilt then.
     """
-    head = session.get(Role, name)
-    have = 0 if head is None else head.version
     # The root's first version is 1, and every role follows by one: a gap is a lost update.
-    if version != have + 1:
-        raise role_version_conflict(name, version, have)
     expires = expires or signed_expiry(data, name)
     index = append_role(session, name, version, data)
     row = MetadataVersion(role=name, version=version, data=data, log_index=index, created_at=now)
-    session.add(row)
-    session.flush()
-    if head is None:
-        session.add(Role(name=name, version=version, metadata_id=row.id, expires_at=expires))
-    else:
-        head.version, head.expires_at = version, expires
-        head.metadata_id = row.id
-    session.flush()
+    number = session.scalar(_insert_version(session), {
+        "role": name, "version": version, "data": data, "log_index": index, "created_at": now,
+    })  # fmt: skip
+    if number is None or not _move_head(session, name, version, number, expires):
+        raise role_version_conflict(name, version, head_version(session, name))
+    row.id = number
     return row
+
+
+def _insert_version(session: Session) -> Executable:
+    """Tells the id of the new row; nothing where there is one of that version."""
+    table = table_of(MetadataVersion)
+    return upsert(session, table).on_conflict_do_nothing().returning(table.c.id)
+
+
+def _move_head(session: Session, name: str, version: int, number: int, expires: datetime) -> bool:
+    """Makes the row ``number`` the current version of a role; False when it does not follow."""
+    values = {
+        "version": version, "metadata_id": number, "expires_at": expires, "noticed_days": None,
+    }  # fmt: skip
+    if version > 1:
+        asked = {"moved": name, "before": version - 1, **values}
+        return session.connection().execute(_MOVE, asked).rowcount == 1
+    query = upsert(session, table_of(Role)).on_conflict_do_nothing().returning(_ROLES.name)
+    return session.connection().execute(query, {"name": name, **values}).first() is not None
 
 
 def role_version_conflict(name: str, version: int, current: int) -> RegistryError:

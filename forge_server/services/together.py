@@ -2,44 +2,39 @@
 
 What a publish costs is hardly the publisher's own: a transaction, a checkpoint of the log, a
 snapshot and a timestamp, each signed and recorded. Whoever comes while another one's transaction
-runs waits for it anyway; then one of those who wait leads, and makes the changes of all of them in
-a single transaction. Each change is a part by itself: what fails leaves no trace and is told to the
-one who asked, and the others go on.
+runs waits for it anyway; then one of those who wait leads (`gathering`), and makes the changes of
+all of them in a single transaction. Each change is a part by itself: what fails leaves no trace and
+is told to the one who asked, and the others go on.
+
+Failing is rare, and a savepoint for each change costs two more questions to the database. So they
+are first made without; where one fails everything is rolled back and made again, with savepoints.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..db.engine import Database
 from ..errors import RegistryError
+from .gathering import Gathering
 from .log import part
 
 _Made = TypeVar("_Made")
-MOST: Final = 64  # changes in one transaction: nobody waits for more than that
 
 Change = Callable[[Session], tuple[_Made, bool]]
 """Makes a change in a transaction; returns what came of it, and whether anything changed that must
-be announced. It may be called twice, in two transactions, of which one is rolled back."""
+be announced. It may be called several times, each in a transaction or part of one that is rolled
+back but for the last."""
 
 
-@dataclass(slots=True)
-class _Asked(Generic[_Made]):
-    change: Change[_Made]
-    made: list[_Made] = field(default_factory=list)  # one, once it is committed
-    error: BaseException | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return bool(self.made) or self.error is not None
+class _OneFailedError(Exception):
+    """A change failed in a transaction that has others in it, without a savepoint before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +43,7 @@ class Together:
 
     database: Database
     announce: Callable[[Session], object]
-    _leading: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: deque[_Asked[object]] = field(default_factory=deque)
+    _gathering: Gathering[Change[Any], Any] = field(default_factory=Gathering)
 
     def make(self, change: Change[_Made]) -> _Made:
         """Makes ``change`` and commits it, with those of others who ask meanwhile.
@@ -58,67 +52,49 @@ class Together:
             RegistryError: what `Database.write` raises, or ``announce``.
             Exception: whatever ``change`` raised. Nothing of it is left.
         """
-        asked: _Asked[_Made] = _Asked(change)
-        self._waiting.append(asked)  # type: ignore[arg-type]
-        while not asked.is_done:
-            with self._leading:
-                if not asked.is_done:
-                    self._lead()
-        if asked.error is not None:
-            raise asked.error
-        return asked.made[0]
+        made: _Made = self._gathering.ask(change, self._make)
+        return made
 
-    def _lead(self) -> None:
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST))]
+    def _make(self, changes: Sequence[Change[Any]]) -> Sequence[Any]:
         try:
-            self._try(group)
-        except RegistryError as error:
-            _fail(group, error)
-        except Exception as error:
-            # One of them broke the transaction of all. Alone, each has what is its own.
-            if len(group) == 1:
-                _fail(group, error)
-            for asked in group:
-                if not asked.is_done:
-                    self._alone(asked)
-        except BaseException:
-            _fail(group, RegistryError("busy", "the server is going down; send it again"))
+            try:
+                return self._try(changes, in_parts=False)
+            except _OneFailedError:
+                return self._try(changes, in_parts=True)
+        except RegistryError:
             raise
+        except Exception:
+            # One of them broke the transaction of all. Alone, each has what is its own.
+            if len(changes) == 1:
+                raise
+            return [self._alone(each) for each in changes]
 
-    def _alone(self, asked: _Asked[object]) -> None:
+    def _alone(self, change: Change[Any]) -> Any:
         try:
-            self._try([asked])
+            return self._try([change], in_parts=False)[0]
         except Exception as error:
-            _fail([asked], error)
+            return error
 
-    def _try(self, group: Sequence[_Asked[object]]) -> None:
-        made: list[tuple[_Asked[object], object]] = []
-        failed: list[tuple[_Asked[object], Exception]] = []
-        one = len(group) == 1  # the transaction is its part
+    def _try(self, changes: Sequence[Change[Any]], *, in_parts: bool) -> Sequence[Any]:
+        """What came of each; nobody is told anything before the end of the transaction."""
+        outcomes: list[Any] = []
+        one = len(changes) == 1  # the transaction is its part
         with self.database.write() as session:
             has_news = False
-            for asked in group:
+            for change in changes:
                 try:
-                    with nullcontext() if one else part(session):
-                        result, changed = asked.change(session)
+                    with part(session) if in_parts and not one else nullcontext():
+                        result, changed = change(session)
                 except Exception as error:
                     # Of a failure of the database nobody knows what it left of the transaction.
                     if one or isinstance(error, SQLAlchemyError):
                         raise
-                    failed.append((asked, error))
+                    if not in_parts:
+                        raise _OneFailedError from error
+                    outcomes.append(error)
                 else:
-                    made.append((asked, result))
+                    outcomes.append(result)
                     has_news = has_news or changed
             if has_news:
                 self.announce(session)
-        # Nobody is told anything before the end of the transaction.
-        for asked, result in made:
-            asked.made.append(result)
-        for asked, why in failed:
-            asked.error = why
-
-
-def _fail(group: Sequence[_Asked[object]], error: BaseException) -> None:
-    for asked in group:
-        if not asked.is_done:
-            asked.error = error
+        return outcomes

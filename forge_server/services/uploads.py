@@ -15,11 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from signing.chunks import ChunkCheck
 from signing.names import ComponentName
-from storage import BlobAssembly, BlobStore, Limits, Part, PartAddress, Segment
+from storage import (
+    BlobAssembly,
+    BlobStore,
+    Limits,
+    Part,
+    PartAddress,
+    Segment,
+    UploadNotFoundError,
+)
 from storage.checks import check_digest
 from storage.hashing import Readable
 
@@ -131,7 +140,8 @@ class Uploads:
         watch = None
         if blob.chunks is not None and not was_here:
             chunks = read_list(self.blobs, blob.chunks, blob.size)
-            watch = ChunkCheck(chunks, f"blob {blob.digest}")
+            known = self.chunk_checks.copied(chunks, self._recipe(name))
+            watch = ChunkCheck(chunks, f"blob {blob.digest}", known=known)
         self.assembly.assemble(
             name, blob.digest, blob.size, None if watch is None else watch.update
         )
@@ -140,6 +150,12 @@ class Uploads:
         if watch is not None and blob.chunks is not None and watch.complete:
             self.chunk_checks.record(blob.chunks, blob.digest)
         self.releases.record_blob(caller, blob.component, blob.digest, blob.size)
+
+    def _recipe(self, name: str) -> Sequence[Segment]:
+        """What the blob is made of; nothing where somebody else has finished it."""
+        with suppress(UploadNotFoundError):
+            return self.assembly.recipe(name)
+        return ()
 
     def _is_here(self, blob: Blob) -> bool:
         """Whether the blob is stored, and stays for long enough to be published."""

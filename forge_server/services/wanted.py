@@ -1,4 +1,5 @@
-"""All blobs that releases refer to, however many: page by page, in short transactions."""
+"""All blobs that releases and copies refer to, however many: page by page, in short
+transactions."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..db.engine import Database
 from ..db.models import Release, ReleaseFile
+from ..db.upstream_models import UpstreamFile
 
 _PAGE = 1000
 Column = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
@@ -17,11 +19,12 @@ COLUMNS: tuple[Column, ...] = (
     ReleaseFile.chunks,
     Release.manifest_sha256,
     Release.bundle_sha256,
+    UpstreamFile.blob_sha256,
 )
 
 
 def iter_wanted(database: Database) -> Iterator[str]:
-    """Each digest at least once: files, chunk lists, manifests, bundles. What is published
+    """Each digest at least once: files, chunk lists, manifests, bundles, copies. What is published
     meanwhile may or may not appear; no transaction is open between two digests."""
     for column in COLUMNS:
         last = ""

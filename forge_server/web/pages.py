@@ -13,7 +13,7 @@ from ..api.requests import registry
 from ..errors import TABLE, RegistryError, row_of
 from . import languages, rendering
 from .rendering import page
-from .views import component, home, organisation, release, verify, whole
+from .views import component, home, interface, login, organisation, release, verify, whole
 
 _LANG = f"/<any({','.join(languages.LANGUAGES)}):lang>"
 _COMPONENT = f"{_LANG}/<organisation>/<name>"
@@ -30,6 +30,7 @@ def blueprint() -> Blueprint:
         ("/organisations/<name>", old_organisation),
         ("/errors", errors),
         ("/health", health),
+        ("/login", login.choose_login),
         (f"{_LANG}/", home.home),
         (f"{_LANG}/search", home.search),
         (f"{_LANG}/log", whole.log),
@@ -39,7 +40,9 @@ def blueprint() -> Blueprint:
         (f"{_LANG}/statistics", whole.statistics),
         (f"{_LANG}/regions/", organisation.regions),
         (f"{_LANG}/regions/<region>", organisation.region),
+        (f"{_LANG}/api", interface.interface),
         (f"{_LANG}/verify", verify.verify),
+        (f"{_LANG}/login", login.login),
         (f"{_LANG}/<organisation>", organisation.organisation),
         (_COMPONENT, component.card),
         (f"{_COMPONENT}/versions", component.versions),
@@ -53,6 +56,7 @@ def blueprint() -> Blueprint:
     ):
         pages.get(path)(view)
     pages.post(f"{_LANG}/verify")(verify.verify_bundle)
+    pages.post(f"{_LANG}/login")(login.decide_login)
     return pages
 
 

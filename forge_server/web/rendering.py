@@ -9,6 +9,7 @@ from flask import Response, render_template, request, url_for
 from flask.sansio.app import App
 from markupsafe import Markup
 
+from ..api.openapi import unlinked
 from ..api.requests import registry
 from ..domain.text import harmless
 from . import languages, words
@@ -26,6 +27,7 @@ def install(app: App) -> None:
     app.add_template_filter(languages.instant, "instant")
     app.add_template_filter(languages.month, "month")
     app.add_template_filter(bdi)
+    app.add_template_filter(unlinked)
     app.add_template_filter(code)
     app.jinja_env.globals.update(say=words.say, languages=languages.NAMES)
 

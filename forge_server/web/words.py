@@ -102,6 +102,12 @@ WORDS: Final[Mapping[str, Mapping[str, Message]]] = {
         "review-expired": N_("state", "It has expired."),
         "critical-finding": N_("state", "A critical finding became known since."),
     },
+    "right": {
+        "read": N_("right", "See your account and your organisations"),
+        "publish": N_("right", "Publish releases that are signed with your organisations’ keys"),
+        "manage": N_("right", "Change members, applications and access tokens"),
+        "inventory": N_("right", "Tell what a machine has installed"),
+    },
     "region": {
         "MA-01": N_("region", "Tanger-Tétouan-Al Hoceïma"),
         "MA-02": N_("region", "L’Oriental"),

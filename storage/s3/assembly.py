@@ -145,6 +145,9 @@ class S3Assembly:
         )
         return PartAddress(number=part.number, url=url, headers=headers)
 
+    def recipe(self, upload: str) -> Sequence[Segment]:
+        return self._open("look for the recipe", upload).segments
+
     def parts(self, upload: str) -> set[int]:
         action = "look for parts"
         recipe = self._open(action, upload)

@@ -331,6 +331,8 @@ def test_what_was_never_begun(place: Place) -> None:
         put(place, 0, b"x")
     with pytest.raises(UploadNotFoundError):
         place.assembly.assemble(UPLOAD, sha(b"x"), 1)
+    with pytest.raises(UploadNotFoundError):
+        place.assembly.recipe(UPLOAD)
     place.assembly.abort(UPLOAD)
 
 

@@ -9,9 +9,11 @@ that FORGE_SCREENSHOTS names.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,9 +41,9 @@ FLAGS = [
 SHOTS = Path(os.environ.get("FORGE_SCREENSHOTS", Path(__file__).parents[2] / "build/screenshots"))
 NAME = "digital-agency/name-parser"
 WHOLE = ("", "search", "search?q=model&kind=model", "search?q=zzzz", "regions/", "regions/MA-06",
-         "log", "reviews", "tombstones", "trust", "statistics", "verify",
+         "log", "reviews", "tombstones", "trust", "statistics", "verify", "api",
          f"verify?sha256={hashlib.sha256(b'The licence' + bytes([10])).hexdigest()}",
-         "digital-agency", "nothing/here")  # fmt: skip
+         "digital-agency", "login", "nothing/here")  # fmt: skip
 TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0")
 PAGES = (*WHOLE, *(f"{NAME}{tab}" for tab in TABS), "minds-lab/darija-lid",
          "casa-mobility/bus-arrival", "atlas-health/triage-notes")  # fmt: skip
@@ -87,9 +89,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     started.stop()
 
 
+@dataclass(frozen=True)
+class Known:
+    """The address of a registry, and an access token for it."""
+
+    url: str
+    token: str
+
+
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of such a registry of whose components some were scanned and reviewed."""
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+    """Such a registry, of whose components some were scanned and reviewed."""
     root = tmp_path_factory.mktemp("known") / "reg"
     initialise(root, dev=True, database=None, with_status=True)
     world = World(root)
@@ -104,7 +114,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield Known(f"http://127.0.0.1:{server.server_port}", world.user("visitor"))
     server.shutdown()
     thread.join()
     server.server_close()
@@ -118,6 +128,7 @@ class Visitor:
     page: Any
     url: str
     wrong: list[str] = field(default_factory=list)
+    expects: tuple[str, ...] = ("404",)
 
     def watch(self) -> None:
         here = urlsplit(self.url).netloc
@@ -131,7 +142,7 @@ class Visitor:
         self.page.on("console", self._said)
 
     def _said(self, message: Any) -> None:
-        if message.type == "error" and "404" not in message.text:
+        if message.type == "error" and not any(code in message.text for code in self.expects):
             self.wrong.append(message.text)
 
     def open(self, path: str) -> None:
@@ -200,10 +211,12 @@ def test_every_page_is_accessible_and_asks_nobody_else(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_is_known_is_as_accessible(chromium: Any, known: str, axe: str, language: str) -> None:
+def test_what_is_known_is_as_accessible(
+    chromium: Any, known: Known, axe: str, language: str
+) -> None:
     """Scans, findings and reviews in every state, in every language."""
     for how, size, scheme in (("wide", WIDE, "light"), ("narrow", NARROW, "dark")):
-        with visitor(chromium, known, viewport=size, color_scheme=scheme) as someone:
+        with visitor(chromium, known.url, viewport=size, color_scheme=scheme) as someone:
             for path in KNOWN:
                 someone.open(f"{language}/{path}")
                 over = someone.page.evaluate(
@@ -214,6 +227,42 @@ def test_what_is_known_is_as_accessible(chromium: Any, known: str, axe: str, lan
                     continue  # as above
                 assert violations(someone.page, axe) == [], f"{language}/{path} ({how})"
                 someone.shoot(f"{language}-known-{named(path)}-{how}")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_login_is_approved_without_script(
+    chromium: Any, known: Known, axe: str, language: str
+) -> None:
+    """From the code that somebody types to the word that it is done, in every language."""
+    asked = json.loads(
+        urllib.request.urlopen(
+            f"{known.url}/oauth/device", b"client_id=forge&scope=read+publish&device_name=ws-12"
+        ).read()
+    )
+    with visitor(chromium, known.url, viewport=NARROW) as someone:
+        someone.expects = ("401",)
+        someone.open(f"{language}/login?user_code={asked['user_code']}")
+        assert violations(someone.page, axe) == []
+        over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert someone.page.evaluate(over) <= 0
+        someone.shoot(f"{language}-login-narrow")
+    with visitor(chromium, known.url, viewport=WIDE, java_script_enabled=False) as someone:
+        someone.expects = ("401",)
+        page = someone.page
+        someone.open(f"{language}/login")
+        page.fill("#user_code", asked["user_code"].lower())
+        page.click("form[method=get] button")
+        assert page.locator(".claims").inner_text().count("ws-12") == 2
+        page.fill("#token", "forge_x")
+        page.click("button[value=approve]")
+        assert page.locator(".banner[role=alert]").count() == 1
+        assert page.input_value("#token") == "", "no page repeats a token"
+        page.fill("#token", known.token)
+        page.click("button[value=approve]")
+        assert page.locator("[role=status]").count() == 1
+        assert page.url == f"{known.url}/{language}/login"
+        someone.shoot(f"{language}-login-done")
+        assert [each["name"] for each in page.context.cookies()] in ([], ["lang"])
 
 
 def test_our_own_letters_are_used(chromium: Any, server: LiveServer) -> None:

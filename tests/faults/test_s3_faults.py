@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 import urllib3
 from ceph_node import CephNode
+from one_machine import free_port
 from s3_proxy import ALTERED, DONE, READING, REFUSED, S3Proxy
 
 from storage import (
@@ -482,9 +482,7 @@ def test_a_store_that_ignores_conditions_is_refused(
 
 
 def test_nobody_listens(ceph: CephNode, bucket: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    nowhere = ceph.open(bucket, endpoint=f"http://127.0.0.1:{port}", attempts=1)
+    nowhere = ceph.open(bucket, endpoint=f"http://127.0.0.1:{free_port()}", attempts=1)
     for call in (
         lambda: put(nowhere, SMALL),
         lambda: blobs(nowhere).stat(digest_of(SMALL)),

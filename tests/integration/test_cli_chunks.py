@@ -367,16 +367,22 @@ def test_a_new_version_moves_what_changed(forge: Forge, case: str, where: str) -
     assert 0 < blob.sent <= share * len(new)
 
 
-def test_an_old_file_that_was_changed_by_somebody_gives_only_what_is_right(forge: Forge) -> None:
+@pytest.mark.parametrize("time", ["its time tells", "its time is put back"])
+def test_an_old_file_that_was_changed_by_somebody_gives_only_what_is_right(
+    forge: Forge, time: str
+) -> None:
     new, _ = NEW["a longer header"]
     world = world_with()
     with Served(forge, world, Blob(DATA)) as server:
         forge.ok("install", str(NAME), "--into", "out")
         path = forge.place / "out" / "forge_components" / str(NAME) / PATH
+        info = path.stat()
         path.chmod(0o644)
         with path.open("r+b") as file:
             file.seek(MIDDLE)
             file.write(b"somebody was here")
+        if time == "its time is put back":
+            os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
         world_with(new, "1.1.0", world)
         blob = Blob(new)
         server.files.update({**world.files(), blob.path: blob})

@@ -148,7 +148,7 @@ class TestTokens:
         mine = other.get("/api/v1/whoami")["token"]["id"]
         sara.call("DELETE", f"/api/v1/tokens/{mine}", expect=404, code="token-not-found")
         sara.call("DELETE", "/api/v1/tokens/999", expect=404, code="token-not-found")
-        sara.call("DELETE", "/api/v1/tokens/x", expect=404, code="not-found")
+        sara.call("DELETE", "/api/v1/tokens/x", expect=400, code="malformed")
 
     def test_a_leaked_token_can_end_itself(self, world: World, sara: Client) -> None:
         narrow = Client(sara.flask, world.token("sara", ("publish",), ORG))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import threading
@@ -25,6 +26,7 @@ from forge_server.services.slow_work import SlowWork
 from signing.chunks import ChunkList, build_chunk_list
 from signing.component import parse_forge_toml
 from signing.manifest import build_manifest
+from storage import Segment
 
 DATA = safetensors(tensors(1, count=4))
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -154,6 +156,87 @@ def test_a_comparison_that_takes_longer_than_a_request_goes_on_meanwhile(
     monkeypatch.setattr(world.registry.releases.chunk_checks.work, "_wait_seconds", 60)
     sara.post("/api/v1/releases", release.body(), expect=201)
     assert len(calls) == 1
+
+
+# --- a new version that is put together from the old one ----------------------------------------
+
+NEW = DATA[: GOOD[6].start] + b"inserted" + DATA[GOOD[6].start :]
+NEW_LIST = chunks_of(NEW)
+RECIPE = [[GOOD[6].start, 0, 0], [8], [len(DATA) - GOOD[6].start, 0, GOOD[6].start]]
+
+
+def second(sara: Client, raw: bytes, **options: object) -> None:
+    """The new version in parts, all but eight bytes of it from the old one."""
+    body = {
+        "component": "minds-lab/my-model",
+        "sha256": hashlib.sha256(NEW).hexdigest(),
+        "size": len(NEW),
+        "chunks": digest_of(raw),
+    }
+    put(sara, raw)
+    begun = sara.post(
+        "/api/v1/uploads", {**body, "segments": RECIPE, "sources": [DIGEST]}, expect=201
+    )
+    digest = base64.b64encode(hashlib.sha256(b"inserted").digest()).decode()
+    sara.call(
+        "PUT",
+        f"/api/v1/uploads/{begun['upload']}/parts/1?component=minds-lab/my-model",
+        data=b"inserted",
+        headers={"Content-Digest": f"sha-256=:{digest}:"},
+        expect=201,
+    )
+    sara.post(f"/api/v1/uploads/{begun['upload']}/finish", body, **options)  # type: ignore[arg-type]
+
+
+def first(world: World, sara: Client) -> None:
+    release, raw = built(world)
+    put(sara, raw)
+    put(sara, DATA, f"&chunks={GOOD.digest}", expect=201)
+    put(sara, release.files["forge.toml"])
+    sara.post("/api/v1/releases", release.body(), expect=201)
+
+
+def test_what_is_copied_as_a_compared_list_says_is_not_hashed_again(
+    world: World, sara: Client
+) -> None:
+    first(world, sara)
+    segments = [
+        Segment(length=GOOD[6].start, source=DIGEST),
+        Segment(length=8),
+        Segment(length=len(DATA) - GOOD[6].start, source=DIGEST, start=GOOD[6].start),
+    ]
+    known = world.registry.uploads.chunk_checks.copied(NEW_LIST, segments)
+    old = {chunk.digest for chunk in GOOD}
+    assert known == {chunk.number for chunk in NEW_LIST if chunk.digest in old}
+    assert len(NEW_LIST) // 2 < len(known) < len(NEW_LIST)
+    second(sara, NEW_LIST.raw, expect=200)
+    assert checks(world) == 2
+
+
+def test_nothing_is_known_from_a_list_that_was_not_compared(world: World, sara: Client) -> None:
+    put(sara, DATA)
+    put(sara, GOOD.raw)
+    segments = [Segment(length=len(DATA), source=DIGEST)]
+    assert world.registry.uploads.chunk_checks.copied(GOOD, segments) == set()
+
+
+@pytest.mark.parametrize(
+    "lie", ["a digest of nothing", "two that are there, exchanged", "cut away"]
+)
+def test_a_list_that_does_not_hold_is_refused_whatever_is_copied(
+    world: World, sara: Client, lie: str
+) -> None:
+    first(world, sara)
+    pairs = [(chunk.digest, chunk.length) for chunk in NEW_LIST]
+    if lie == "a digest of nothing":
+        pairs[1] = (bytes(32), pairs[1][1])
+    elif lie == "cut away":
+        digest = hashlib.sha256(NEW[: pairs[0][1]] + b"?").digest()
+        pairs[:2] = [(digest, pairs[0][1] + 1), (pairs[1][0], pairs[1][1] - 1)]
+    else:
+        pairs[0], pairs[1] = (pairs[1][0], pairs[0][1]), (pairs[0][0], pairs[1][1])
+    second(sara, build_chunk_list(pairs).raw, code="digest-mismatch")
+    assert checks(world) == 1
 
 
 def test_a_list_that_is_not_here_is_named(world: World, sara: Client) -> None:

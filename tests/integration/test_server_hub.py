@@ -10,6 +10,7 @@ import pytest
 from facades import MODEL_FILES, OTHER, Facades, facades, publish_library, publish_model
 from server_fixtures import ORG, forge_toml
 from sqlalchemy import event, select
+from tensors import safetensors
 
 from forge_server.db.models import Release
 
@@ -212,13 +213,16 @@ def test_a_path_may_be_written_in_any_encoding(hub: Facades) -> None:
         f"/hf/api/datasets/{DEMO}", f"/hf/api/models/{ORG}/words", f"/hf/api/models/{ORG}/gov-demo",
         f"/hf/api/models/{ORG}/DEMO", "/hf/api/models/%2e%2e/demo", "/hf/api/models/a%00/demo",
         f"/hf/{ORG}/words/resolve/main/config.json",
-        f"/hf/datasets/{DEMO}/resolve/main/config.json",
+        f"/hf/datasets/{DEMO}/resolve/main/config.json", f"/hf/{ORG}/words/raw/main/config.json",
+        f"/hf/datasets/{DEMO}/raw/main/config.json", f"/hf/{OTHER}/demo/raw/main/config.json",
+        f"/hf/api/spaces/{DEMO}",
     ],
 )  # fmt: skip
 def test_other_names_and_other_kinds_are_unknown_repositories(hub: Facades, path: str) -> None:
-    response = hub.get(path)
-    assert response.status_code == 404
-    assert response.headers["X-Error-Code"] == "RepoNotFound"
+    for method in ("GET", "HEAD"):
+        response = hub.get(path, method)
+        assert response.status_code == 404
+        assert response.headers["X-Error-Code"] == "RepoNotFound"
 
 
 def test_datasets(hub: Facades) -> None:
@@ -235,13 +239,15 @@ def test_datasets(hub: Facades) -> None:
         (f"author={ORG}", ["demo"]), (f"author={OTHER}", []),
         ("filter=license:apache-2.0", ["demo"]), ("filter=license:mit", []),
         ("filter=a", []), ("sort=createdAt&direction=-1&limit=1&full=true", ["demo"]),
-        ("sort=trendingScore", ["demo"]), ("search=%25", []), ("cursor=5", []),
+        ("expand=siblings&expand=sha", ["demo"]), ("sort=trendingScore", ["demo"]),
+        ("search=%25", []), ("cursor=5", []),
     ],
 )  # fmt: skip
 def test_lists(hub: Facades, query: str, names: list[str]) -> None:
     value = got(hub, f"/hf/api/models?{query}")
     assert [each["id"] for each in value] == [f"{ORG}/{name}" for name in names]
-    assert all(("siblings" in each) == ("full" in query) for each in value)
+    wanted = "full" in query or "siblings" in query
+    assert all(("siblings" in each) == wanted for each in value)
 
 
 def test_lists_go_on(hub: Facades) -> None:
@@ -272,14 +278,61 @@ def test_a_token_for_another_site_does_no_harm_to_reading(hub: Facades) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/hf/api/repos/create", f"{API}/preupload/main", f"{API}/commit/main"]
-)
-def test_uploads_are_refused_with_a_sentence(hub: Facades, path: str) -> None:
-    response = hub.sara.flask.post(path, json={"name": "demo"})
+    ("method", "path"),
+    [
+        ("POST", "/hf/api/repos/create"), ("POST", f"{API}/preupload/main"),
+        ("POST", f"{API}/commit/main"), ("POST", f"{API}/branch/x"), ("POST", f"{API}/tag/main"),
+        ("DELETE", "/hf/api/repos/delete"), ("PUT", f"{API}/settings"), ("PATCH", f"{API}/refs"),
+        ("POST", "/hf/api/spaces/x/y"), ("POST", f"{API}/revision/main"),
+    ],
+)  # fmt: skip
+def test_changes_are_refused_with_a_sentence(hub: Facades, method: str, path: str) -> None:
+    response = hub.sara.flask.open(path, method=method, json={"name": "demo"})
     assert response.status_code == 403
     assert "signed" in response.headers["X-Error-Message"]
     assert "forge publish" in response.headers["X-Error-Message"]
     hub.sara.call("PUT", f"/hf/{DEMO}/resolve/main/config.json", data=b"{}", expect=405)
+
+
+def test_what_is_not_there_at_all(hub: Facades) -> None:
+    for path in ("/hf/api/agent-harnesses", f"{API}/discussions", "/hf/api/models/x"):
+        for method in ("GET", "HEAD"):
+            assert hub.get(path, method).status_code == 404, path
+    assert got(hub, "/hf/api/spaces") == []
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "text/html", "application/vnd.xet-fileinfo+json, */*", "image/png;q=0.1"]
+)
+def test_files_do_not_depend_on_what_is_accepted(hub: Facades, accept: str) -> None:
+    """Nor on whether they are asked for as they are: all of them are."""
+    seen = set()
+    for word in ("resolve", "raw"):
+        for method in ("GET", "HEAD"):
+            response = hub.get(f"/hf/{DEMO}/{word}/1.0.0/config.json", method, Accept=accept)
+            assert response.data == (MODEL_FILES["config.json"] if method == "GET" else b"")
+            seen.add((response.status_code, response.content_type, response.headers["ETag"]))
+    assert len(seen) == 1
+    missing = hub.get(f"/hf/{DEMO}/raw/1.0.0/nothing", "HEAD")
+    assert missing.headers["X-Error-Code"] == "EntryNotFound"
+
+
+def test_history_comes_in_pages_that_say_how_many(hub: Facades) -> None:
+    first = hub.get(f"{API}/commits/main?limit=1")
+    assert len(first.get_json()) == 1
+    assert first.headers["X-Total-Count"] == "2"
+    link = first.headers["Link"].partition(">")[0].removeprefix("<http://localhost")
+    second = hub.get(link)
+    assert [each["title"] for each in second.get_json()] == [f"{DEMO}==1.0.0"]
+    assert "Link" not in second.headers
+    assert hub.get(f"{API}/commits/main?limit=0").status_code == 400
+
+
+def test_a_model_for_transformers_says_so(hub: Facades) -> None:
+    assert "library_name" not in got(hub, API)
+    files = {"config.json": b"{}", "model.safetensors": safetensors({"w": bytes(8)})}
+    hub.sara.publish(hub.world.release("loadable", "1.0.0", files=files))
+    assert got(hub, f"/hf/api/models/{ORG}/loadable")["library_name"] == "transformers"
 
 
 def test_unsigned_upload_is_a_refusal_of_its_own(hub: Facades) -> None:
@@ -319,6 +372,7 @@ class TestWithheldAndYanked:
             for path in (
                 f"{api}/revision/{revision}", f"{api}/tree/{revision}", f"{api}/commits/{revision}",
                 f"/hf/{ORG}/stopped/resolve/{revision}/config.json",
+                f"/hf/{ORG}/stopped/raw/{revision}/config.json",
             ):  # fmt: skip
                 response = hub.get(path)
                 assert response.status_code == 404, path

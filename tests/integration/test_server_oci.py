@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from facades import MODEL_FILES, OTHER, Facades, facades, publish_model
+from reviewing import Bodies
 from server_fixtures import ORG
 
 from forge_server.compat import oci_artifacts, oci_manifests
+from forge_server.services.callers import OPERATOR
+from signing.names import ComponentName
+from signing.review import PREDICATE_TYPE
 
 __all__ = ["facades"]
 
@@ -187,6 +193,92 @@ def test_blobs_of_another_component_are_not_in_this_one(oci: Facades) -> None:
 def test_every_write_is_refused_with_a_sentence(oci: Facades, method: str, path: str) -> None:
     message = refused(oci, DEMO + path, 405, "UNSUPPORTED", method)
     assert "forge publish" in message
+
+
+@pytest.fixture(scope="module")
+def bodies(oci: Facades) -> Bodies:
+    made = Bodies(oci.world)
+    for body, title in (("cert", "National CERT"), ("lab", "Lab")):
+        made.name(body, title)
+    return made
+
+
+class TestReviews:
+    def reviews(self, oci: Facades, name: str, version: str = "1.0.0") -> list[dict[str, Any]]:
+        _, digest = manifest(oci, version, name)
+        kind = quote(oci_manifests.REVIEW, safe="")
+        path = f"/v2/{ORG}/{name}/referrers/{digest}?artifactType={kind}"
+        found: list[dict[str, Any]] = oci.get(path).get_json()["manifests"]
+        return found
+
+    def test_refer_to_their_release(self, oci: Facades, bodies: Bodies) -> None:
+        for version in ("1.0.0", "1.1.0"):
+            publish_model(oci, "reviewed", version)
+        sha256 = bodies.decide("cert", f"{ORG}/reviewed", "1.0.0")
+        rejected = bodies.decide("lab", f"{ORG}/reviewed", "1.0.0", passed=False)
+        assert self.reviews(oci, "reviewed", "1.1.0") == []
+        found = {
+            one["annotations"]["forge.review.body"]: one for one in self.reviews(oci, "reviewed")
+        }
+        said = {body: one["annotations"]["forge.review.result"] for body, one in found.items()}
+        assert said == {"cert": "PASSED", "lab": "FAILED"}
+        assert found["cert"]["annotations"]["forge.review.level"] == "2"
+        assert found["cert"]["annotations"]["in-toto.io/predicate-type"] == PREDICATE_TYPE
+        for body, digest in (("cert", sha256), ("lab", rejected)):
+            value, own = manifest(oci, found[body]["digest"], "reviewed")
+            assert (own, value["subject"]["digest"]) == (
+                found[body]["digest"], manifest(oci, "1.0.0", "reviewed")[1],
+            )  # fmt: skip
+            (layer,) = value["layers"]
+            assert (layer["digest"], layer["mediaType"]) == (
+                f"sha256:{digest}", oci_manifests.ENVELOPE,
+            )  # fmt: skip
+            envelope = oci.get(f"/v2/{ORG}/reviewed/blobs/sha256:{digest}").data
+            assert hashlib.sha256(envelope).hexdigest() == digest
+            assert json.loads(envelope)["payloadType"] == oci_manifests.REVIEW
+        assert len(oci.get(f"/v2/{ORG}/reviewed/referrers/{manifest(oci, '1.0.0', 'reviewed')[1]}")
+                   .get_json()["manifests"]) == 3  # fmt: skip
+
+    def test_what_a_body_withdraws_is_gone(self, oci: Facades, bodies: Bodies) -> None:
+        publish_model(oci, "withdrawn", "1.0.0")
+        sha256 = bodies.decide("cert", f"{ORG}/withdrawn", "1.0.0")
+        (one,) = self.reviews(oci, "withdrawn")
+        bodies.withdraw("cert", f"{ORG}/withdrawn", "1.0.0")
+        assert self.reviews(oci, "withdrawn") == []
+        refused(oci, f"/v2/{ORG}/withdrawn/manifests/{one['digest']}", 404, "MANIFEST_UNKNOWN")
+        refused(oci, f"/v2/{ORG}/withdrawn/blobs/sha256:{sha256}", 404, "BLOB_UNKNOWN")
+
+    def test_what_a_revoked_key_signed_is_gone(self, oci: Facades, bodies: Bodies) -> None:
+        publish_model(oci, "unsound", "1.0.0")
+        bodies.name("late", "Late")
+        bodies.decide("late", f"{ORG}/unsound", "1.0.0")
+        assert len(self.reviews(oci, "unsound")) == 1
+        bodies.revoke("late")
+        assert self.reviews(oci, "unsound") == []
+
+    def test_what_has_expired_says_so(self, oci: Facades, bodies: Bodies) -> None:
+        publish_model(oci, "expired", "1.0.0")
+        bodies.decide("cert", f"{ORG}/expired", "1.0.0", days=1)
+        before = self.reviews(oci, "expired")
+        oci.world.clock.ahead += timedelta(days=2)
+        try:
+            assert self.reviews(oci, "expired") == before
+            ends = datetime.fromisoformat(before[0]["annotations"]["forge.review.expires"])
+            assert ends < oci.world.clock()
+        finally:
+            oci.world.clock.ahead -= timedelta(days=2)
+
+    def test_nothing_of_a_withheld_release(self, oci: Facades, bodies: Bodies) -> None:
+        publish_model(oci, "held", "1.0.0")
+        sha256 = bodies.decide("cert", f"{ORG}/held", "1.0.0")
+        _, digest = manifest(oci, "1.0.0", "held")
+        (one,) = self.reviews(oci, "held")
+        oci.world.registry.quarantine.begin(
+            OPERATOR, ComponentName.parse(f"{ORG}/held"), "1.0.0", "looking into it"
+        )
+        assert oci.get(f"/v2/{ORG}/held/referrers/{digest}").get_json()["manifests"] == []
+        refused(oci, f"/v2/{ORG}/held/manifests/{one['digest']}", 404, "MANIFEST_UNKNOWN")
+        refused(oci, f"/v2/{ORG}/held/blobs/sha256:{sha256}", 404, "BLOB_UNKNOWN")
 
 
 class TestWithheldAndYanked:

@@ -48,6 +48,7 @@ from forge_server.db.models import (
 )
 from forge_server.db.url import DatabaseUrl
 from forge_server.manage import cli
+from forge_server.operate import initialise as initialise_module
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
 from forge_server.operate.serve import prepare
@@ -106,6 +107,33 @@ class TestInit:
         (tmp_path / "reg").mkdir()
         run("init", tmp_path / "reg", "--dev")
         run("init", tmp_path / "reg", "--dev", code=1)
+
+    @pytest.mark.parametrize("fails", [False, True], ids=["made", "fails-at-the-end"])
+    def test_settings_that_lie_in_the_new_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+    ) -> None:
+        own = tmp_path / "reg" / "server.toml"
+        own.parent.mkdir()
+        own.write_text("scan = false\n")
+        if fails:
+            own.with_name("other").write_text("came meanwhile")
+            monkeypatch.setattr(initialise_module, "require_empty", lambda *_, **__: None)
+            result = run("init", tmp_path / "reg", "--settings", own, code=1)
+            assert "Traceback" not in result.stderr
+            assert sorted(own.parent.iterdir()) == [own.with_name("other"), own]
+        else:
+            run("init", tmp_path / "reg", "--settings", own)
+            assert (tmp_path / "reg" / "online-keys.json").exists()
+        assert own.read_text() == "scan = false\n"
+        assert list(tmp_path.iterdir()) == [tmp_path / "reg"]
+
+    def test_settings_in_the_new_folder_under_another_name(self, tmp_path: Path) -> None:
+        begin = tmp_path / "reg" / "begin.toml"
+        begin.parent.mkdir()
+        begin.write_text("scan = false\n")
+        result = run("init", tmp_path / "reg", "--settings", begin, code=1)
+        assert "reg/server.toml" in result.stderr
+        assert list(begin.parent.iterdir()) == [begin]
 
     def test_all_or_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object) -> None:

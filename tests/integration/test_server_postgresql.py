@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
-from postgres import PostgresServer, name_of, running
+from postgres import PostgresServer, clear_away_dead, name_of, running
 from server_fixtures import (
     SERVERS,
     Client,
@@ -604,3 +604,13 @@ def test_rows_of_the_search_index_are_narrow(world: World) -> None:
         ).one()
     assert lexemes_size > 300 * 600
     assert size < 300 * 150
+
+
+def test_what_a_killed_run_of_the_tests_left_is_cleared_away(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
+                          capture_output=True, text=True).stdout.strip()  # fmt: skip
+    for number in (dead, os.getpid(), "x"):
+        (tmp_path / f"forge-pg-{number}-1/data").mkdir(parents=True)
+    clear_away_dead(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"forge-pg-{os.getpid()}-1", "forge-pg-x-1"}

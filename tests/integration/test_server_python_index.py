@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from wheels import library, sdist, wheel
 from forge_server.compat import pypi_pages
 from forge_server.db.models import Distribution, DistributionFile, Release, WheelMetadata
 from forge_server.operate.check import check_registry
+from signing.deprecation import Deprecation
 
 __all__ = ["facades"]
 
@@ -180,10 +182,68 @@ def test_a_name_has_one_address(index: Facades) -> None:
 def test_the_index_of_an_organisation_has_its_own_alone(index: Facades) -> None:
     page = shown(index, prefix=f"/simple/-/{ORG}")
     file = page["files"][0]["url"]
-    assert file.startswith("../../files/")
-    assert index.get("/simple/-/" + file.removeprefix("../../")).status_code == 200
+    assert file.startswith("../-/files/")
+    assert index.get(f"/simple/-/{ORG}/" + file.removeprefix("../")).status_code == 200
     assert "gov-demo" in index.get(f"/simple/-/{ORG}/").text
     assert "gov-demo" not in index.get(f"/simple/-/{OTHER}/").text
+
+
+@pytest.mark.parametrize("prefix", [f"/simple/-/{OTHER}/-", f"/simple/-/{OTHER}"])
+def test_an_organisation_is_served_what_its_policy_permits(index: Facades, prefix: str) -> None:
+    """Of all names or its own; whatever was asked before, and the same of the files."""
+    whose = {f"/simple/-/{OTHER}/-": ORG, f"/simple/-/{OTHER}": OTHER}[prefix]
+    name = f"permitted-{whose}"
+    index.sara.publish(library(index.world, wheel(name), name, org=whose))
+    policy = f"rules-{whose}"
+    for _ in range(2):
+        before = shown(index, name, prefix)
+        (file,) = before["files"]
+        path = f"/simple/-/{OTHER}/-/files/{file['hashes']['sha256']}/{file['filename']}"
+        assert path.endswith(file["url"].removeprefix("../"))
+    permitted = index.get(path)
+    assert (permitted.status_code, permitted.headers["Cache-Control"]) == (200, "no-cache")
+    index.pin_policy(OTHER, 'licences = ["MIT"]', policy)
+    page = shown(index, name, prefix)
+    assert (page["files"], page["project-status"]["status"]) == ([], "quarantined")
+    assert f"{OTHER}/{policy}==1.0.0" in page["project-status"]["reason"]
+    for asked in (path, f"{path}.metadata"):
+        refused = index.get(asked)
+        assert refused.status_code == 404
+        assert "licences: expected MIT, found Apache-2.0" in refused.get_json()["detail"]
+    assert shown(index, name)["files"]  # nobody else is concerned
+    index.drop_policy(OTHER, policy)
+    assert shown(index, name, prefix) == before
+
+
+def test_what_a_policy_permits_may_depend_on_the_clock_alone(index: Facades) -> None:
+    name, prefix = "cooling", f"/simple/-/{OTHER}/-"
+    index.sara.publish(library(index.world, wheel(name), name))
+    index.pin_policy(OTHER, "cooldown-days = 2", "cooling-rules")
+    assert shown(index, name, prefix)["files"] == []
+    index.world.clock.ahead = timedelta(days=3)
+    try:
+        (file,) = shown(index, name, prefix)["files"]
+        assert index.get(f"{prefix}/{file['url'][3:]}.metadata").status_code == 200
+    finally:
+        index.world.clock.ahead = timedelta()
+        index.drop_policy(OTHER, "cooling-rules")
+    assert shown(index, name, prefix)["files"]
+
+
+def test_the_status_of_a_project(index: Facades) -> None:
+    assert shown(index)["project-status"] == {"status": "active"}
+    index.deprecate("gov-demo", "1.1.0", Deprecation(reason="old"))
+    assert shown(index)["project-status"] == {"status": "active"}  # not of the newest
+    index.deprecate("gov-demo", "1.2.0", Deprecation(reason="<old>", successor=f"{ORG}/new"))
+    said = {"status": "deprecated", "reason": f"<old>; use {ORG}/new"}
+    assert shown(index)["project-status"] == said
+    assert len(shown(index)["files"]) == 4  # it stops nobody
+    text = index.get("/simple/gov-demo/").text
+    assert '<meta name="pypi:project-status" content="deprecated">' in text
+    assert 'content="&lt;old&gt;; use' in text
+    for version in ("1.1.0", "1.2.0"):
+        index.deprecate("gov-demo", version, None)
+    assert shown(index)["project-status"] == {"status": "active"}
 
 
 def test_models_are_not_in_it(index: Facades) -> None:
@@ -307,7 +367,7 @@ class TestWithheldAndYanked:
         index.withhold("held-back", "1.0.0")
         page = shown(index, "held-back")
         assert page["versions"] == ["1.1.0"]
-        assert "project-status" not in page
+        assert page["project-status"] == {"status": "active"}
         for suffix in ("", ".metadata"):
             refused = index.get(address(first) + suffix)
             assert refused.status_code == 404

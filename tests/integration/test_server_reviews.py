@@ -282,16 +282,16 @@ class TestTheDesk:
         def notices() -> list[str]:
             told.clear()
             for _ in range(2):
-                world.registry.review_desk.notices()
+                world.registry.expiry.notices()
             worker.once()
             return [line for line in told if "the decision of cert ends" in line]
 
         assert notices() == []
         for days, left in ((11, 30), (23, 7), (5, 1)):
             world.clock.ahead += timedelta(days=days)
-            lines = world.registry.review_desk.notices()
-            assert len(lines) == 1
-            assert f"ends within {left} day" in lines[0]
+            lines = world.registry.expiry.notices()
+            (line,) = (line for line in lines if "decision" in line)
+            assert f"ends within {left} day" in line
             assert notices() == []
 
     def test_figures_follow(self, world: World, sara: Client, bodies: Bodies) -> None:

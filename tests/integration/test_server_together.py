@@ -17,7 +17,7 @@ from forge_server.app import create_app
 from forge_server.db.models import LogCheckpoint, LogEntry, Release
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
-from forge_server.services import together as together_module
+from forge_server.services import gathering as gathering_module
 from forge_server.services.callers import OPERATOR
 from forge_server.services.together import Together
 
@@ -49,7 +49,7 @@ def at_once(world: World, works: list[Callable[[], Any]]) -> None:
     """The first leads a transaction of its own; the others come, one after the other, while it
     waits to write."""
     threads = [threading.Thread(target=work) for work in works]
-    together = world.registry.releases.together
+    together = world.registry.releases.together._gathering
     with nobody_writes(world):
         threads[0].start()
         until(together._leading.locked)
@@ -159,7 +159,7 @@ def test_a_change_that_fails_late_leaves_no_leaves(world: World, sara: Client) -
     assert [answer.get("code") for answer in answers] == [None, None, "busy", None, None, None]
     assert leaves(world) == size + 2 * (MANY - 1) + 4
     assert check_registry(world.registry, deep=True).problems == ()
-    assert not group._waiting
+    assert not group._gathering._waiting
 
 
 class _Failing:
@@ -208,7 +208,7 @@ def test_what_cannot_be_announced_is_not_committed(world: World, sara: Client) -
 def test_more_than_fit_take_several(
     world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(together_module, "MOST", 2)
+    monkeypatch.setattr(gathering_module, "MOST", 2)
     before = world.registry.health.state().snapshot_version
     count = 5
     offers = ready(sara, world, count)

@@ -6,13 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from hostile_models import torch_zip
 from reviewing import Bodies, _reviewed, world
-from server_fixtures import ORG, Client, World, _fresh_registry, client, sara
+from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, schema_engine
+from sqlalchemy import select, update
 
-from forge_server.db.models import Finding
+from forge_server.db.migrations.versions import v0016_webhooks
+from forge_server.db.models import Finding, ReviewStatement, Role
 from forge_server.operate.check import check_registry
+from forge_server.services.callers import OPERATOR
 from forge_server.services.components import find_release
+from forge_server.services.rolebook import add_role, expiries, require_role
 from signing.bodies import WAIVER, role_of, target_path
 from signing.errors import MalformedError
 from signing.keys import PrivateKey
@@ -177,6 +183,69 @@ def test_of_a_component_that_is_not_there_yet(
     sara.put_blobs(built)
     bodies.waive(bodies.waiver("cert", f"{ORG}/another", formats=("pickle",)), approver)
     sara.publish(built)
+
+
+class TestItsEndIsTold:
+    def test_before_and_when_it_came(
+        self, world: World, bodies: Bodies, approver: PrivateKey
+    ) -> None:
+        """Once each, to the operator's log and to webhooks: nobody has to act for it to end."""
+        hook, _ = world.registry.webhooks.add(OPERATOR, None, "https://hooks.example/", ["expiry"])
+        bodies.waive(bodies.waiver("cert", NAME, findings=(ID,)), approver)
+        with world.registry.database.read() as session:
+            assert world.registry.review_desk.expiring(session) == []  # those are decisions
+        told = []
+        for days in (0, 9, 5.5, 1.5):
+            world.clock.ahead += timedelta(days=days)
+            told += [line for _ in range(2) for line in world.registry.expiry.notices()]
+        assert [
+            line.rpartition(", on")[0] or line.rpartition(" on ")[0]
+            for line in told
+            if "waiver" in line
+        ] == [
+            f"{NAME}: the waiver W-1 of cert {said}"
+            for said in ("ends within 30 days", "ends within 7 days", "ends within 1 day", "ended")
+        ]
+        rows = world.registry.webhooks.deliveries(OPERATOR, None, hook.id, 9)
+        about = [row.event for row in rows if row.subject == NAME]
+        assert sorted(about) == ["expiry.ended", *["expiry.soon"] * 3]
+
+    def test_that_of_roles_too_until_they_are_signed_anew(
+        self, world: World, sara: Client, bodies: Bodies
+    ) -> None:
+        with world.registry.database.read() as session:
+            ends = expiries(session, [ORG, f"{ORG}.my-model"])
+        world.clock.ahead = min(ends.values()) - world.clock() - timedelta(days=3)
+        told = world.registry.expiry.notices()
+        assert world.registry.expiry.notices() == []
+        for name in ends:
+            assert sum(line.startswith(f"role {name} ends within 7 days") for line in told) == 1
+        assert not any("timestamp" in line or "snapshot" in line for line in told)
+        with world.registry.database.write() as session:
+            row = session.get_one(Role, f"{ORG}.my-model")
+            assert row.noticed_days == 7
+            data = require_role(session, row.name)
+            add_role(session, row.name, row.version + 1, data, world.clock())
+            assert row.noticed_days is None
+        (line,) = world.registry.expiry.notices()
+        assert line.startswith(f"role {ORG}.my-model ends within 7 days")
+
+    def test_after_an_upgrade(self, world: World, bodies: Bodies, approver: PrivateKey) -> None:
+        """Its end is read out of what was signed; what had ended is no news."""
+        waiver = bodies.waiver("cert", NAME, findings=(ID,))
+        bodies.waive(waiver, approver)
+        with schema_engine(world.root) as engine, engine.begin() as connection:
+            connection.execute(update(ReviewStatement).values(expires_at=None))
+            old = world.clock() - timedelta(days=1)
+            connection.execute(update(Role).where(Role.name == ORG).values(expires_at=old))
+            with Operations.context(MigrationContext.configure(connection)):
+                v0016_webhooks._waivers_end()
+                v0016_webhooks._what_ended_is_old_news()
+            ends = connection.scalars(select(ReviewStatement.expires_at)).all()
+        assert ends == [waiver.expires]
+        assert [line for line in world.registry.expiry.notices() if ORG in line] == [
+            f"{NAME}: the waiver W-1 of cert ends within 30 days, on {waiver.expires:%Y-%m-%d}"
+        ]
 
 
 class TestWhatIsRefused:

@@ -38,7 +38,7 @@ __all__ = ["_fresh_registry", "client", "sara", "world"]
 NAME = "digital-agency/name-parser"
 WHOLE = (
     "", "search", "search?q=model", "search?q=zzzz", "regions/", "regions/MA-06", "regions/MA-12",
-    "log", "reviews", "tombstones", "trust", "statistics", "verify", "digital-agency",
+    "log", "reviews", "tombstones", "trust", "statistics", "verify", "api", "digital-agency",
 )  # fmt: skip
 TABS = ("", "/versions", "/files", "/lineage", "/security", "/use", "/history", "/1.1.0")
 PAGES = [*WHOLE, *(f"{NAME}{tab}" for tab in TABS)]
@@ -199,7 +199,7 @@ def statements(of: World) -> Iterator[list[str]]:
 # the registry takes changes; of a component four say what is known of the release that is shown.
 BUDGET = {
     "": 6, "search": 6, "search?q=model": 7, "regions/": 5, "regions/MA-06": 7, "log": 7,
-    "reviews": 5, "tombstones": 6, "trust": 4, "statistics": 10, "verify": 4,
+    "reviews": 5, "tombstones": 6, "trust": 4, "statistics": 10, "verify": 4, "api": 4,
     f"verify?sha256={'0' * 64}": 8, "digital-agency": 6, NAME: 19, f"{NAME}/versions": 20,
     f"{NAME}/files": 18, f"{NAME}/lineage": 18, f"{NAME}/security": 16, f"{NAME}/use": 16,
     f"{NAME}/history": 19, f"{NAME}/1.1.0": 18,

@@ -1,15 +1,18 @@
-"""`hf` and `huggingface_hub`, as they are, against `/hf`."""
+"""`hf`, `huggingface_hub`, `transformers` and `@huggingface/hub`, as they are, against `/hf`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
+import tiny_models
 from facades import MODEL_FILES, publish_model
 from server_fixtures import ORG
-from stock_clients import Stock, stock
+from stock_clients import Stock, hub_js, stock
 
 from forge_cli.flows.client_settings import settings_of
 
@@ -25,6 +28,12 @@ def hub(stock: Stock) -> Stock:
     publish_model(stock.facades, "demo", "1.0.0")
     publish_model(stock.facades, "demo", "1.1.0")
     publish_model(stock.facades, "words", "1.0.0", kind="dataset")
+    for version in ("1.0.0", "1.1.0"):
+        publish_model(stock.facades, "taken-back", version)
+    stock.facades.yank("taken-back", "1.1.0", "wrong labels")
+    publish_model(stock.facades, "held", "1.0.0")
+    stock.facades.withhold("held", "1.0.0")
+    tiny_models.publish(stock.facades)
     return stock
 
 
@@ -128,9 +137,11 @@ def test_the_file_system_reads_parts(hub: Stock) -> None:
         f"print(sorted(fs.ls({DEMO!r}, detail=False)))\n"
         f"with fs.open('{DEMO}@1.0.0/model.bin', block_size=1000) as file:\n"
         "    file.seek(512001)\n    print(file.read(3))\n"
-        f"print(fs.read_text('{DEMO}/tokenizer/vocab.txt'))"
+        f"print(fs.read_text('{DEMO}/tokenizer/vocab.txt'))\n"
+        f"print(fs.ls('datasets/{ORG}/words/tokenizer', detail=False), fs.exists('{DEMO}/no'))"
     )
     said = python(hub, program)
+    assert f"['datasets/{ORG}/words/tokenizer/vocab.txt'] False" in said
     assert f"'{DEMO}/config.json'" in said
     assert repr(MODEL_FILES["model.bin"][512001:512004]) in said
 
@@ -148,10 +159,7 @@ def test_what_is_not_there(hub: Stock, tmp_path: Path) -> None:
 
 
 def test_a_yanked_version_comes_with_a_warning(hub: Stock, tmp_path: Path) -> None:
-    publish_model(hub.facades, "yanked", "1.0.0")
-    publish_model(hub.facades, "yanked", "1.1.0")
-    hub.facades.yank("yanked", "1.1.0", "wrong labels")
-    name, target = f"{ORG}/yanked", ["--local-dir", str(tmp_path / "x")]
+    name, target = f"{ORG}/taken-back", ["--local-dir", str(tmp_path / "x")]
     said = hub.run("hf", "download", name, "--revision", "1.1.0", *target)
     assert "wrong labels" in said
     assert "wrong labels" not in hub.run("hf", "download", name, *target)
@@ -195,3 +203,128 @@ def test_uploads_are_refused_with_a_sentence(hub: Stock, tmp_path: Path) -> None
     )  # fmt: skip
     assert "must be signed" in said
     assert "forge publish" in said
+
+
+def test_transformers_reads_what_a_model_is_made_of(hub: Stock, tmp_path: Path) -> None:
+    """All but the weights' use: that takes a framework of some gigabytes."""
+    program = (
+        "import json, os, sys\n"
+        "from transformers import AutoConfig, AutoTokenizer\n"
+        "from transformers.pipelines import get_task\n"
+        "from transformers.utils.hub import cached_file\n"
+        "name, refused = sys.argv[1] + '/tiny', {}\n"
+        "tokens = AutoTokenizer.from_pretrained(name)('salam azul hm').input_ids\n"
+        "for other in ('tiny@9.9', 'held@1.0.0', 'held@main', 'nobody@main'):\n"
+        "    path, _, revision = other.partition('@')\n"
+        "    try: AutoConfig.from_pretrained(sys.argv[1] + '/' + path, revision=revision)\n"
+        "    except OSError as error: refused[other] = str(error)\n"
+        "print(json.dumps({\n"
+        "  'labels': AutoConfig.from_pretrained(name, revision='1.0.0').id2label,\n"
+        "  'tokens': tokens, 'refused': refused,\n"
+        "  'task': get_task(name) if 'HF_HUB_OFFLINE' not in os.environ else None,\n"
+        "  'weights': cached_file(name, 'model.safetensors'),\n"
+        "}))"
+    )
+    home = {"HF_HOME": str(tmp_path)}
+    done = hub.try_run("python", "-c", program, ORG, **home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    value = json.loads(done.stdout.splitlines()[-1])
+    assert value["labels"] == {"0": "ary", "1": "zgh"}
+    assert value["tokens"] == [2, 3, 1]
+    assert value["task"] == "text-classification"
+    assert Path(value["weights"]).read_bytes() == tiny_models.files(seed=1)["model.safetensors"]
+    assert value["refused"].keys() == {"tiny@9.9", "held@1.0.0", "held@main", "nobody@main"}
+    offline = hub.try_run("python", "-c", program, ORG, HF_HUB_OFFLINE="1", **home)
+    assert json.loads(offline.stdout.splitlines()[-1])["tokens"] == [2, 3, 1], offline.stderr
+
+
+def test_javascripts_client(hub: Stock) -> None:
+    program = Path(__file__).with_name("hub_client.mjs")
+    done = hub.try_run("node", str(program), str(hub_js()), hub.url, ORG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    value = json.loads(done.stdout)
+    paths = sorted([*MODEL_FILES, "forge.toml", "version.txt"])
+    assert sorted(path for path in value["files"] if path != "tokenizer") == paths
+    (folder,) = value["folder"]
+    vocabulary = hashlib.sha256(MODEL_FILES["tokenizer/vocab.txt"]).hexdigest()
+    assert folder == ["tokenizer/vocab.txt", 4, vocabulary, f"{DEMO}==1.0.0"]
+    assert value["exist"] == [True, True, False, False]
+    weights = MODEL_FILES["model.bin"]
+    assert value["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert bytes(value["part"]) == weights[512001:512004]
+    assert (value["empty"], value["missing"], value["card"]) == ("", None, "# A model\n")
+    assert value["info"]["name"] == DEMO
+    assert sorted(value["info"]["filePaths"]) == paths
+    assert "license:apache-2.0" in value["info"]["tags"]
+    assert len({value["info"]["sha"], value["old"]}) == 2
+    assert value["models"] == [[DEMO, len(paths)]]
+    assert value["tasks"] == [f"{ORG}/tiny"]
+    assert (value["dataset"], value["datasets"]) == (f"{ORG}/words", [f"{ORG}/words"])
+    assert value["spaces"] == []
+    assert value["commits"] == [[f"{DEMO}==1.1.0", f"{DEMO}==1.0.0"], 2]
+    assert (value["repos"], value["paths"]) == ([True, False], ["file", "directory"])
+    assert value["tensors"] > 10
+    assert value["yanked"] == "1.0.0"
+    assert value["held"][0] is False
+    for refusal, text in (
+        (value["held"][1], "it phones home"), (value["held"][2], "it phones home"),
+        (value["revision"], "'9.9'"), (value["nobody"], "does not exist"),
+    ):  # fmt: skip
+        assert refusal[:2] == ["HubApiError", 404]
+        assert text in refusal[2]
+    for refusal in (value["upload"], value["branch"]):
+        assert refusal[1] == 403
+        assert "must be signed" in refusal[2]
+    assert "must start with 'hf_'" in value["token"][2], "it sends no token of ours to anybody"
+
+
+def _read_until(program: subprocess.Popen[str], words: str) -> str:
+    """What the program prints up to the line with these words, in any case."""
+    assert program.stdout is not None
+    said = ""
+    while words not in said.lower():
+        line = program.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
+def test_hf_logs_in_by_approval_on_another_machine(hub: Stock, tmp_path: Path) -> None:
+    home = {"HF_HOME": str(tmp_path)}
+    with hub.start("hf", "auth", "login", **home) as login:
+        try:
+            said = _read_until(login, "enter the code")
+            code = re.findall(r"\b[A-Z]{4}-[A-Z]{4}\b", said)[-1]
+            assert f"{hub.url}/login?user_code={code}" in said
+            hub.facades.sara.post(f"/api/v1/logins/{code}", {"decision": "approve"}, expect=200)
+            rest, problems = login.communicate()
+        finally:
+            login.kill()
+        assert login.returncode == 0, said + rest + problems
+    assert "sara" in hub.run("hf", "auth", "whoami", **home)
+    listed = hub.facades.sara.get("/api/v1/tokens")["tokens"]
+    token = next(row for row in listed if row["name"].startswith("hf login"))
+    assert token["actions"] == ["read"]
+    hub.run("hf", "download", DEMO, "config.json", **home)
+    hub.facades.sara.call("DELETE", f"/api/v1/tokens/{token['id']}", expect=200)
+    assert "nvalid" in hub.refused("hf", "auth", "whoami", **home)
+
+
+def test_hf_says_that_a_login_was_refused(hub: Stock) -> None:
+    program = (
+        "import sys\n"
+        "from huggingface_hub.errors import DeviceCodeError\n"
+        "from huggingface_hub.utils import get_session\n"
+        "from huggingface_hub.utils._oauth_device import poll_device_token, request_device_code\n"
+        "asked = request_device_code()\n"
+        "get_session().post(sys.argv[1] + '/api/v1/logins/' + asked['user_code'],\n"
+        "    json={'decision': 'refuse'}, headers={'Authorization': 'Bearer ' + sys.argv[2]})\n"
+        "for _ in range(2):\n"
+        "    try: poll_device_token(asked)\n"
+        "    except DeviceCodeError as error: print(error.error_code, error)\n"
+        "try: poll_device_token(asked | {'device_code': 'x'})\n"
+        "except DeviceCodeError as error: print(error.error_code, error)\n"
+    )
+    done = hub.try_run("python", "-c", program, hub.url, hub.facades.sara.token or "")
+    assert done.stdout.count("ACCESS_DENIED") == 2, done.stdout + done.stderr
+    assert "invalid_grant" in done.stdout

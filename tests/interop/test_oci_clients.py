@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from facades import MODEL_FILES, publish_model
+from one_machine import free_port
+from reviewing import Bodies
 from server_fixtures import ORG
 from stock_clients import Stock, stock
 
@@ -141,12 +143,40 @@ def test_oras_pulls_files_into_their_folders(oci: Stock, tmp_path: Path) -> None
         assert (tmp_path / path).read_bytes() == data
 
 
+def test_a_signed_review_is_copied_along(oci: Stock, tmp_path: Path) -> None:
+    """oras finds it by the release it refers to, skopeo copies it and keeps every digest."""
+    publish_model(oci.facades, "reviewed", "1.0.0")
+    bodies = Bodies(oci.facades.world)
+    bodies.name("cert", "National CERT")
+    sha256 = bodies.decide("cert", f"{ORG}/reviewed", "1.0.0")
+    host = oci.url.removeprefix("http://")
+    name = f"{host}/{ORG}/reviewed"
+    program = (
+        "import json, oras.client\n"
+        f"client = oras.client.OrasClient(hostname={host!r}, insecure=True)\n"
+        f"release = client.do_request('{oci.url}/v2/{ORG}/reviewed/manifests/1.0.0', 'HEAD')\n"
+        "digest = release.headers['Docker-Content-Digest']\n"
+        f"found = client.do_request('{oci.url}/v2/{ORG}/reviewed/referrers/' + digest).json()\n"
+        "review, = (one for one in found['manifests'] if 'in-toto' in one['artifactType'])\n"
+        f"client.pull(target='{name}@' + review['digest'], outdir={str(tmp_path)!r})\n"
+        "print(json.dumps(review))\n"
+    )
+    said = json.loads(oci.run("python", "-c", program).strip().splitlines()[-1])
+    assert said["annotations"]["forge.review.result"] == "PASSED"
+    pulled = (tmp_path / "cert.1.0.0.vsa.json").read_bytes()
+    assert hashlib.sha256(pulled).hexdigest() == sha256
+    skopeo(
+        oci, "copy", "--src-tls-verify=false", "--preserve-digests",
+        f"docker://{name}@{said['digest']}", f"dir:{tmp_path / 'copy'}",
+    )  # fmt: skip
+    assert (tmp_path / "copy" / sha256).read_bytes() == pulled
+
+
 @pytest.fixture
 def mirror(oci: Stock, tmp_path: Path) -> Iterator[str]:
     """Debian's docker-registry as a cache in front of the forge; its address."""
     require_program("docker-registry")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = {
         "version": 0.1,
         "log": {"level": "error"},

@@ -51,6 +51,31 @@ def test_a_change_through_a_hard_link_is_noticed(tmp_path: Path) -> None:
     assert not cache.has(DIGEST, len(DATA))
 
 
+@pytest.mark.parametrize("how", ["changed", "linked", "removed"])
+def test_the_file_that_was_opened_is_the_one_that_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Somebody is quicker than the step from the name to the file."""
+    cache = filled(tmp_path)
+    path, other = cache.path(DIGEST), tmp_path / "other"
+    with cache.open(DIGEST, len(DATA)) as file:  # type: ignore[union-attr]
+        assert file.read() == DATA
+    other.write_bytes(b"W" * len(DATA))
+    os.utime(other, ns=(VERIFIED_MTIME_NS, VERIFIED_MTIME_NS))
+
+    def has(*_: object) -> bool:
+        if how == "changed":
+            overwrite(path, b"W")
+        else:
+            path.unlink()
+        if how == "linked":
+            path.symlink_to(other)
+        return True
+
+    monkeypatch.setattr(cache, "has", has)
+    assert cache.open(DIGEST, len(DATA)) is None
+
+
 def test_a_touched_file_with_the_right_content_is_believed_again(tmp_path: Path) -> None:
     cache = filled(tmp_path)
     os.utime(cache.path(DIGEST))

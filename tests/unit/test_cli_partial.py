@@ -56,6 +56,24 @@ def test_a_chunk_that_was_copied_is_one_that_was_hashed(tmp_path: Path) -> None:
     partial.close()
 
 
+def test_chunks_in_a_row_are_copied_unread_and_a_file_that_ends_before_gives_none(
+    tmp_path: Path,
+) -> None:
+    old = tmp_path / "old"
+    old.write_bytes(b"front" + DATA[LIST[2].start : LIST[6].start])
+    partial, handle = Partial(tmp_path / "x.part", LIST), os.open(old, os.O_RDONLY)
+    assert not partial.copy_run(handle, 5, range(2, 7))
+    assert partial.copy_run(handle, 5, range(2, 6))
+    os.close(handle)
+    partial.close()
+    assert here(tmp_path / "x.part") == [2, 3, 4, 5]
+    again = Partial(tmp_path / "x.part", LIST)
+    assert again.rescan() == 0
+    again.write(b"?", LIST[4].start)
+    assert again.rescan() == 1
+    again.close()
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     first = Partial(tmp_path / "x.part", LIST)
     with pytest.raises(Busy):

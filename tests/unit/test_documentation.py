@@ -69,9 +69,9 @@ def test_every_route_is_documented() -> None:
 
 
 def test_every_route_of_a_facade_is_documented() -> None:
-    from forge_server.compat import huggingface, legacy, oci, pypi
+    from forge_server.compat import huggingface, legacy, oauth, oci, pypi
 
-    assert served(huggingface, legacy, oci, pypi) == documented("clients.md")
+    assert served(huggingface, legacy, oauth, oci, pypi) == documented("clients.md")
 
 
 def documented(name: str) -> set[str]:

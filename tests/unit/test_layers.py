@@ -167,6 +167,15 @@ def test_a_running_witness_has_not_loaded_the_registry() -> None:
     assert not [name for name in loaded if within(name, refused)]
 
 
+def test_nothing_of_ours_imports_a_plug_in() -> None:
+    """Each needs the program that loads it, which most people do not have."""
+    for path in modules("forge_cli"):
+        for name, _, line in imports(parsed(path)):
+            plugs = {"plugins", "fsspec", "mlflow"} & set(name.split("."))
+            place = f"{path.relative_to(ROOT)}:{line} imports {name}"
+            assert not plugs or path.parent == ROOT / "forge_cli" / "plugins", place
+
+
 def test_boto3_is_imported_only_when_it_is_needed() -> None:
     for path in modules("storage"):
         statements = (ast.Import, ast.ImportFrom)

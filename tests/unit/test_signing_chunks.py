@@ -109,6 +109,18 @@ def test_the_file_passes_in_blocks_of_any_size(block: int) -> None:
     passed(DATA, block)
 
 
+def test_what_is_known_to_be_right_passes_unread_and_nothing_else() -> None:
+    chunks = listed()
+    spoilt = bytearray(DATA)
+    spoilt[chunks[1].start] ^= 1
+    check = ChunkCheck(chunks, "blob", known={1})
+    check.update(memoryview(spoilt))
+    check.finish()
+    spoilt[chunks[2].start] ^= 1
+    with pytest.raises(VerificationError):
+        ChunkCheck(chunks, "blob", known={1}).update(memoryview(spoilt))
+
+
 @pytest.mark.parametrize(
     "other",
     [DATA[:-1], DATA + b"x", b"", bytes([DATA[0] ^ 1]) + DATA[1:], DATA[:-1] + b"\0", DATA[::-1]],
