@@ -4,7 +4,17 @@ is named here: an imported fixture of session scope is made anew for each module
 
 from __future__ import annotations
 
+import pytest
 from ceph_node import bucket, ceph
 from postgres import postgres_server
 
 __all__ = ["bucket", "ceph", "postgres_server"]
+
+_LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
+
+
+@pytest.hookimpl(trylast=True)  # after tests with the same parameter were put together
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with few tests that take minutes come first: at the end, when one process has nothing
+    left to do, the other has a short file."""
+    items.sort(key=lambda item: _LONG_FIRST.index(item.path.parent.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from click.testing import CliRunner
 from one_machine import free_port
 from waiting import wait_for_server, wait_until
+
+from forge_server.manage import cli
 
 BIN = Path(sys.executable).parent
 
@@ -53,14 +57,16 @@ class LiveRegistry:
 
     def forge(self, *arguments: str) -> str:
         """What `forge ARGUMENTS` prints on stdout; it must succeed."""
-        return self._must("forge", *arguments)
+        result = self._run("forge", arguments, self.environment)
+        assert result.returncode == 0, f"forge {arguments}: {result.stdout}{result.stderr}"
+        return result.stdout
 
     def forge_server(self, *arguments: str) -> str:
-        return self._must("forge-server", *arguments)
-
-    def _must(self, program: str, *arguments: str) -> str:
-        result = self._run(program, arguments, self.environment)
-        assert result.returncode == 0, f"{program} {arguments}: {result.stdout}{result.stderr}"
+        """What `forge-server ARGUMENTS` prints; it must succeed. Its program takes a second to
+        start, so it runs in this process; the pages of the documentation start the program."""
+        with contextlib.chdir(self.place):
+            result = CliRunner().invoke(cli, arguments, env=self.environment)
+        assert result.exit_code == 0, f"forge-server {arguments}: {result.output}"
         return result.stdout
 
     def _run(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from server_fixtures import World
+import pytest
+from server_fixtures import Client, World, copy_world, owned_world, while_needed
 from tuf.api.metadata import Targets
 
+from forge_server.app import create_app
 from forge_server.services.callers import OPERATOR
 from forge_server.services.rolebook import current_role
 from signing.bodies import DECISION, WAIVER, Body, role_of, target_path
@@ -149,3 +152,20 @@ class Bodies:
 def levels(found: Mapping[str, Any]) -> dict[str, str]:
     """``{component: review}`` of hits as JSON."""
     return {f"{one['organisation']}/{one['name']}": one["review"] for one in found["hits"]}
+
+
+@pytest.fixture(scope="module")
+def _reviewed(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Bodies:
+    """One release of sara's, and a body with a reviewer; closed."""
+    world = owned_world(_fresh_registry, tmp_path_factory.mktemp("reviewed"))
+    made = Bodies(world)
+    Client(create_app(world.registry).test_client(), world.owner_token).publish(world.release())
+    made.name("cert", "National CERT")
+    world.close()
+    return made
+
+
+@pytest.fixture
+def world(_reviewed: Bodies, tmp_path: Path) -> Iterator[World]:
+    """A copy of that."""
+    yield from while_needed(copy_world(_reviewed.world, tmp_path))

@@ -339,7 +339,11 @@ def owned_world(source: Path, folder: Path) -> World:
         first.organisation(first.owner_token)
         first.close()
         _OWNED[source] = first
-    first = _OWNED[source]
+    return copy_world(_OWNED[source], folder)
+
+
+def copy_world(first: World, folder: Path) -> World:
+    """A copy of ``first``, which nobody has open, and of its people's keys."""
     root = copy_registry(first.root, folder)
     return World(root, keys=dict(first.keys), owner_token=first.owner_token)
 
@@ -348,17 +352,18 @@ def owned_world(source: Path, folder: Path) -> World:
 def world(request: pytest.FixtureRequest, _fresh_registry: Path, tmp_path: Path) -> Iterator[World]:
     """A fresh registry with its development authority; with `sara`, where the test wants her."""
     if getattr(request.module, "sara", None) is sara and "sara" in request.fixturenames:
-        yield from _while_needed(owned_world(_fresh_registry, tmp_path))
+        yield from while_needed(owned_world(_fresh_registry, tmp_path))
     else:
         yield from copied_world(_fresh_registry, tmp_path)
 
 
 def copied_world(source: Path, folder: Path) -> Iterator[World]:
     """A copy of a registry that nobody has open, while the test lasts."""
-    yield from _while_needed(World(copy_registry(source, folder)))
+    yield from while_needed(World(copy_registry(source, folder)))
 
 
-def _while_needed(world: World) -> Iterator[World]:
+def while_needed(world: World) -> Iterator[World]:
+    """``world`` while a test lasts."""
     yield world
     world.close()
     drop_database(world.root)

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from reviewing import Bodies
-from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, world
+from reviewing import Bodies, _reviewed, world
+from server_fixtures import ORG, Client, World, _fresh_registry, client, sara
 from sqlalchemy import select
 
 from forge_server.db.models import ReviewStatement
@@ -25,18 +25,14 @@ from signing.review_edits import edit_reviews
 from signing.role_edits import sign_role
 from signing.roles import parse_targets
 
-__all__ = ["_fresh_registry", "client", "sara", "world"]
+__all__ = ["_fresh_registry", "_reviewed", "client", "sara", "world"]
 NAME = ComponentName.parse(f"{ORG}/my-model")
 PATH = target_path("cert", NAME, "1.0.0", DECISION)
 
 
 @pytest.fixture
-def bodies(world: World, sara: Client) -> Bodies:
-    """One release, and a body with a reviewer."""
-    made = Bodies(world)
-    sara.publish(world.release())
-    made.name("cert", "National CERT")
-    return made
+def bodies(_reviewed: Bodies, world: World) -> Bodies:
+    return Bodies(world, dict(_reviewed.keys))
 
 
 def verdict(world: World, **changed: Any) -> Verdict:

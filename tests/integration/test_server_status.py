@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from log_builders import NamedKey
-from server_fixtures import ORG, Client, World, copied_world, new_database
+from server_fixtures import ORG, Client, World, copy_world, new_database, while_needed
 from status_hosts import Host
 
 from forge_server.app import create_app
@@ -28,26 +28,28 @@ RELEASE = f"{ORG}/my-model==1.0.0"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def _with_status(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _with_status(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A registry with a status host and a release, closed."""
     root = tmp_path_factory.mktemp("status") / "reg"
     database = new_database(request, request.param)
     initialise(root, dev=True, with_status=True, database=database)
-    return root
+    world = World(root)
+    token = world.user("sara")
+    world.organisation(token)
+    Client(create_app(world.registry).test_client(), token).publish(world.release())
+    world.close()
+    return world
 
 
 @pytest.fixture
-def world(_with_status: Path, tmp_path: Path) -> Iterator[World]:
-    yield from copied_world(_with_status, tmp_path)
+def world(_with_status: World, tmp_path: Path) -> Iterator[World]:
+    yield from while_needed(copy_world(_with_status, tmp_path))
 
 
 @pytest.fixture
 def host(world: World) -> Host:
     """A registry with a release, and its status host, which has not spoken yet."""
-    flask = create_app(world.registry).test_client()
-    token = world.user("sara")
-    world.organisation(token)
-    Client(flask, token).publish(world.release())
-    return Host(world, Client(flask))
+    return Host(world, Client(create_app(world.registry).test_client()))
 
 
 def test_it_is_taken_announced_logged_and_audited(host: Host) -> None:

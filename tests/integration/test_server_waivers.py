@@ -9,8 +9,8 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from hostile_models import torch_zip
-from reviewing import Bodies
-from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, schema_engine, world
+from reviewing import Bodies, _reviewed, world
+from server_fixtures import ORG, Client, World, _fresh_registry, client, sara, schema_engine
 from sqlalchemy import select, update
 
 from forge_server.db.migrations.versions import v0016_webhooks
@@ -26,26 +26,23 @@ from signing.names import ComponentName
 from signing.review_edits import edit_reviews
 from signing.waivers import Waiver, approve_waiver, begin_waiver
 
-__all__ = ["_fresh_registry", "client", "sara", "world"]
+__all__ = ["_fresh_registry", "_reviewed", "client", "sara", "world"]
 NAME = f"{ORG}/my-model"
 ID = "picklescan:global:0123456789ab"
 
 
 @pytest.fixture
-def bodies(world: World, sara: Client) -> Bodies:
-    """One release with a critical finding, and a body with two reviewers."""
-    made = Bodies(world)
-    sara.publish(world.release())
-    made.name("cert", "National CERT")
+def bodies(_reviewed: Bodies, world: World) -> Bodies:
+    """With a critical finding that is newer than what a body says now."""
     with world.registry.database.write() as session:
         session.add(
             Finding(
                 manifest_sha256=manifest(world), id=ID, scanner="picklescan", severity="critical",
                 path="weights.bin", location="", title="os.system", gone_at=None,
-                first_seen_at=world.clock() + timedelta(seconds=1), last_seen_at=world.clock(),
+                first_seen_at=world.clock() + timedelta(minutes=1), last_seen_at=world.clock(),
             )
         )  # fmt: skip
-    return made
+    return Bodies(world, dict(_reviewed.keys))
 
 
 @pytest.fixture
