@@ -131,6 +131,8 @@ PATH: Final[Mapping[str, Text | Integer]] = {
         parse=parse_host,
         says="the label of a host",
     ),
+    "hook": Text(max_chars=24, min_chars=1, says="the id of a webhook"),
+    "user_code": Text(max_chars=40, min_chars=1, says="the code that the other machine shows"),
     "user": Text(max_chars=100, min_chars=1, says="the name of a user", example="sara"),
     "role": Text(max_chars=90, min_chars=1, says="the name of a role", example="minds-lab"),
 }

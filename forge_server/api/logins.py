@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
+from ..domain.scopes import ACTIONS
 from ..errors import RegistryError
 from ..services.device_logins import TOKEN_DAYS, Login
-from .bodies import read_json
-from .rendering import instant
-from .requests import answer, audited, authenticated, caller, registry
+from .described import TOKEN, described, request_body
+from .requests import answer, caller, registry
+from .shapes import BOOLEAN, COUNT, INSTANT, OPTIONAL_TEXT, TEXT, ListOf, Nullable, Record, Text
+
+_LOGIN: Final = Record(
+    "Login",
+    {
+        "user_code": TEXT,
+        "client": TEXT,
+        "device": OPTIONAL_TEXT,
+        "address": OPTIONAL_TEXT,
+        "actions": ListOf(Text(choices=ACTIONS)),
+        "token_name": TEXT,
+        "token_days": COUNT,
+        "asked_at": INSTANT,
+        "expires_at": INSTANT,
+        "approved": Nullable(BOOLEAN),
+    },
+    says="Who asks to be logged in, and for what; device is the asker's own word.",
+)
+_DECISIONS: Final = ("approve", "refuse")
+_REFUSALS: Final = ("login-not-found", "login-expired", "too-many-failures")
 
 
 def add_routes(api: Blueprint) -> None:
@@ -20,25 +40,25 @@ def add_routes(api: Blueprint) -> None:
     api.post("/logins/<user_code>")(decide_login)
 
 
-@audited("login.show")
+@described(
+    "login.show", "Who asks to be logged in with this code, from where and for what.",
+    caller=TOKEN, answers={200: _LOGIN}, refusals=_REFUSALS,
+)  # fmt: skip
 def show_login(user_code: str) -> Response:
-    authenticated()
     with counted_guesses():
         return answer(_login(registry().device_logins.show(user_code)))
 
 
-@audited("login.decide")
+@described(
+    "login.decide", "Approves or refuses a login, with a token that may do all that is asked for.",
+    caller=TOKEN, scopes=("manage",),
+    body=Record("LoginDecision", {"decision": Text(choices=_DECISIONS)}),
+    answers={200: _LOGIN}, refusals=(*_REFUSALS, "login-decided", "scope-exceeded"),
+)  # fmt: skip
 def decide_login(user_code: str) -> Response:
-    authenticated()
-    body = read_json(registry().settings.max_json_bytes).only(["decision"])
-    decision = body.text("decision", max_chars=10)
-    if decision not in ("approve", "refuse"):
-        raise RegistryError(
-            "malformed", f"request: decision: expected approve or refuse, found {decision!r}"
-        )
+    approve = request_body()["decision"] == "approve"
     with counted_guesses():
-        found = registry().device_logins.decide(caller(), user_code, approve=decision == "approve")
-    return answer(_login(found))
+        return answer(_login(registry().device_logins.decide(caller(), user_code, approve=approve)))
 
 
 @contextmanager
@@ -59,15 +79,4 @@ def counted_guesses() -> Iterator[None]:
 
 
 def _login(login: Login) -> dict[str, Any]:
-    return {
-        "user_code": login.user_code,
-        "client": login.client,
-        "device": login.device,
-        "address": login.address,
-        "actions": sorted(login.scope.actions),
-        "token_name": login.token_name,
-        "token_days": TOKEN_DAYS,
-        "asked_at": instant(login.asked_at),
-        "expires_at": instant(login.expires_at),
-        "approved": login.approved,
-    }
+    return _LOGIN.of(login, actions=sorted(login.scope.actions), token_days=TOKEN_DAYS)

@@ -2,16 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from flask import Blueprint, Response
 
-from ..services.webhooks import DeliveryRow, HookRow
-from .bodies import read_json
-from .rendering import instant, optional_instant
-from .requests import answer, audited, authenticated, query_integer, registry
+from .described import TOKEN, Parameter, asked, described, request_body
+from .requests import answer, authenticated, registry
+from .shapes import (
+    BOOLEAN,
+    COUNT,
+    INSTANT,
+    OPTIONAL_INSTANT,
+    OPTIONAL_TEXT,
+    ORGANISATION,
+    TEXT,
+    TEXTS,
+    Integer,
+    ListOf,
+    Nullable,
+    Record,
+    Text,
+)
 
 _HOOKS = "/organisations/<organisation>/webhooks"
+_STATES: Final = ("active", "failing", "ended")
+_HOOK: Final = Record(
+    "Webhook",
+    {
+        "id": TEXT,
+        "organisation": ORGANISATION,
+        "url": TEXT,
+        "about": TEXT,
+        "events": TEXTS,
+        "state": Text(choices=_STATES),
+        "created_at": INSTANT,
+        "failing_since": OPTIONAL_INSTANT,
+        "ended_at": OPTIONAL_INSTANT,
+        "ended_why": OPTIONAL_TEXT,
+        "waiting": COUNT,
+    },
+    says="A webhook without its secret; events is empty where it hears of all.",
+)
+_DELIVERY: Final = Record(
+    "Delivery",
+    {
+        "id": TEXT,
+        "event": TEXT,
+        "subject": OPTIONAL_TEXT,
+        "created_at": INSTANT,
+        "state": TEXT,
+        "tries": COUNT,
+        "next_at": OPTIONAL_INSTANT,
+        "tried_at": OPTIONAL_INSTANT,
+        "status": Nullable(COUNT),
+        "milliseconds": Nullable(COUNT),
+        "answer": OPTIONAL_TEXT,
+        "problem": OPTIONAL_TEXT,
+    },
+    says="A message, and what the last try to deliver it came to.",
+)
+_NEW: Final = Record(
+    "NewWebhook",
+    {
+        "url": Text(max_chars=2000, min_chars=1, says="where messages are sent"),
+        "events": ListOf(Text(max_chars=60), most=50, says="all events unless given"),
+        "about": Nullable(
+            Text(max_chars=81, says="an organisation or component, or * for all; one's own if not")
+        ),
+    },
+    optional=frozenset({"events", "about"}),
+)
+_OWNERS: Final = ("not-a-member", "organisation-not-found")
+_ONE: Final = (*_OWNERS, "webhook-not-found")
 
 
 def add_routes(api: Blueprint) -> None:
@@ -24,85 +86,98 @@ def add_routes(api: Blueprint) -> None:
     api.get(f"{_HOOKS}/<hook>/deliveries")(list_deliveries)
 
 
-@audited("webhook.add")
+@described(
+    "webhook.add", "Adds a webhook, for owners.", more="Its secret is shown this once.",
+    caller=TOKEN, scopes=("manage",), body=_NEW,
+    answers={201: _HOOK.with_("WebhookWithSecret", secret=TEXT)},
+    refusals=(*_OWNERS, "webhook-refused"),
+)  # fmt: skip
 def add_webhook(organisation: str) -> Response:
-    caller = authenticated()
-    body = read_json(registry().settings.max_json_bytes).only(["url"], optional=("events", "about"))
+    body = request_body()
     row, secret = registry().webhooks.add(
-        caller,
-        organisation,
-        body.text("url"),
-        body.texts("events", max_items=50),
-        body.optional_text("about", max_chars=81),
+        authenticated(), organisation, body["url"], body.get("events", ()), body.get("about")
     )
-    return answer({**_hook(row), "secret": secret}, 201)
+    return answer({**_HOOK.of(row), "secret": secret}, 201)
 
 
-@audited("webhook.list")
+@described(
+    "webhook.list", "The webhooks of an organisation, for owners.",
+    caller=TOKEN, scopes=("manage",),
+    answers={200: Record("Webhooks", {"organisation": ORGANISATION, "webhooks": ListOf(_HOOK)})},
+    refusals=_OWNERS,
+)  # fmt: skip
 def list_webhooks(organisation: str) -> Response:
     found = registry().webhooks.of(authenticated(), organisation)
-    return answer({"organisation": organisation, "webhooks": [_hook(each) for each in found]})
+    return answer({"organisation": organisation, "webhooks": [_HOOK.of(each) for each in found]})
 
 
-@audited("webhook.remove")
+@described(
+    "webhook.remove", "Removes a webhook, with all that it was told.",
+    caller=TOKEN, scopes=("manage",),
+    answers={
+        200: Record(
+            "WebhookRemoved", {"organisation": ORGANISATION, "id": TEXT, "removed": BOOLEAN}
+        )
+    },
+    refusals=_ONE,
+)  # fmt: skip
 def remove_webhook(organisation: str, hook: str) -> Response:
     registry().webhooks.remove(authenticated(), organisation, hook)
     return answer({"organisation": organisation, "id": hook, "removed": True})
 
 
-@audited("webhook.test")
+@described(
+    "webhook.test", "Sends a message that says no more than that it is a test.",
+    caller=TOKEN, scopes=("manage",),
+    answers={
+        202: Record("WebhookTest", {"organisation": ORGANISATION, "id": TEXT, "delivery": TEXT})
+    },
+    refusals=(*_ONE, "webhook-ended"),
+)  # fmt: skip
 def test_webhook(organisation: str, hook: str) -> Response:
     message = registry().webhooks.test(authenticated(), organisation, hook)
     return answer({"organisation": organisation, "id": hook, "delivery": message}, 202)
 
 
-@audited("webhook.rotate")
+@described(
+    "webhook.rotate", "Makes a new secret, which is shown this once.",
+    more="The old one signs as well until `old_secret_until`.",
+    caller=TOKEN, scopes=("manage",),
+    answers={
+        200: Record("NewSecret", {"id": TEXT, "secret": TEXT, "old_secret_until": INSTANT})
+    },
+    refusals=_ONE,
+)  # fmt: skip
 def rotate_secret(organisation: str, hook: str) -> Response:
     secret, until = registry().webhooks.rotate(authenticated(), organisation, hook)
-    return answer({"id": hook, "secret": secret, "old_secret_until": instant(until)})
+    return answer({"id": hook, "secret": secret, "old_secret_until": INSTANT.render(until)})
 
 
-@audited("webhook.enable")
+@described(
+    "webhook.enable", "Sends again to a webhook that had ended.",
+    caller=TOKEN, scopes=("manage",),
+    answers={
+        200: Record(
+            "WebhookEnabled",
+            {"organisation": ORGANISATION, "id": TEXT, "state": Text(choices=_STATES)},
+        )
+    },
+    refusals=_ONE,
+)  # fmt: skip
 def enable_webhook(organisation: str, hook: str) -> Response:
     registry().webhooks.enable(authenticated(), organisation, hook)
     return answer({"organisation": organisation, "id": hook, "state": "active"})
 
 
-@audited("webhook.deliveries")
+@described(
+    "webhook.deliveries", "What a webhook was told lately, newest first.",
+    caller=TOKEN, scopes=("manage",),
+    query={
+        "limit": Parameter(Integer(low=1, high=200), "how many, 20 unless given", default=20)
+    },
+    answers={200: Record("Deliveries", {"id": TEXT, "deliveries": ListOf(_DELIVERY)})},
+    refusals=_ONE,
+)  # fmt: skip
 def list_deliveries(organisation: str, hook: str) -> Response:
-    limit = query_integer("limit", 20, low=1, high=200)
-    found = registry().webhooks.deliveries(authenticated(), organisation, hook, limit)
-    return answer({"id": hook, "deliveries": [_delivery(each) for each in found]})
-
-
-def _hook(row: HookRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "organisation": row.organisation,
-        "url": row.url,
-        "about": row.about,
-        "events": list(row.events),
-        "state": row.state,
-        "created_at": instant(row.created_at),
-        "failing_since": optional_instant(row.failing_since),
-        "ended_at": optional_instant(row.ended_at),
-        "ended_why": row.ended_why,
-        "waiting": row.waiting,
-    }
-
-
-def _delivery(row: DeliveryRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "event": row.event,
-        "subject": row.subject,
-        "created_at": instant(row.created_at),
-        "state": row.state,
-        "tries": row.tries,
-        "next_at": optional_instant(row.next_at),
-        "tried_at": optional_instant(row.tried_at),
-        "status": row.status,
-        "milliseconds": row.milliseconds,
-        "answer": row.answer,
-        "problem": row.problem,
-    }
+    found = registry().webhooks.deliveries(authenticated(), organisation, hook, asked("limit"))
+    return answer({"id": hook, "deliveries": [_DELIVERY.of(each) for each in found]})
