@@ -204,6 +204,12 @@ def body_limit() -> int:
     return _here().limit_bytes(registry().settings)
 
 
+OF_MEMBERS: Final = (
+    "organisation-not-found", "organisation-pending", "organisation-refused", "not-a-member",
+    "role-too-low",
+)  # fmt: skip
+"""What is refused to whoever has not the role in an organisation that a route needs."""
+
 _ALWAYS: Final = (
     "busy", "database-unavailable", "disk-full", "internal", "malformed", "storage-failed",
     "token-in-url", "too-many-requests",

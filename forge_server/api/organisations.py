@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from ..domain.members import ROLES
 from ..services.organisations import OrganisationRow
-from .described import OPTIONAL, TOKEN, Parameter, asked, described, request_body
+from .described import OF_MEMBERS, OPTIONAL, TOKEN, Parameter, asked, described, request_body
 from .rendering import EXPIRING
 from .requests import answer, authenticated, caller, known, registry
 from .shapes import (
@@ -59,10 +59,6 @@ _ORGANISATION: Final = Record(
 _MEMBER: Final = Record(
     "MemberOf", {"organisation": ORGANISATION, "user": TEXT, "role": Nullable(_ROLE)}
 )
-_OF_OWNERS: Final = (
-    "organisation-not-found", "organisation-pending", "organisation-refused", "not-a-member",
-    "role-too-low", "last-owner",
-)  # fmt: skip
 
 
 def add_routes(api: Blueprint) -> None:
@@ -155,7 +151,7 @@ def show_organisation(organisation: str) -> Response:
 @described(
     "member.set", "Makes a user a member, or gives a member another role.",
     caller=TOKEN, scopes=("manage",), body=Record("NewMember", {"role": _ROLE}),
-    answers={200: _MEMBER}, refusals=("user-not-found", *_OF_OWNERS),
+    answers={200: _MEMBER}, refusals=("user-not-found", *OF_MEMBERS),
 )  # fmt: skip
 def set_member(organisation: str, user: str) -> Response:
     role = request_body()["role"]
@@ -165,7 +161,7 @@ def set_member(organisation: str, user: str) -> Response:
 
 @described(
     "member.remove", "Removes a member.", caller=TOKEN, scopes=("manage",),
-    answers={200: _MEMBER}, refusals=("user-not-found", "member-not-found", *_OF_OWNERS),
+    answers={200: _MEMBER}, refusals=("user-not-found", "member-not-found", *OF_MEMBERS),
 )  # fmt: skip
 def remove_member(organisation: str, user: str) -> Response:
     registry().organisations.remove_member(authenticated(), organisation, user)

@@ -10,7 +10,7 @@ from signing.names import ComponentName
 from signing.policy import rule_texts
 
 from ..services.policies import Opinion, PinnedPolicy
-from .described import TOKEN, Parameter, asked, described, request_body
+from .described import OF_MEMBERS, TOKEN, Parameter, asked, described, request_body
 from .requests import answer, authenticated, registry
 from .shapes import (
     BOOLEAN,
@@ -76,10 +76,6 @@ _VIEW: Final = Record(
         "policies": ListOf(_OPINION),
     },
 )
-_OF_OWNERS: Final = (
-    "organisation-not-found", "organisation-pending", "organisation-refused", "not-a-member",
-    "role-too-low",
-)  # fmt: skip
 
 
 def add_routes(api: Blueprint) -> None:
@@ -106,7 +102,7 @@ def list_policies(organisation: str) -> Response:
     caller=TOKEN, scopes=("manage",),
     body=Record("NewPin", {"policy": COMPONENT, "version": VERSION}),
     answers={200: _PINNED},
-    refusals=("component-not-found", "policy-unusable", *_OF_OWNERS),
+    refusals=("component-not-found", "policy-unusable", *OF_MEMBERS),
 )  # fmt: skip
 def use_policy(organisation: str) -> Response:
     body = request_body()
@@ -122,7 +118,7 @@ def use_policy(organisation: str) -> Response:
             {"organisation": ORGANISATION, "policy": COMPONENT, "version": Nullable(VERSION)},
         )
     },
-    refusals=("policy-not-pinned", *_OF_OWNERS),
+    refusals=("policy-not-pinned", *OF_MEMBERS),
 )  # fmt: skip
 def drop_policy(organisation: str, publisher: str, name: str) -> Response:
     component = ComponentName.parse(f"{publisher}/{name}", "address")

@@ -6,7 +6,7 @@ from typing import Final
 
 from flask import Blueprint, Response
 
-from .described import TOKEN, Parameter, asked, described, request_body
+from .described import OF_MEMBERS, TOKEN, Parameter, asked, described, request_body
 from .requests import answer, authenticated, registry
 from .shapes import (
     BOOLEAN,
@@ -72,8 +72,7 @@ _NEW: Final = Record(
     },
     optional=frozenset({"events", "about"}),
 )
-_OWNERS: Final = ("not-a-member", "organisation-not-found")
-_ONE: Final = (*_OWNERS, "webhook-not-found")
+_ONE: Final = (*OF_MEMBERS, "webhook-not-found")
 
 
 def add_routes(api: Blueprint) -> None:
@@ -90,7 +89,7 @@ def add_routes(api: Blueprint) -> None:
     "webhook.add", "Adds a webhook, for owners.", more="Its secret is shown this once.",
     caller=TOKEN, scopes=("manage",), body=_NEW,
     answers={201: _HOOK.with_("WebhookWithSecret", secret=TEXT)},
-    refusals=(*_OWNERS, "webhook-refused"),
+    refusals=(*OF_MEMBERS, "webhook-refused"),
 )  # fmt: skip
 def add_webhook(organisation: str) -> Response:
     body = request_body()
@@ -104,7 +103,7 @@ def add_webhook(organisation: str) -> Response:
     "webhook.list", "The webhooks of an organisation, for owners.",
     caller=TOKEN, scopes=("manage",),
     answers={200: Record("Webhooks", {"organisation": ORGANISATION, "webhooks": ListOf(_HOOK)})},
-    refusals=_OWNERS,
+    refusals=OF_MEMBERS,
 )  # fmt: skip
 def list_webhooks(organisation: str) -> Response:
     found = registry().webhooks.of(authenticated(), organisation)
@@ -173,7 +172,9 @@ def enable_webhook(organisation: str, hook: str) -> Response:
     "webhook.deliveries", "What a webhook was told lately, newest first.",
     caller=TOKEN, scopes=("manage",),
     query={
-        "limit": Parameter(Integer(low=1, high=200), "how many, 20 unless given", default=20)
+        "limit": Parameter(
+            shape=Integer(low=1, high=200), says="how many, 20 unless given", default=20
+        )
     },
     answers={200: Record("Deliveries", {"id": TEXT, "deliveries": ListOf(_DELIVERY)})},
     refusals=_ONE,
