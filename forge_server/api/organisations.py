@@ -151,7 +151,7 @@ def show_organisation(organisation: str) -> Response:
 @described(
     "member.set", "Makes a user a member, or gives a member another role.",
     caller=TOKEN, scopes=("manage",), body=Record("NewMember", {"role": _ROLE}),
-    answers={200: _MEMBER}, refusals=("user-not-found", *OF_MEMBERS),
+    answers={200: _MEMBER}, refusals=("user-not-found", "last-owner", *OF_MEMBERS),
 )  # fmt: skip
 def set_member(organisation: str, user: str) -> Response:
     role = request_body()["role"]
@@ -161,7 +161,7 @@ def set_member(organisation: str, user: str) -> Response:
 
 @described(
     "member.remove", "Removes a member.", caller=TOKEN, scopes=("manage",),
-    answers={200: _MEMBER}, refusals=("user-not-found", "member-not-found", *OF_MEMBERS),
+    answers={200: _MEMBER}, refusals=("user-not-found", "member-not-found", "last-owner", *OF_MEMBERS),
 )  # fmt: skip
 def remove_member(organisation: str, user: str) -> Response:
     registry().organisations.remove_member(authenticated(), organisation, user)
