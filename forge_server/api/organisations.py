@@ -161,7 +161,8 @@ def set_member(organisation: str, user: str) -> Response:
 
 @described(
     "member.remove", "Removes a member.", caller=TOKEN, scopes=("manage",),
-    answers={200: _MEMBER}, refusals=("user-not-found", "member-not-found", "last-owner", *OF_MEMBERS),
+    answers={200: _MEMBER},
+    refusals=("user-not-found", "member-not-found", "last-owner", *OF_MEMBERS),
 )  # fmt: skip
 def remove_member(organisation: str, user: str) -> Response:
     registry().organisations.remove_member(authenticated(), organisation, user)
