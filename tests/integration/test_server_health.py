@@ -74,6 +74,7 @@ def test_a_role_that_was_signed_anew_is_no_longer_named(world: World, sara: Clie
 
 
 _LATER_TABLES = (
+    "webhook_deliveries", "webhooks", "upstream_files", "upstream_projects", "device_codes",
     "chunk_checks", "upkeep", "blob_leases", "blob_damage", "quotas", "downloads", "requirements",
     "search_fts", "search_words_fts", "search_lexemes", "search_words", "search_waiting",
     "search_documents", "search_state",
@@ -103,7 +104,8 @@ def test_a_database_from_before_learns_when_its_roles_expire(
         for later in ("region", "contact", "names"):
             connection.execute(text(f"ALTER TABLE organisations DROP COLUMN {later}"))
         connection.execute(text("DROP INDEX ix_roles_expires_at"))
-        connection.execute(text("ALTER TABLE roles DROP COLUMN expires_at"))
+        for later in ("expires_at", "noticed_days"):
+            connection.execute(text(f"ALTER TABLE roles DROP COLUMN {later}"))
         connection.execute(text("ALTER TABLE organisations DROP COLUMN refusal"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     assert migrate(url_of(world.root))[0] == "0002"
