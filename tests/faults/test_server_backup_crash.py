@@ -21,6 +21,7 @@ from server_fixtures import (
     drop_database,
 )
 from test_server_crash import Killer
+from thorough import steps
 
 from forge_server.app import create_app
 from forge_server.errors import RegistryError
@@ -76,7 +77,7 @@ def wishes(world: World, made: list[str]) -> Wishes:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_backup(prepared: World, tmp_path: Path) -> None:
-    for at in range(1, MAX_STEPS):
+    for at in steps(MAX_STEPS, every=2):
         target = tmp_path / f"target{at}"
         world = World(prepared.root, keys=prepared.keys)
 
@@ -109,7 +110,7 @@ def test_restore(prepared: World, tmp_path: Path) -> None:
     world, target = World(prepared.root, keys=prepared.keys), tmp_path / "target"
     back_up(world.registry, target, with_keys=True, tell=print)
     world.close()
-    for at in range(1, MAX_STEPS):
+    for at in steps(MAX_STEPS, every=3):
         made: list[str] = []
         back = World(tmp_path / f"back{at}")
         asked = wishes(world, made)
