@@ -1,6 +1,6 @@
 """How much of a long walk a run of the tests takes.
 
-`make test` takes every so manieth step of the walks that cost minutes, and fewer examples of what
+`make test` takes every second or third step of the walks that cost minutes, and fewer examples of what
 must hold for all inputs; `make soak` takes all of them, by FORGE_TEST_EVERY_STEP=1.
 """
 
