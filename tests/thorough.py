@@ -1,7 +1,7 @@
 """How much of a long walk a run of the tests takes.
 
-`make test` takes every second or third step of the walks that cost minutes, and fewer examples of what
-must hold for all inputs; `make soak` takes all of them, by FORGE_TEST_EVERY_STEP=1.
+`make test` takes every second or third step of the walks that cost minutes, and fewer examples of
+what must hold for all inputs; `make soak` takes all of them, by FORGE_TEST_EVERY_STEP=1.
 """
 
 from __future__ import annotations
