@@ -148,7 +148,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     "role-version": Meaning(CONFLICT, "Somebody else signed a newer version of the role."),
     "already-exists": Meaning(CONFLICT, "It is already there; nothing was overwritten."),
     "unsatisfiable": Meaning(CONFLICT, "No set of versions satisfies every requirement."),
-    "read-only": Meaning(USAGE, "A program tried to write where releases are only read."),
+    "not-writable": Meaning(USAGE, "A program tried to write where releases are only read."),
     "tree-not-ours": Meaning(CONFLICT, "The folder holds files that forge did not put there."),
     "too-many-withheld": Meaning(CONFLICT, "The list of withheld releases is full."),
     "release-quarantined": Meaning(

@@ -102,7 +102,7 @@ _BY_CODE: Final[Mapping[str, type[Error]]] = {
     "fingerprint-needed": NotTrusted,
     "no-registry": NotTrusted,
     "malformed": Invalid,
-    "read-only": ReadOnly,
+    "not-writable": ReadOnly,
     "release-quarantined": Withheld,
     "release-revoked": Withheld,
     "withheld": Withheld,
@@ -146,6 +146,6 @@ def read_only(what: Any) -> ReadOnly:
     """The refusal to write ``what``."""
     return ReadOnly(
         f"{what}: releases are read here, and never written",
-        code="read-only",
+        code="not-writable",
         hint="what is published is signed by its publisher: forge publish FOLDER",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from typing import Any
@@ -89,7 +90,7 @@ def test_what_a_waiver_let_in_is_let_in_nowhere_else(world: World, sara: Client)
 
 def test_what_was_found_harmless_is_not_looked_at_again(world: World, sara: Client) -> None:
     registry = world.registry
-    built = world.release()
+    built = world.release(files={"weights.bin": os.urandom(100_000)})  # small ones are read anyhow
     sara.publish(built)
     admission = Admission(registry.database, registry.blobs)
     assert admission._unseen(built.manifest)

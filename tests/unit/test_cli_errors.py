@@ -11,6 +11,7 @@ from cli_fixtures import Forge
 from forge_cli.config import Places, normalise_url
 from forge_cli.errors import CODES, EXIT_CODES, ForgeError, RemoteError, UsageError, describe
 from forge_cli.files import read_private
+from forge_server.errors import TABLE
 from signing.errors import ConflictError, KeyUnusableError, MalformedError, VerificationError
 from storage.errors import BackendError, BlobMismatchError
 
@@ -146,3 +147,13 @@ def test_settings_are_kept_and_taken_out(forge: Forge) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_printed(forge: Forge, shell: str) -> None:
     assert "_FORGE_COMPLETE" in forge.ok("completion", shell).out
+
+
+def test_a_code_of_ours_never_stands_for_something_else_of_the_registrys() -> None:
+    """What the registry refuses with such a code ends with our exit code: both mean the same."""
+    assert sorted(CODES.keys() & TABLE.keys()) == [
+        "digest-mismatch", "disk-full", "length-mismatch", "login-denied", "login-expired",
+        "malformed", "not-found", "own-release", "policy-unusable", "quota-exceeded",
+        "role-version", "taken-down", "too-many-requests", "unsafe-format", "version-taken",
+        "withheld", "witnesses-missing",
+    ]  # fmt: skip

@@ -20,11 +20,12 @@ def text_type(length: int | None = None) -> sa.types.TypeEngine[str]:
 
 
 def upgrade() -> None:
+    whole_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "upstream_projects",
         sa.Column("name", text_type(255), nullable=False),
         sa.Column("specifier", text_type(), nullable=False),
-        sa.Column("cooldown_days", sa.BigInteger(), nullable=False),
+        sa.Column("cooldown_days", whole_number, nullable=False),
         sa.Column("allowed_at", sa.DateTime(), nullable=False),
         sa.Column("asked_at", sa.DateTime(), nullable=True),
         sa.Column("fetched_at", sa.DateTime(), nullable=True),
