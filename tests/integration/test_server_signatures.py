@@ -92,7 +92,7 @@ def test_a_bundle_that_came_while_the_tree_was_written_is_published_too(
         sara.post("/api/v1/signatures", body, expect=200)
     finally:
         type(publication).materialise = materialise  # type: ignore[method-assign]
-    publication._mark(slow)
+    publication._mark(slow, None)
     publication.materialise()
     assert sara.get(bundle_path(bundle), expect=200)
 

@@ -174,9 +174,9 @@ def publish(live: Live, built: Built) -> None:
         for digest, data in built.blobs().items()
     ]
     for method, path, sent in (*blobs, ("POST", "/api/v1/releases", {"json": built.body()})):
-        while (status := live.request(method, path, **sent).status) == 503:
+        while (answer := live.request(method, path, **sent)).status == 503:
             pass
-        assert status == 201
+        assert answer.status == 201, answer.data
 
 
 def test_two_hundred_slow_downloads(server: Live) -> None:

@@ -226,6 +226,7 @@ class TestItsEndIsTold:
             assert row.noticed_days == 7
             data = require_role(session, row.name)
             add_role(session, row.name, row.version + 1, data, world.clock())
+            session.refresh(row)
             assert row.noticed_days is None
         (line,) = world.registry.expiry.notices()
         assert line.startswith(f"role {ORG}.my-model ends within 7 days")
