@@ -125,8 +125,12 @@ class SocketUploadStream(UploadStream):
         """Takes nothing more from the client, whose connection ends with the answer.
 
         gunicorn would wait for the rest of the body for seconds, in the very thread that the
-        refusal was to save.
+        refusal was to save. The answer says that it ends: a client that sent its next request on it
+        would find that read as if it broke off.
         """
+        request = getattr(self._unreader, "request", None)
+        if request is not None:
+            request.force_close()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
 

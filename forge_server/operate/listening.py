@@ -92,6 +92,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return self._load()
 
 
+def _within_reach(_worker: Any, request: Any) -> None:
+    """Lets whoever refuses to read a body say that its connection ends (`api.bodies`)."""
+    request.unreader.request = request
+
+
 def serve_with(
     load: Callable[[], Any],
     *,
@@ -131,6 +136,7 @@ def serve_with(
         "proc_name": name,
         "control_socket_disable": True,
         "post_worker_init": ready,
+        "pre_request": _within_reach,
     }
     # gunicorn reads more options from the environment, which is not ours to obey.
     os.environ.pop("GUNICORN_CMD_ARGS", None)

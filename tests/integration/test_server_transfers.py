@@ -221,6 +221,11 @@ def test_two_hundred_slow_uploads(server: Live, kind: str) -> None:
                     continue
                 except ConnectionResetError:
                     pytest.fail("refused without an answer")
+        late = begin(server, head + b"{")
+        answer = b"".join(iter(lambda: late.recv(4096), b""))  # to its end: it is closed
+        late.close()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"\r\nConnection: close\r\n" in answer
         for _ in range(50):
             assert server.request("GET", "/tuf/timestamp.json").status == 200
         assert server.request("GET", f"/blobs/{DIGEST}").data == BIG
