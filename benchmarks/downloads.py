@@ -1,9 +1,10 @@
 """Promise: `hf download`, `pip download` and `skopeo copy` fetch a file from the registry, behind
 nginx with the shipped configuration, at 80 % or more of the speed at which `curl` gets it.
 
-All write the file to the same disk, interleaved. Beside each client stands its *own ceiling* where
-there is one that is easily had: pip with the same wheel from a plain folder that nginx serves, and
-skopeo copying the image from one folder to another, with no server at all. A client that hashes and
+All write the file to the same disk, interleaved. Beside each client stands its *own ceiling*: for
+pip the same wheel from a plain folder that nginx serves; for hf the library by which it fetches,
+from that folder, and nothing else of it; skopeo copies the image from one folder to another, with
+no server at all. A client that hashes and
 unpacks what it fetches may be slower than curl whoever serves it; what the registry answers for is
 the distance to that ceiling. Times are whole commands, the start of the client included.
 """
@@ -30,6 +31,12 @@ from .registry import Registry
 CLIENTS = Path(sys.prefix) / "judges/clients/bin"
 LEAST = 0.8
 WHEEL = "bench_big-1.0.0-py3-none-any.whl"
+_HTTPX = """\
+import sys, httpx2
+with httpx2.stream("GET", sys.argv[1]) as answer, open(sys.argv[2], "wb") as file:
+    for block in answer.iter_bytes(10 * 2**20):  # as hf does
+        file.write(block)
+"""
 _FOLDER = """\
 daemon off; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/error.log;
 {user}
@@ -88,6 +95,12 @@ def ways(url: str, plain: str, images: Path) -> dict[str, Way]:
             lambda out: [
                 str(CLIENTS / "hf"), "download", "bench/big", "weights.bin", "--quiet",
                 "--local-dir", str(out),
+            ],
+            "httpx2, folder",
+        ),
+        "httpx2, folder": Way(
+            lambda out: [
+                str(CLIENTS / "python"), "-c", _HTTPX, f"{plain}/{WHEEL}", str(out / "weights.bin"),
             ]
         ),
         "pip": Way(
