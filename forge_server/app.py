@@ -17,7 +17,7 @@ from signing.errors import SigningError
 from storage.errors import StorageError
 
 from .api import osv, v1
-from .api.bodies import end_upload
+from .api.bodies import announce_end, end_upload
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .compat import huggingface, legacy, oauth, oci, pypi
@@ -151,6 +151,7 @@ def _limit() -> None:
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers.update(g.get("rate_headers", {}))
+    announce_end(response.status_code)
     _count(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)

@@ -18,6 +18,7 @@ from ..services.transfers import Slot
 from .requests import transfers
 
 _ARRIVED_BYTES = 64 * 1024  # what a socket holds without anybody reading
+_DRAINED_BYTES = 64 * 1024  # gunicorn takes less than this of a body that was not read
 
 
 def read_json(max_bytes: int, *, declared: bool = True) -> Fields:
@@ -128,9 +129,7 @@ class SocketUploadStream(UploadStream):
         refusal was to save. The answer says that it ends: a client that sent its next request on it
         would find that read as if it broke off.
         """
-        request = getattr(self._unreader, "request", None)
-        if request is not None:
-            request.force_close()
+        _end_connection(self._unreader)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
 
@@ -180,6 +179,26 @@ def end_upload(_error: BaseException | None = None) -> None:
     slot: Slot | None = g.pop("upload_slot", None)
     if slot is not None:
         slot.give_back()
+
+
+def announce_end(status: int) -> None:
+    """Lets the answer say that its connection ends, where much of the request was not read.
+
+    gunicorn takes no more than a little of such a rest and then closes. A client that is not told
+    may send its next request on that connection and get no answer (RFC 9112, section 9.6).
+    """
+    reader = getattr(request.environ["wsgi.input"], "reader", None)
+    left = getattr(reader, "length", 0)
+    if isinstance(left, int) and left >= _DRAINED_BYTES:
+        _end_connection(getattr(reader, "unreader", None))
+    elif status >= 400 and getattr(reader, "parser", None) is not None:  # in chunks, not to the end
+        _end_connection(getattr(getattr(reader, "req", None), "unreader", None))
+
+
+def _end_connection(unreader: Any) -> None:
+    message = getattr(unreader, "request", None)  # `operate.listening` puts it there
+    if message is not None:
+        message.force_close()
 
 
 def upload_stream() -> UploadStream:

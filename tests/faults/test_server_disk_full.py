@@ -4,6 +4,7 @@ clear words, nothing is half there, and with room everything goes on."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -83,6 +84,15 @@ def publish(live: Live, version: str, data: bytes) -> tuple[int, list[str]]:
     return answer.status, [problem["code"], problem["title"]]
 
 
+def put_in_vain(live: Live, size: int) -> dict[str, str]:
+    """The headers of the refusal of a file that the disk does not hold."""
+    body = os.urandom(size)
+    path = f"/api/v1/blobs/{hashlib.sha256(body).hexdigest()}?component=minds-lab/my-model"
+    answer = live.request("PUT", path, body=body)
+    assert answer.status == 507, answer.data
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
 def left_over(live: Live) -> list[Path]:
     return [path for path in (live.world.root / "blobs" / "tmp").rglob("*") if path.is_file()]
 
@@ -115,6 +125,8 @@ def test_publishing_to_a_full_disk(live: Live, small_disk: Path) -> None:
 def test_a_file_that_does_not_fit(live: Live, small_disk: Path) -> None:
     with filled(small_disk, 4096 * KIB):
         assert publish(live, "1.0.0", os.urandom(8 << 20)) == (507, ["disk-full", "Disk full"])
+        # Not read to its end: the connection is of no use, and the client is told.
+        assert put_in_vain(live, 8 << 20)["connection"] == "close"
         assert left_over(live) == []
         assert publish(live, "1.0.1", b"small")[0] == 201
     assert publish(live, "1.0.2", os.urandom(8 << 20))[0] == 201
