@@ -245,8 +245,19 @@ class TestUploads:
         data = b"x" * size
         with connect(live) as connection:
             connection.sendall(put_head(live, data, token="forge_wrong"))
-            status, _, body = read_answer(connection)
+            status, headers, body = read_answer(connection)
             assert (status, json.loads(body)["code"]) == (401, "token-invalid")
+            # What nobody reads to its end, ends the connection, and the client is told.
+            assert ("Connection: close" in headers) == (size > 10)
+
+    def test_a_refusal_before_all_chunks_came_ends_the_connection(self, live: Live) -> None:
+        path = f"/api/v1/blobs/{'a' * 64}?component={ORG}/up"
+        head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with connect(live) as connection:
+            connection.sendall(head.encode() + b"5\r\nfirst\r\n")
+            status, headers, _ = read_answer(connection)
+            assert status == 401
+            assert "Connection: close" in headers
 
     def test_cut_uploads_leave_nothing(self, live: Live) -> None:
         data = b"never whole" * 10_000
