@@ -55,7 +55,8 @@ def find_examples(given: Path | None) -> Path:
 
 
 def demonstrate(*, examples: Path, port: int, once: bool, real_model: bool) -> None:
-    """Plays the demonstration; without ``once`` keeps serving until Ctrl-C.
+    """Plays the demonstration; without ``once`` keeps serving until Ctrl-C, where there is a
+    terminal on which somebody could press it.
 
     Raises:
         RegistryError: a command failed; what it printed is on the screen.
@@ -71,7 +72,7 @@ def demonstrate(*, examples: Path, port: int, once: bool, real_model: bool) -> N
         with background_server(stage, port) as url:
             stage.say(f"It serves {url}")
             _play(stage, url, examples, real_model=real_model)
-            if not once:
+            if not once and sys.stdin.isatty() and sys.stdout.isatty():
                 stage.title(f"Open {url} in a browser")
                 stage.say("Everything is in a temporary folder and goes when you press Ctrl-C.")
                 stage.wait_for_interrupt()
