@@ -230,7 +230,9 @@ def worker(registry: Any, once: bool, interval: float) -> None:
 
 
 @cli.command()
-@click.option("--once", is_flag=True, help="Exit at the end instead of serving on, as without a terminal.")
+@click.option(
+    "--once", is_flag=True, help="Exit at the end instead of serving on, as without a terminal."
+)
 @click.option("--real-model", is_flag=True, help="Also publish a 90 MB model (downloads it).")
 @click.option(
     "--examples",
