@@ -280,6 +280,20 @@ def test_few_may_wait_at_a_time(desk: Desk) -> None:
     desk.ask()
 
 
+def test_who_has_a_network_of_ipv6_may_have_no_more(desk: Desk) -> None:
+    for number in range(PER_ADDRESS):
+        desk.address = f"2001:db8:0:7::{number:x}"
+        desk.ask()
+    desk.address = "2001:db8:0:7:ffff::1"
+    assert desk.send("POST", "/oauth/device", data={"client_id": "forge"}).status_code == 429
+    limit = desk.world.registry.settings.max_failures_per_minute
+    for number in range(limit):
+        desk.address = f"2001:db8:0:9:{number:x}::1"
+        assert desk.send("GET", "/en/login?user_code=BBBBBBBB").status_code == 404
+    desk.address = "2001:db8:0:9:ffff::1"
+    assert desk.send("GET", "/en/login?user_code=BBBBBBBB").status_code == 429
+
+
 def test_who_asks_too_often_is_told_so_and_not_refused(desk: Desk) -> None:
     asked = desk.ask()
     answers = [desk.poll(asked)["error"] for _ in range(20)]
