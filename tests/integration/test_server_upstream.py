@@ -189,6 +189,21 @@ def test_a_file_is_offered_when_it_is_old_enough_without_any_other_change(
     assert "let through are versions <1.1" in refused
 
 
+def test_what_appears_later_is_young_whatever_the_upstream_says(
+    shop: Facades, upstream: UpstreamIndex
+) -> None:
+    upstream.add("aged", wheel("aged", "1.0") | wheel("aged", "2.0"))
+    let_through(shop, "aged", "<2")
+    assert shown(shop, "aged")["versions"] == ["1.0"]
+    upstream.add("aged", wheel("aged", "1.1"), at=LONG_AGO)
+    later(shop)
+    assert shown(shop, "aged")["versions"] == ["1.0"]
+    shop.world.clock.ahead += 7 * DAYS
+    assert shown(shop, "aged")["versions"] == ["1.0", "1.1"]
+    let_through(shop, "aged")  # was there all the time, and is new to us alone
+    assert shown(shop, "aged")["versions"] == ["1.0", "1.1", "2.0"]
+
+
 def test_a_changed_digest_is_refused_for_ever_and_told(
     shop: Facades, upstream: UpstreamIndex
 ) -> None:
