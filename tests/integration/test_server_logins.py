@@ -269,6 +269,14 @@ def test_guessing_codes_ends_soon_also_with_a_token(desk: Desk, way: str) -> Non
     assert guess(asked["user_code"]) == 200
 
 
+def test_guessing_tokens_on_the_page_ends_soon(desk: Desk) -> None:
+    asked = desk.ask()
+    form = {"user_code": asked["user_code"], "token": "forge_wrong", "decision": "approve"}
+    limit = desk.world.registry.settings.max_failures_per_minute
+    answers = [desk.send("POST", "/en/login", data=form).status_code for _ in range(limit + 1)]
+    assert answers == [401] * limit + [429]
+
+
 def test_few_may_wait_at_a_time(desk: Desk) -> None:
     for _ in range(PER_ADDRESS):
         desk.ask()
