@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -415,6 +416,16 @@ def test_what_is_taken_off_the_list_while_it_is_fetched_is_not_kept(
     with shop.world.registry.database.read() as session:
         kept = session.get_one(UpstreamFile, ("unlisted", file["filename"]))
         assert kept.blob_sha256 is None  # else nothing would ever delete it
+
+
+def test_files_larger_than_the_operator_takes_are_not_pinned(
+    shop: Facades, upstream: UpstreamIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.add("bulky", wheel("bulky", "1.0"))
+    served = shop.world.registry.upstream
+    monkeypatch.setattr(served, "limits", replace(served.limits, max_file_bytes=100))
+    let_through(shop, "bulky")
+    assert shown(shop, "bulky")["files"] == []
 
 
 def test_few_files_are_fetched_at_once(shop: Facades, upstream: UpstreamIndex) -> None:
