@@ -136,7 +136,7 @@ def suitable(
         for release in accepted(releases, wanted)
         if release.withheld is None
         and not release.refused
-        and (release.yanked is None or _names_exactly(wanted, release.version))
+        and (release.yanked is None or names_exactly(wanted, release.version))
     ]
     found.sort(key=lambda release: release.version, reverse=True)
     named = any(r.specifier.prereleases for r in wanted)
@@ -171,7 +171,7 @@ def refusal_of(releases: Sequence[Release], wanted: Sequence[Requirement]) -> Wi
     return error
 
 
-def _names_exactly(wanted: Sequence[Requirement], version: Version) -> bool:
+def names_exactly(wanted: Sequence[Requirement], version: Version) -> bool:
     return any(
         one.operator == "==" and not one.version.endswith(".*") and Version(one.version) == version
         for requirement in wanted

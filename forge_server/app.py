@@ -18,11 +18,13 @@ from storage.errors import StorageError
 
 from .api import osv, v1
 from .api.bodies import announce_end, end_upload
+from .api.described import ANYBODY, of_view
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .compat import huggingface, legacy, oauth, oci, pypi
 from .compat.quick import Quick
 from .compat.refusals import facade_refusal
+from .domain.addresses import counted_as
 from .errors import RegistryError, from_library, row_of
 from .logs import LOGGER, facts
 from .observe import routes as observed
@@ -132,9 +134,12 @@ def _limit() -> None:
     """Refuses who asks too often of what costs something; says to everybody how much is left."""
     if not request.path.startswith(("/api/", "/osv/")) and request.endpoint not in _COSTLY:
         return
-    header = request.headers.get("Authorization", "")
-    # A made-up token is a caller of its own, and is stopped by the limit on failures.
-    who = f"{request.remote_addr} {sha256(header.encode()).hexdigest()}"
+    # A made-up token is a caller of its own where it is looked at, and is stopped by the limit on
+    # failures. Elsewhere anybody would be as many callers as they like.
+    here = of_view(request.endpoint)
+    looked_at = here is not None and here.caller != ANYBODY
+    header = request.headers.get("Authorization", "") if looked_at else ""
+    who = f"{counted_as(request.remote_addr or '')} {sha256(header.encode()).hexdigest()}"
     allowance = current_app.extensions["forge-rates"].take(who, registry().clock())
     if allowance is None:
         return

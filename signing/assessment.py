@@ -9,7 +9,8 @@ asked a moment later has another answer.
 
     community   signed and listed; nobody looked, or nobody's word counts any more
     reviewed    one body's reviewer passed it
-    approved    a second body's reviewer passed it too, and said so for level 3
+    approved    a second body's reviewer passed it too, and said so for level 3: of a body that
+                belongs to none of the first one's organisations
 """
 
 from __future__ import annotations
@@ -153,13 +154,18 @@ def _level(passed: list[Decision]) -> tuple[str, datetime | None]:
         min(one.expires, other.expires)
         for one in passed
         for other in passed
-        if one.number >= 3 and one.body != other.body and one.keyid != other.keyid
+        if one.number >= 3 and one.keyid != other.keyid and _have_nothing_in_common(one, other)
     ]
     if pairs:
         return APPROVED, max(pairs)
     if passed:
         return REVIEWED, max(one.expires for one in passed)
     return COMMUNITY, None
+
+
+def _have_nothing_in_common(one: Decision, other: Decision) -> bool:
+    """Two bodies of one organisation are one voice, as two reports by it are."""
+    return {one.body, *one.organisations}.isdisjoint({other.body, *other.organisations})
 
 
 def _lapse(

@@ -75,11 +75,7 @@ def check_minimum(status: Status, named: bytes, current: Mapping[str, int]) -> N
     Raises:
         VerificationError: ``digest-mismatch``, or ``rollback`` naming the role.
     """
-    subject = f"snapshot version {status.snapshot.version}"
-    if (found := sha256_hex(named)) != status.snapshot.sha256:
-        raise VerificationError(
-            "digest-mismatch", subject, f"sha256 {status.snapshot.sha256} (role {ROLE})", found
-        )
+    require_named(status, named)
     for role, least in snapshot_versions(named).items():
         if current.get(role, 0) < least:
             raise VerificationError(
@@ -92,6 +88,22 @@ def check_minimum(status: Status, named: bytes, current: Mapping[str, int]) -> N
             )
 
 
+def require_named(status: Status, data: bytes) -> None:
+    """Establishes that ``data`` is the snapshot that the status host named. To be asked before
+    `is_superseded`: any other one by keys that were taken away would otherwise do.
+
+    Raises:
+        VerificationError: ``digest-mismatch``.
+    """
+    if (found := sha256_hex(data)) != status.snapshot.sha256:
+        raise VerificationError(
+            "digest-mismatch",
+            f"snapshot version {status.snapshot.version}",
+            f"sha256 {status.snapshot.sha256} (role {ROLE})",
+            found,
+        )
+
+
 def snapshot_versions(data: bytes) -> dict[str, int]:
     """``{role: version}`` that a snapshot lists."""
     meta = parse_signed(data, "snapshot", "snapshot").signed.meta
@@ -102,7 +114,8 @@ def is_superseded(named: bytes, roots: Sequence[bytes]) -> bool:
     """Whether the snapshot was signed by server keys that the authority has taken away since.
 
     It binds nobody then: who stole those keys could have listed any version in it, and the registry
-    would never reach them (TUF 1.0 §5.3.11). ``roots`` are all roots in order, verified before.
+    would never reach them (TUF 1.0 §5.3.11). ``named`` passed `require_named`; ``roots`` are all
+    roots in order, verified before.
     One that no root's keys signed does bind: it is from a later root than we are shown.
     """
     metadata = parse_signed(named, "snapshot", "snapshot")

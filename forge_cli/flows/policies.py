@@ -32,6 +32,7 @@ from ..files import write_private
 from ..output import clean
 from ..policies import MACHINE, PROJECT, PROJECT_FILE, PinFile, PolicyPin, unusable
 from ..remote.trust import View
+from ..resolve import names_exactly
 from ..truststore import Pin
 from .verify import choose, download_files
 from .withheld import known_status
@@ -246,7 +247,8 @@ def use(context: Context, requirement: Requirement, file: PinFile) -> Used:
     """Pins a version of a policy in ``file``, in the place of the one that is pinned there.
 
     Raises:
-        ForgeError, SigningError: it is no policy, does not verify, or was taken back.
+        ForgeError, SigningError: it is no policy, does not verify, was taken back, or is older than
+            the one that is pinned without being named exactly.
     """
     view = context.view
     entry = choose(view, requirement)
@@ -268,10 +270,26 @@ def use(context: Context, requirement: Requirement, file: PinFile) -> Used:
         )
     pins = file.pins() if _is_sound(file) else ()
     before = next((one for one in pins if one.component == pin.component), None)
+    if before is not None and entry.version < Version(before.version):
+        _require_meant(context, requirement, before, pin)
     pinned = load_one(context, pin, file.scope)
     changes = _changes(None if before is None else _rules(context, before), pinned.policy)
     file.write([*(one for one in pins if one.component != pin.component), pin])
     return Used(pinned=pinned, before=before, changes=changes)
+
+
+def _require_meant(
+    context: Context, requirement: Requirement, before: PolicyPin, pin: PolicyPin
+) -> None:
+    """Going back to older rules is for who names them: a newer version that was yanked must not
+    bring back what it had mended. Raises ForgeError."""
+    if not names_exactly([requirement], Version(pin.version)):
+        raise ForgeError(
+            "unsatisfiable",
+            f"{before} is pinned: expected that version or a newer one, found {pin}",
+            hint=f"if the older rules are what you want: forge policy use {pin}",
+        )
+    context.out.warn(f"{pin} is older than {before}: what that one added binds no more")
 
 
 def _is_sound(file: PinFile) -> bool:

@@ -25,6 +25,7 @@ from signing.status_rules import (
     check_minimum,
     is_superseded,
     log_to_check,
+    require_named,
     snapshot_versions,
     stale,
 )
@@ -164,4 +165,8 @@ class StatusView:
         if sha256_hex(self.snapshot) == status.snapshot.sha256:
             return self.snapshot
         kept = self.memory.snapshot(status.snapshot.sha256)
-        return kept if kept is not None else self.fetch("snapshot", status.snapshot.version)
+        if kept is not None:
+            return kept
+        fetched = self.fetch("snapshot", status.snapshot.version)
+        require_named(status, fetched)
+        return fetched

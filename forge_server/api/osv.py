@@ -77,6 +77,8 @@ def _query(item: Any, where: str) -> Query:
     if not isinstance(package, dict):
         raise MalformedError(f"{where}.package", "an object", "another")
     version = item.get("version")
+    if version is not None and (not isinstance(version, str) or len(version) > 60):
+        raise MalformedError(f"{where}.version", "a string", type(version).__name__)
     purl = package.get("purl")
     if isinstance(purl, str):
         path, _, after = purl.removeprefix("pkg:pypi/").partition("@")
@@ -87,8 +89,6 @@ def _query(item: Any, where: str) -> Query:
     for key, value in (("name", name), ("ecosystem", ecosystem)):
         if not isinstance(value, str) or len(value) > 200:
             raise MalformedError(f"{where}.package.{key}", "a string", type(value).__name__)
-    if version is not None and (not isinstance(version, str) or len(version) > 60):
-        raise MalformedError(f"{where}.version", "a string", type(version).__name__)
     return str(ecosystem), str(name), version
 
 

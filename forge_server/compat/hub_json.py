@@ -88,12 +88,19 @@ def entries_at(
     release: Served, files: Sequence[ServedFile], paths: Iterable[str]
 ) -> list[dict[str, Any]]:
     """The files and folders at ``paths``; what is not there is left out."""
-    by_path = {file.path: file for file in files}
+    by_path: dict[str, ServedFile] = {}
+    folders: set[str] = set()
+    for file in files:  # once, however many paths a stranger asks for
+        by_path[file.path] = file
+        folder = file.path.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
     found = []
     for path in dict.fromkeys(paths):
         if path in by_path:
             found.append(file_json(by_path[path]))
-        elif any(file.path.startswith(f"{path}/") for file in files):
+        elif path in folders:
             found.append(folder_json(release, path))
     return found
 

@@ -86,9 +86,9 @@ class OciArtifacts:
         for release in versions.served:
             if sha256 in (release.manifest_sha256, release.bundle_sha256):
                 return None
-        for release in versions.served:
-            if any(file.sha256 == sha256 for file in self.releases.files(release)):
-                return None
+        holding = self.releases.holding(versions.component, sha256)
+        if any(release.id in holding for release in versions.served):
+            return None
         said = self.reviews.of(versions.component)
         for release in versions.served:
             for review in said.get(release.manifest_sha256, ()):

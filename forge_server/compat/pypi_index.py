@@ -7,7 +7,6 @@ listed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +21,7 @@ from signing.names import ComponentName
 from ..db.engine import Database
 from ..db.models import Component, Distribution, DistributionFile, Release, WheelMetadata
 from ..domain.upstream_pages import ACTIVE
-from ..domain.wheels import distribution_of
+from ..domain.wheels import NAME, distribution_of
 from ..errors import RegistryError
 from ..logs import LOGGER
 from ..services.components import deprecation_of
@@ -35,7 +34,6 @@ from .serving import Gate, Standing, newest, stamp
 
 _MAX_KEPT: Final = 2000
 _MAX_COPIED: Final = 100  # pages of other indexes are large
-_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # PEP 503
 _FILES: Final = (
     select(DistributionFile, Release, WheelMetadata)
     .join(Release, DistributionFile.release_id == Release.id)
@@ -153,7 +151,7 @@ class PythonIndex:
         return self._find(name, audience, self._judge(audience))
 
     def _find(self, name: str, audience: Audience | None, judge: Judge | None) -> Project:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RegistryError("not-found", f"no distribution can be named {name!r:.100}")
         self._read_older(name)
         with self.database.read() as session:

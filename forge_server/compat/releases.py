@@ -19,7 +19,7 @@ from signing.errors import MalformedError
 from signing.names import ComponentName
 
 from ..db.engine import Database
-from ..db.models import Release, ReleaseFile
+from ..db.models import Component, Release, ReleaseFile
 from ..errors import RegistryError
 from ..services.components import find_component
 from .kept import Kept
@@ -121,6 +121,22 @@ class FacadeReleases:
             return None
         with self.database.read() as session:
             return _files(session, release.id, path).get(path)
+
+    def holding(self, component: ComponentName, sha256: str) -> frozenset[int]:
+        """The ids of the component's releases that have a file with the digest: asked of an index,
+        because a stranger may ask for any digest of a component with a thousand releases."""
+        query = (
+            select(ReleaseFile.release_id)
+            .join(Release, Release.id == ReleaseFile.release_id)
+            .join(Component, Component.id == Release.component_id)
+            .where(
+                ReleaseFile.sha256 == sha256,
+                Component.organisation == component.org,
+                Component.name == component.name,
+            )
+        )
+        with self.database.read() as session:
+            return frozenset(session.scalars(query))
 
     def _kept_files(self, release: Served) -> Mapping[str, ServedFile]:
         def read() -> Mapping[str, ServedFile]:

@@ -6,7 +6,6 @@ What is not understood of the page refuses it whole.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from storage.checks import is_digest
 
 from .origins import origin_of
 from .text import harmless
-from .wheels import MAX_METADATA_BYTES, distribution_of
+from .wheels import MAX_METADATA_BYTES, NAME, distribution_of
 
 __all__ = ["MAX_METADATA_BYTES", "Found", "FoundFile", "parse_page", "read_name"]
 
@@ -30,8 +29,6 @@ ACTIVE: Final = "active"
 STATUSES: Final = (ACTIVE, "archived", "quarantined", "deprecated")  # PEP 792
 _MAX_FILES: Final = 50_000
 _MAX_TEXT: Final = 300
-_NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # PEP 503
-_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ class Found:
 def read_name(text: str) -> str:
     """The project's name in its normal form. Raises MalformedError."""
     name = str(canonicalize_name(text))
-    if len(name) > 100 or not _NAME.fullmatch(name):
+    if len(name) > 100 or not NAME.fullmatch(name):
         raise MalformedError("name", "the name of a Python distribution", repr(text[:60]))
     return name
 
@@ -116,7 +113,7 @@ def _file(item: Any, name: str, page: str, origins: frozenset[str]) -> FoundFile
     filename, url, size = item.get("filename"), item.get("url"), item.get("size")
     hashes = item.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
-    if not isinstance(filename, str) or not _FILENAME.fullmatch(filename):
+    if not isinstance(filename, str) or "/" in filename:
         return None
     named = distribution_of(filename)
     if named is None or named.project != name:

@@ -7,6 +7,7 @@ refused: its name is what the registry reserves.
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 import zlib
@@ -27,6 +28,11 @@ from packaging.version import InvalidVersion, Version
 
 MAX_METADATA_BYTES: Final = 2 * 1024 * 1024
 MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
+NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""The normal form of a name (PEP 503)."""
+# What those who parse such names let pass beyond this: letters of other scripts, which stand for
+# ASCII ones in the eyes of people, and what means something in addresses and headers.
+_FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}")
 _END: Final = struct.Struct("<4s4H2LH")  # end of central directory (APPNOTE.TXT §4.3.16)
 _TAIL_BYTES: Final = 65_535 + _END.size
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -57,6 +63,8 @@ class Metadata:
 def distribution_of(path: str) -> Distribution | None:
     """The distribution that the file at ``path`` of a release is; None: it is none."""
     filename = path.rpartition("/")[2]
+    if not _FILENAME.fullmatch(filename):
+        return None
     try:
         if filename.endswith(".whl"):
             name, version, _, _ = parse_wheel_filename(filename)
@@ -65,6 +73,8 @@ def distribution_of(path: str) -> Distribution | None:
         else:
             return None
     except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return None
+    if not NAME.fullmatch(name):
         return None
     return Distribution(
         filename=filename,

@@ -52,9 +52,7 @@ class Affected:
     version: str
     fixed: str | None
 
-    def covers(self, ecosystem: str, name: str, version: str | None) -> bool:
-        if (self.ecosystem, self.name) != (ecosystem, name):
-            return False
+    def covers(self, version: str | None) -> bool:
         return version is None or _same_version(self.version, version)
 
 
@@ -84,17 +82,15 @@ class Advisories:
 
     def several(self, queries: Sequence[tuple[str, str, str | None]]) -> list[list[Advisory]]:
         """What `matching` finds for each of ``(ecosystem, name, version)``, read once."""
-        known = self._all()
+        # A thousand questions about ten thousand advisories must not be ten million looks.
+        known: dict[tuple[str, str], list[tuple[Advisory, Affected]]] = {}
+        for one in self._all():
+            for each in one.affected:
+                known.setdefault((each.ecosystem, each.name), []).append((one, each))
         found = []
         for ecosystem, name, version in queries:
-            wanted = canonicalize_name(name) if ecosystem == PYPI else name
-            found.append(
-                [
-                    one
-                    for one in known
-                    if any(each.covers(ecosystem, wanted, version) for each in one.affected)
-                ]
-            )
+            wanted = (ecosystem, canonicalize_name(name) if ecosystem == PYPI else name)
+            found.append([one for one, each in known.get(wanted, ()) if each.covers(version)])
         return found
 
     def get(self, number: str) -> Advisory:
@@ -107,11 +103,13 @@ class Advisories:
     def _all(self) -> list[Advisory]:
         with self.database.read() as session:
             claims = _claims(session)
-            accused = {claim.manifest_sha256 for claim in claims}
+            accused: dict[str, list[_Claim]] = {}
+            for claim in claims:
+                accused.setdefault(claim.manifest_sha256, []).append(claim)
             releases = session.execute(
                 select(Component.organisation, Component.name, Release)
                 .join(Component, Component.id == Release.component_id)
-                .where(Release.manifest_sha256.in_(accused))
+                .where(Release.manifest_sha256.in_(list(accused)))
                 .order_by(Release.published_at, Release.id)
             ).all()
             sound = _sound_versions(session, {row[2].component_id for row in releases}, accused)
@@ -119,9 +117,7 @@ class Advisories:
         found = []
         for organisation, name, release in releases:
             fixed = _next(sound.get(release.component_id, []), release.version)
-            for claim in claims:
-                if claim.manifest_sha256 != release.manifest_sha256:
-                    continue
+            for claim in accused[release.manifest_sha256]:
                 inside = wheels.get(release.id, [])
                 if claim.state == REMOVED and release.kind == "library":
                     inside = self._wheels_of_manifest(organisation, name, release)

@@ -20,12 +20,13 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from ..db.engine import Database
 from ..db.login_models import DeviceCode
 from ..db.models import Token, User
+from ..domain.addresses import counted_as
 from ..domain.login_codes import (
     device_digest,
     new_device_code,
@@ -244,18 +245,19 @@ def _decided(session: Session, digest: str, now: datetime) -> DeviceCode:
 
 
 def _require_room(session: Session, address: str | None, now: datetime) -> None:
-    alive = (DeviceCode.created_at > now - LIFE, DeviceCode.taken_at.is_(None))
-    for whose, limit in (
-        ((DeviceCode.address == address,), PER_ADDRESS), ((), WAITING),
-    ):  # fmt: skip
-        count, oldest = session.execute(
-            select(func.count(), func.min(DeviceCode.created_at)).where(*alive, *whose)
-        ).one()
-        if count >= limit:
-            wait = int((oldest + LIFE - now).total_seconds()) + 1
+    rows = session.execute(
+        select(DeviceCode.address, DeviceCode.created_at).where(
+            DeviceCode.created_at > now - LIFE, DeviceCode.taken_at.is_(None)
+        )
+    ).all()  # at most `WAITING`
+    who = None if address is None else counted_as(address)
+    own = [at for other, at in rows if other is not None and counted_as(other) == who]
+    for waiting, limit in ((own, PER_ADDRESS), ([at for _, at in rows], WAITING)):
+        if len(waiting) >= limit:
+            wait = int((min(waiting) + LIFE - now).total_seconds()) + 1
             raise RegistryError(
                 "too-many-requests",
-                f"{count} logins wait for approval: expected at most {limit}",
+                f"{len(waiting)} logins wait for approval: expected at most {limit}",
                 f"wait {wait} seconds",
                 retry_after_seconds=wait,
             )

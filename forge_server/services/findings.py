@@ -232,6 +232,10 @@ class Findings:
                     f"{'none' if row is None else row.id}",
                     "read it again: forge finding list " + f"{name}=={version}",
                 )
+            if row.user_id == identity.user_id:  # and left the organisation since
+                raise RegistryError(
+                    "not-a-reviewer", f"{identity.user} gave this answer: another must judge"
+                )
             row.verdict, row.verdict_reason, row.verdict_body = verdict, reason, body
             row.verdict_user_id, row.verdict_at = identity.user_id, self.clock()
             mark_reviewed(session, name)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.encoding import is_plain
@@ -27,6 +27,7 @@ from signing.names import ComponentName
 from ..db.engine import Database
 from ..db.models import Member, Organisation, User
 from ..db.recall_models import ReportRow
+from ..domain.addresses import counted_as
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
@@ -97,7 +98,7 @@ class Reports:
         now = self.clock()
         with self.database.write() as session:
             release = require_published(session, name, version)
-            before = _same(session, release.manifest_sha256, user, caller.address, text)
+            before = _same(session, release.manifest_sha256, user, caller.address, kind, text)
             if before is not None:
                 return Made(
                     number=before.id, created=False, closed=before.closed_at is not None, held=False
@@ -194,11 +195,14 @@ def _check(kind: str, text: str) -> None:
 
 
 def _same(
-    session: Session, digest: str, user: int | None, address: str | None, text: str
+    session: Session, digest: str, user: int | None, address: str | None, kind: str, text: str
 ) -> ReportRow | None:
+    """The report that this one repeats. Of an account that is any of its reports of harm, or of
+    that other kind: who said that a release is broken may still find that it harms."""
     query = select(ReportRow).where(ReportRow.manifest_sha256 == digest)
     if user is not None:
-        query = query.where(ReportRow.user_id == user)
+        kinds = HOLDING if kind in HOLDING else (kind,)
+        query = query.where(ReportRow.user_id == user, ReportRow.kind.in_(kinds))
     else:
         query = query.where(
             ReportRow.user_id.is_(None), ReportRow.address == address, ReportRow.text == text
@@ -207,24 +211,23 @@ def _same(
 
 
 def _require_seldom(session: Session, user: int | None, address: str | None, now: datetime) -> None:
-    limits: list[tuple[ColumnElement[bool], int]] = (
-        [(ReportRow.user_id == user, PER_USER)]
-        if user is not None
-        else [
-            (ReportRow.user_id.is_(None) & (ReportRow.address == address), PER_ADDRESS),
-            (ReportRow.user_id.is_(None), BY_STRANGERS),
-        ]
-    )
-    for whose, limit in limits:
-        recent = select(func.count(), func.min(ReportRow.created_at)).where(
+    whose = ReportRow.user_id.is_(None) if user is None else ReportRow.user_id == user
+    rows = session.execute(
+        select(ReportRow.address, ReportRow.created_at).where(
             whose, ReportRow.created_at > now - WINDOW
         )
-        count, oldest = session.execute(recent).one()
-        if count >= limit:
-            wait = max(1, int((oldest + WINDOW - now).total_seconds()) + 1)
+    ).all()  # at most `BY_STRANGERS`
+    limits = [([at for _, at in rows], BY_STRANGERS if user is None else PER_USER)]
+    if user is None and address is not None:
+        who = counted_as(address)
+        own = [at for other, at in rows if other is not None and counted_as(other) == who]
+        limits.insert(0, (own, PER_ADDRESS))
+    for recent, limit in limits:
+        if len(recent) >= limit:
+            wait = max(1, int((min(recent) + WINDOW - now).total_seconds()) + 1)
             raise RegistryError(
                 "too-many-requests",
-                f"{count} reports within an hour: expected at most {limit}",
+                f"{len(recent)} reports within an hour: expected at most {limit}",
                 f"wait {wait} seconds, or report as a member of an organisation: forge login"
                 if user is None
                 else f"wait {wait} seconds",

@@ -1,7 +1,8 @@
 """Counts refused attempts by address, so that guessing becomes slow.
 
 Kept in memory, per worker process: a token has 256 random bits, so the limit protects the
-server's time and the audit log rather than the secret.
+server's time and the audit log rather than the secret. User codes have fewer, and rest on it: so a
+whole network of IPv6 is one address (`domain.addresses`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from ..domain.addresses import counted_as
 from ..errors import RegistryError
 
 WINDOW = timedelta(minutes=1)
@@ -30,7 +32,7 @@ class Throttle:
         if address is None or not self.limit:
             return
         with self._lock:
-            recent = self._recent(address, now)
+            recent = self._recent(counted_as(address), now)
         if len(recent) >= self.limit:
             wait = int((recent[-self.limit] + WINDOW - now).total_seconds()) + 1
             raise RegistryError(
@@ -44,11 +46,12 @@ class Throttle:
         """Counts one failure."""
         if address is None or not self.limit:
             return
+        who = counted_as(address)
         with self._lock:
-            recent = self._recent(address, now)
+            recent = self._recent(who, now)
             recent.append(now)
-            self._failures[address] = recent[-self.limit :]
-            self._failures.move_to_end(address)
+            self._failures[who] = recent[-self.limit :]
+            self._failures.move_to_end(who)
             while len(self._failures) > _MAX_ADDRESSES:
                 self._failures.popitem(last=False)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -219,8 +219,10 @@ class Upstream:
                 row = project_of(session, name)
                 if row is None or not (now or self._is_due(row)):
                     return
+                # With other bounds a file may be new to us and to nobody else.
+                looked_at = None if row.asked_at is None else row.fetched_at
                 row.asked_at = self.clock()
-            self._ask(name)
+            self._ask(name, looked_at)
         finally:
             turn.lock.release()
 
@@ -232,7 +234,7 @@ class Upstream:
             wait = min(wait, _RETRY_SECONDS)
         return not timedelta() <= self.clock() - row.asked_at < timedelta(seconds=wait)
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, name: str, looked_at: datetime | None) -> None:
         http = self._require_http()
         try:
             page = http.page(name)
@@ -247,7 +249,7 @@ class Upstream:
         except MalformedError as error:
             self._fail(name, error.message)
         else:
-            self._take(name, found)
+            self._take(name, found, looked_at)
 
     def _fail(self, name: str, problem: str, *, gone: bool = False) -> None:
         LOGGER.warning("upstream: %s: %s", name, problem)
@@ -259,13 +261,14 @@ class Upstream:
                 for file in files_of(session, name):
                     file.gone_at = file.gone_at or self.clock()
 
-    def _take(self, name: str, found: Found) -> None:
+    def _take(self, name: str, found: Found, looked_at: datetime | None) -> None:
         now = self.clock()
         with self.database.write() as session:
             row = project_of(session, name)
             if row is None:  # taken off the list meanwhile
                 return
-            for file, changed in take(session, row, found, now, self.limits.max_file_bytes):
+            most = self.limits.max_file_bytes
+            for file, changed in take(session, row, found, now, most, looked_at):
                 LOGGER.warning(
                     "upstream: %s: expected sha256 %s as pinned, found %s", file.filename,
                     file.sha256, changed,

@@ -93,10 +93,16 @@ def old_enough_at(
 
 
 def take(
-    session: Session, row: UpstreamProject, found: Found, now: datetime, most: int
+    session: Session,
+    row: UpstreamProject,
+    found: Found,
+    now: datetime,
+    most: int,
+    looked_at: datetime | None,
 ) -> list[tuple[UpstreamFile, str]]:
     """Pins what is new on a project's page, of at most ``most`` bytes, and compares what is not;
-    the files whose digest changed since it was last looked at, and what it is now."""
+    the files whose digest changed since it was last looked at, and what it is now. What was not
+    there at ``looked_at`` was not uploaded before, whatever the upstream says."""
     row.fetched_at, row.problem = now, None
     row.status, row.status_reason = found.status, found.status_reason
     pinned = {file.filename: file for file in files_of(session, row.name)}
@@ -110,7 +116,8 @@ def take(
                 known.changed_sha256, known.changed_at = changed, now
                 changes.append((known, changed))
         elif file.size <= most and bounds.contains(file.version, prereleases=True):
-            session.add(_pin(row.name, file, now))
+            since = max(file.uploaded_at, looked_at or file.uploaded_at)
+            session.add(_pin(row.name, file, since, now))
     for rest in pinned.values():
         rest.gone_at = rest.gone_at or now
     return changes
@@ -150,10 +157,10 @@ def this(file: UpstreamFile) -> Any:
     )
 
 
-def _pin(name: str, file: FoundFile, now: datetime) -> UpstreamFile:
+def _pin(name: str, file: FoundFile, uploaded_at: datetime, now: datetime) -> UpstreamFile:
     return UpstreamFile(
         project=name, filename=file.filename, version=file.version, sha256=file.sha256,
-        size=file.size, url=file.url, uploaded_at=file.uploaded_at,
+        size=file.size, url=file.url, uploaded_at=uploaded_at,
         requires_python=file.requires_python, metadata_sha256=file.metadata_sha256,
         yanked=file.yanked, pinned_at=now,
     )  # fmt: skip

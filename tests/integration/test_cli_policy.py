@@ -26,6 +26,8 @@ from policies import (
 from static_server import Answer, StaticServer
 
 from signing.keys import PrivateKey
+from signing.names import parse_version
+from signing.role_edits import set_yanked
 
 SAFE, UNSAFE = "model.safetensors", "model.pkl"
 OUT = ("--into", "out")
@@ -110,6 +112,24 @@ def test_an_update_is_asked_for_and_shows_what_changes(forge: Forge, world: Worl
         assert "+ cooldown-days: 7" in ran.out
         again = forge.ok("policy", "update")
         assert "is the newest" in again.err
+
+
+def test_nobody_goes_back_to_older_rules_without_naming_them(forge: Forge, world: World) -> None:
+    publish_policy(world, 'formats-denied = ["pickle", "keras"]', "1.1.0")
+    with served(forge, world) as server:
+        forge.ok("policy", "use", f"{BASELINE}>=1.1")
+        for wanted in (f"{BASELINE}<1.1", f"{BASELINE}==1.0.*"):
+            ran = forge("policy", "use", wanted)
+            assert (ran.code, f"{BASELINE}==1.1.0 is pinned" in ran.err) == (6, True)
+        key, current = world.project_keys[str(BASELINE)], world.roles[BASELINE.role]
+        yanked = set_yanked(current, BASELINE, parse_version("1.1.0"), "x", [key], world.now)
+        world.set_role(BASELINE.role, yanked)
+        world.publish_metadata()
+        server.files.update(world.files())
+        assert forge("policy", "use", str(BASELINE)).code == 6
+        assert 'version = "1.1.0"' in (forge.home / "policies.toml").read_text()
+        ran = forge.ok("policy", "use", f"{BASELINE}==1.0.0")
+        assert f"{BASELINE}==1.0.0 is older than {BASELINE}==1.1.0" in ran.err
 
 
 def test_a_dropped_policy_binds_nothing(forge: Forge, world: World) -> None:
@@ -406,8 +426,6 @@ def test_the_registry_cannot_exchange_the_rules(forge: Forge, world: World) -> N
 @pytest.mark.parametrize("how", ["yanked", "quarantined", "revoked"])
 def test_a_policy_that_was_taken_back_refuses_everything(forge: Forge, how: str) -> None:
     from datetime import UTC, datetime
-
-    from signing.role_edits import set_yanked
 
     world = World(now=datetime.now(UTC).replace(microsecond=0), with_status=True)
     world.add_org("gov-ma", kind="government")

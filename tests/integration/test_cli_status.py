@@ -358,6 +358,24 @@ def test_a_minimum_from_a_later_root_binds_those_who_are_kept_at_an_older_one(
     refused(forge, ran, f"role {NAME.role}: expected at least version 2")
 
 
+def test_no_other_snapshot_stands_in_for_the_named_one(forge: Forge) -> None:
+    """Least of all one by keys that were taken away: such a one binds nobody, so a thief of the
+    present keys would hand it out to be free of the minimum."""
+    world = new_world()
+    before = world.snapshot_version
+    rotate_online_keys(world)
+    old = world.roles[NAME.role]
+    world.publish(tree(version="1.1.0"))
+    world.say_status()
+    named = status_of(world.roles["status"]).snapshot.version
+    world.roles[NAME.role] = old
+    world.publish_metadata()
+    swapped = {f"/tuf/{named}.snapshot.json": world.history[f"{before}.snapshot.json"]}
+    ran, paths = visit(forge, world, changed=swapped)
+    assert f"/tuf/{named}.snapshot.json" in paths
+    refused(forge, ran, f"snapshot version {named}: expected sha256")
+
+
 # --- what is withheld ----------------------------------------------------------------------------
 
 

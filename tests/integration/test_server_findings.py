@@ -129,6 +129,16 @@ def desk(world: World) -> Desk:
     return Desk(world)
 
 
+def test_nobody_judges_what_they_answered_before_they_left(desk: Desk) -> None:
+    number = desk.answer("both", expect=201)["number"]
+    path = f"/api/v1/organisations/{ORG}/members/both"
+    desk.as_("sara").call("DELETE", path, expect=200)
+    desk.judge("both", number, expect=403, code="not-a-reviewer")
+    assert desk.open() == [OTHER, ID]
+    desk.judge("rita", number, expect=200)
+    assert desk.open() == [OTHER]
+
+
 def test_only_a_verified_answer_settles(desk: Desk) -> None:
     assert desk.open() == [OTHER, ID]  # the gravest first
     number = desk.answer("sara", expect=201)["number"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from server_fixtures import ORG, forge_toml
 from sqlalchemy import event, select
 from tensors import safetensors
 
+from forge_server.compat.hub_json import entries_at
+from forge_server.compat.releases import ServedFile
 from forge_server.db.models import Release
 
 __all__ = ["facades"]
@@ -122,6 +126,22 @@ def test_paths(hub: Facades) -> None:
     for bad in ({"paths": 1}, [], {"paths": [1]}):
         refused = hub.sara.flask.post(f"{API}/paths-info/main", json=bad)
         assert (refused.status_code, "paths" in refused.headers["X-Error-Message"]) == (400, True)
+
+
+def test_many_paths_cost_no_more_than_the_files_once() -> None:
+    class Counted(list[ServedFile]):
+        walks = 0
+
+        def __iter__(self) -> Iterator[ServedFile]:
+            self.walks += 1
+            return super().__iter__()
+
+    files = Counted(ServedFile(path=f"a/b/{n}", size=1, sha256="0" * 64) for n in range(3))
+    release: Any = SimpleNamespace(manifest_sha256="0" * 64)
+    asked = [f"x{n}" for n in range(50)]
+    found = entries_at(release, files, [*asked, "a", "a/b", "a/b/1", "a/", "", "/", "b"])
+    assert [each["path"] for each in found] == ["a", "a/b", "a/b/1"]
+    assert files.walks == 1
 
 
 def test_branches_tags_and_history(hub: Facades) -> None:

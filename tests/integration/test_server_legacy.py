@@ -234,6 +234,15 @@ def test_a_digest_that_is_not_the_files_is_refused(facades: Facades) -> None:
     refused(response, 422, "digest-mismatch")
 
 
+def test_a_body_larger_than_any_blob_is_refused_unread(facades: Facades) -> None:
+    secret = base64.b64encode(f"__token__:{facades.sara.token}".encode()).decode()
+    response = facades.sara.flask.post(
+        "/legacy/", headers={"Authorization": f"Basic {secret}"},
+        environ_overrides={"CONTENT_LENGTH": str(2**50), "CONTENT_TYPE": "multipart/form-data"},
+    )  # fmt: skip
+    refused(response, 413, "too-large")
+
+
 def test_another_body_is_refused(facades: Facades) -> None:
     secret = base64.b64encode(f"__token__:{facades.sara.token}".encode()).decode()
     response = facades.sara.flask.post(

@@ -269,6 +269,14 @@ def test_guessing_codes_ends_soon_also_with_a_token(desk: Desk, way: str) -> Non
     assert guess(asked["user_code"]) == 200
 
 
+def test_guessing_tokens_on_the_page_ends_soon(desk: Desk) -> None:
+    asked = desk.ask()
+    form = {"user_code": asked["user_code"], "token": "forge_wrong", "decision": "approve"}
+    limit = desk.world.registry.settings.max_failures_per_minute
+    answers = [desk.send("POST", "/en/login", data=form).status_code for _ in range(limit + 1)]
+    assert answers == [401] * limit + [429]
+
+
 def test_few_may_wait_at_a_time(desk: Desk) -> None:
     for _ in range(PER_ADDRESS):
         desk.ask()
@@ -278,6 +286,20 @@ def test_few_may_wait_at_a_time(desk: Desk) -> None:
     assert answer.get_json()["error"] == "slow_down"
     desk.address = "203.0.113.77"
     desk.ask()
+
+
+def test_who_has_a_network_of_ipv6_may_have_no_more(desk: Desk) -> None:
+    for number in range(PER_ADDRESS):
+        desk.address = f"2001:db8:0:7::{number:x}"
+        desk.ask()
+    desk.address = "2001:db8:0:7:ffff::1"
+    assert desk.send("POST", "/oauth/device", data={"client_id": "forge"}).status_code == 429
+    limit = desk.world.registry.settings.max_failures_per_minute
+    for number in range(limit):
+        desk.address = f"2001:db8:0:9:{number:x}::1"
+        assert desk.send("GET", "/en/login?user_code=BBBBBBBB").status_code == 404
+    desk.address = "2001:db8:0:9:ffff::1"
+    assert desk.send("GET", "/en/login?user_code=BBBBBBBB").status_code == 429
 
 
 def test_who_asks_too_often_is_told_so_and_not_refused(desk: Desk) -> None:

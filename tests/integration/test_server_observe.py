@@ -243,6 +243,23 @@ class TestRates:
         assert client.flask.get(path).status_code == 429
         assert client.flask.get("/en/trust").status_code == 200
 
+    @pytest.mark.parametrize("path", ["/api/v1/components", "/osv/v1/vulns/x", "/en/search?q=a"])
+    def test_made_up_tokens_make_nobody_many_callers(self, world: World, path: str) -> None:
+        client = with_settings(world, "max_requests_per_minute = 1")
+        answers = [
+            client.flask.get(path, headers={"Authorization": f"Bearer {number}"}).status_code
+            for number in range(3)
+        ]
+        assert answers[0] != 429
+        assert answers[1:] == [429, 429]
+
+    def test_users_behind_one_address_have_a_limit_each(self, world: World, sara: Client) -> None:
+        client = with_settings(world, "max_requests_per_minute = 1")
+        for token in (sara.token, world.user("amal")):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert client.flask.get("/api/v1/whoami", headers=headers).status_code == 200
+            assert client.flask.get("/api/v1/whoami", headers=headers).status_code == 429
+
     def test_it_refills_evenly(self, world: World) -> None:
         rates, now = Rates(60), world.clock()
         for _ in range(60):

@@ -14,6 +14,7 @@ from reviewing import Bodies
 from server_fixtures import ORG
 
 from forge_server.compat import oci_artifacts, oci_manifests
+from forge_server.compat.releases import FacadeReleases
 from forge_server.services.callers import OPERATOR
 from signing.names import ComponentName
 from signing.review import PREDICATE_TYPE
@@ -181,6 +182,21 @@ def test_blobs_of_another_component_are_not_in_this_one(oci: Facades) -> None:
     own = value["config"]["digest"]
     assert oci.get(f"/v2/{ORG}/other/blobs/{own}").status_code == 200
     refused(oci, f"{DEMO}/blobs/{own}", 404, "BLOB_UNKNOWN")
+
+
+def test_a_blob_is_looked_up_and_not_looked_for(
+    oci: Facades, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask for any digest of a component that has a thousand releases."""
+    value, _ = manifest(oci, "1.0.0")
+    layer = value["layers"][0]["digest"]
+
+    def read_all(*_: object) -> None:
+        raise AssertionError("all files of a release were read")
+
+    monkeypatch.setattr(FacadeReleases, "files", read_all)
+    assert oci.get(f"{DEMO}/blobs/{layer}").status_code == 200
+    refused(oci, f"{DEMO}/blobs/{NO_DIGEST}", 404, "BLOB_UNKNOWN")
 
 
 @pytest.mark.parametrize(

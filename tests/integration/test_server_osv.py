@@ -12,6 +12,7 @@ from server_fixtures import ORG, Client, World, copied_world, forge_toml, new_da
 
 from forge_server.app import create_app
 from forge_server.operate.initialise import initialise
+from forge_server.services.advisories import Advisories, Advisory, Affected
 from forge_server.services.callers import OPERATOR
 from signing.keys import load_private_key
 from signing.names import ComponentName, parse_version
@@ -131,11 +132,40 @@ def test_what_was_removed_is_still_named(world: World, client: Client) -> None:
     [{}, {"package": "x"}, {"package": {"name": 1, "ecosystem": "PyPI"}},
      {"package": {"name": "x"}},
      {"package": {"name": "x" * 300, "ecosystem": "PyPI"}},
-     {"package": {"name": "x", "ecosystem": "PyPI"}, "version": 1}],
+     {"package": {"name": "x", "ecosystem": "PyPI"}, "version": 1},
+     {"package": {"purl": "pkg:pypi/tokens-lib"}, "version": 1},
+     {"package": {"purl": "pkg:pypi/tokens-lib"}, "version": "1" * 61}],
 )  # fmt: skip
 def test_what_is_no_question(client: Client, body: dict[str, Any]) -> None:
     client.post("/osv/v1/query", body, expect=400, code="malformed")
     client.post("/osv/v1/querybatch", {"queries": [body]}, expect=400, code="malformed")
+
+
+def test_many_questions_about_many_advisories_are_few_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counted(list[Affected]):
+        walks = 0
+
+        def __iter__(self) -> Iterator[Affected]:
+            Counted.walks += 1
+            return super().__iter__()
+
+    def advisory(number: int) -> Advisory:
+        affected = Affected(ecosystem=OURS, name=f"{ORG}/m{number}", version="1.0.0", fixed=None)
+        at = now()
+        return Advisory(
+            id=f"FORGE-{number}", component=affected.name, version="1.0.0", manifest_sha256="",
+            state="held", reason="x", published=at, modified=at, affected=Counted([affected]),
+        )  # fmt: skip
+
+    known = [advisory(number) for number in range(20)]
+    monkeypatch.setattr(Advisories, "_all", lambda _: known)
+    nowhere: Any = None
+    queries = [(OURS, f"{ORG}/m{number}", "1.0.0") for number in range(30)]
+    found = Advisories(nowhere, nowhere).several(queries)
+    assert [len(each) for each in found] == [1] * 20 + [0] * 10
+    assert Counted.walks == len(known)
 
 
 def test_too_many_questions(client: Client) -> None:

@@ -594,6 +594,7 @@ def test_pages_have_no_script_and_every_header(world: World, sara: Client) -> No
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Request-Id"]
+        assert answer.headers["Referrer-Policy"] == "no-referrer"  # codes stand in addresses
     sara.get("/nothing", expect=404)
     assert b"color-scheme" in sara.get("/static/style.css", expect=200)
 

@@ -227,7 +227,10 @@ def test_what_a_policy_permits_may_depend_on_the_clock_alone(index: Facades) -> 
     index.world.clock.ahead = timedelta(days=3)
     try:
         (file,) = shown(index, name, prefix)["files"]
-        assert index.get(f"{prefix}/{file['url'][3:]}.metadata").status_code == 200
+        metadata = f"{prefix}/{file['url'][3:]}.metadata"
+        assert index.get(metadata).status_code == 200
+        index.world.clock.ahead = timedelta()  # nothing else changes, and nothing was kept
+        assert index.get(metadata).status_code == 404
     finally:
         index.world.clock.ahead = timedelta()
         index.drop_policy(OTHER, "cooling-rules")

@@ -142,6 +142,20 @@ class TestHolding:
         desk.report("badr")
         assert not desk.held
 
+    def test_who_said_that_it_is_broken_may_find_that_it_harms(self, desk: Desk) -> None:
+        desk.report("amal", kind="broken", expect=201)
+        assert desk.report("amal", kind="broken", text="still", expect=200)["created"] is False
+        desk.report("badr", expect=201)
+        assert desk.report("amal", text="it phones home", expect=201)["held"] is True
+
+    def test_one_harm_after_the_other_is_one_report(self, desk: Desk) -> None:
+        desk.report("amal", kind="malware")
+        desk.report("badr")
+        desk.world.registry.quarantine.end(OPERATOR, NAME, "1.0.0", "looked into: nothing")
+        for user in ("amal", "badr"):
+            assert desk.report(user, kind="licence", expect=200)["closed"] is True
+        assert not desk.held
+
     def test_after_a_release_the_same_reports_do_not_hold_it_again(self, desk: Desk) -> None:
         desk.report("amal")
         desk.report("badr")
@@ -168,6 +182,13 @@ class TestLimits:
         again.report(None, text="more", expect=429)
         desk.world.clock.ahead += timedelta(hours=1, minutes=1)
         again.report(None, text="later", expect=201)
+
+    def test_a_network_of_ipv6_is_one_address(self, desk: Desk) -> None:
+        for number in range(PER_ADDRESS):
+            self.make(desk, f"2001:db8:0:7::{number}")
+        with pytest.raises(Exception, match="expected at most 5"):
+            self.make(desk, "2001:db8:0:7:ffff::1")
+        self.make(desk, "2001:db8:0:8::1")
 
     def test_all_strangers_together(self, desk: Desk) -> None:
         for number in range(BY_STRANGERS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,21 @@ def test_a_file_is_offered_when_it_is_old_enough_without_any_other_change(
     assert "let through are versions <1.1" in refused
 
 
+def test_what_appears_later_is_young_whatever_the_upstream_says(
+    shop: Facades, upstream: UpstreamIndex
+) -> None:
+    upstream.add("aged", wheel("aged", "1.0") | wheel("aged", "2.0"))
+    let_through(shop, "aged", "<2")
+    assert shown(shop, "aged")["versions"] == ["1.0"]
+    upstream.add("aged", wheel("aged", "1.1"), at=LONG_AGO)
+    later(shop)
+    assert shown(shop, "aged")["versions"] == ["1.0"]
+    shop.world.clock.ahead += 7 * DAYS
+    assert shown(shop, "aged")["versions"] == ["1.0", "1.1"]
+    let_through(shop, "aged")  # was there all the time, and is new to us alone
+    assert shown(shop, "aged")["versions"] == ["1.0", "1.1", "2.0"]
+
+
 def test_a_changed_digest_is_refused_for_ever_and_told(
     shop: Facades, upstream: UpstreamIndex
 ) -> None:
@@ -345,6 +361,8 @@ def test_copies_are_kept_until_they_are_let_through_no_more(
     collect = shop.world.registry.collection.collect
     blobs = shop.world.registry.blobs
     assert shop.get(address(file)).status_code == 200
+    assert shop.get(address(file) + ".metadata").status_code == 200
+    assert "weighty" in shop.get("/simple/").text
     for _ in range(2):
         collect(OPERATOR, timedelta(days=-1))
     assert not blobs.missing([digest])
@@ -352,7 +370,9 @@ def test_copies_are_kept_until_they_are_let_through_no_more(
     assert shop.get(address(file)).status_code == 200
     assert shop.world.registry.upstream.remove(OPERATOR, "weighty") == 1
     assert shop.get("/simple/weighty/").status_code == 404
+    assert "weighty" not in shop.get("/simple/").text
     assert shop.get(address(file)).status_code == 404
+    assert shop.get(address(file) + ".metadata").status_code == 404
     for _ in range(2):
         collect(OPERATOR, timedelta(days=-1))
     assert blobs.missing([digest])
@@ -379,6 +399,47 @@ def test_a_copy_that_is_collected_while_it_is_noted_is_fetched_again(
     monkeypatch.setattr(Copies, "_why_refused", collected_meanwhile)
     assert shop.get(address(file)).status_code == 200
     assert len(calls) == 2
+
+
+def test_what_is_taken_off_the_list_while_it_is_fetched_is_not_kept(
+    shop: Facades, upstream: UpstreamIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.add("unlisted", wheel("unlisted", "1.0"))
+    let_through(shop, "unlisted")
+    (file,) = shown(shop, "unlisted")["files"]
+
+    def removed_meanwhile(*_: object) -> None:
+        shop.world.registry.upstream.remove(OPERATOR, "unlisted")
+
+    monkeypatch.setattr(Copies, "_why_refused", removed_meanwhile)
+    assert shop.get(address(file)).status_code == 404
+    with shop.world.registry.database.read() as session:
+        kept = session.get_one(UpstreamFile, ("unlisted", file["filename"]))
+        assert kept.blob_sha256 is None  # else nothing would ever delete it
+
+
+def test_files_larger_than_the_operator_takes_are_not_pinned(
+    shop: Facades, upstream: UpstreamIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.add("bulky", wheel("bulky", "1.0"))
+    served = shop.world.registry.upstream
+    monkeypatch.setattr(served, "limits", replace(served.limits, max_file_bytes=100))
+    let_through(shop, "bulky")
+    assert shown(shop, "bulky")["files"] == []
+
+
+def test_few_files_are_fetched_at_once(shop: Facades, upstream: UpstreamIndex) -> None:
+    upstream.add("queueing", wheel("queueing", "1.0"))
+    let_through(shop, "queueing")
+    (file,) = shown(shop, "queueing")["files"]
+    fetching, taken = shop.world.registry.upstream.copies._fetching, 0
+    while fetching.acquire(blocking=False):
+        taken += 1
+    try:
+        assert shop.get(address(file)).status_code == 503
+    finally:
+        fetching.release(taken)
+    assert shop.get(address(file)).status_code == 200
 
 
 def test_an_organisation_with_a_policy_gets_no_copies(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from forge_server.errors import RegistryError
 from forge_server.operate.initialise import initialise
 from forge_server.services.callers import OPERATOR, Caller
 from forge_server.services.deliveries import CLAIM, GIVES_UP, KEPT
+from forge_server.services.posting import Answer, Networks, Poster
 from forge_server.settings import parse_settings
 from forge_server.wiring import Registry, open_registry
 from signing.names import ComponentName
@@ -401,6 +402,22 @@ class TestWhateverDies:
         bodies = [json.loads(job.body)["data"]["organisation"] for job in jobs]
         assert bodies == [ORG, OTHER]
         assert place.registry.deliveries.claim(2) == []
+
+    def test_while_a_receiver_thinks_everybody_may_write(self, place: Place) -> None:
+        """There is one writing transaction at a time, and no receiver is ever waited for in it."""
+        place.test(place.add())
+        database = place.registry.database
+        writing = []
+
+        class Thinking(Poster):
+            def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+                writing.append(database._queue.locked())
+                return Answer(status=200, text="", retry_after=None)
+
+        deliveries = replace(place.registry.deliveries, poster=Thinking(Networks()))
+        (job,) = deliveries.claim()
+        assert deliveries.send(job).succeeded
+        assert writing == [False]
 
     def test_a_removed_webhook_takes_its_messages_along(self, place: Place) -> None:
         hook = place.add()

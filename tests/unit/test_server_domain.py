@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forge_server.domain.addresses import counted_as
 from forge_server.domain.members import ROLES, parse_member_role, require_member_role
 from forge_server.domain.scopes import ACTIONS, Scope, parse_scope
 from forge_server.domain.text import harmless, one_log_line
@@ -243,6 +244,27 @@ class TestThrottle:
             throttle.failed(str(number), NOW)
         throttle.failed("x", NOW)
         assert len(throttle._failures) <= 10_000
+
+    def test_who_has_a_network_has_one_address(self) -> None:
+        throttle = Throttle(2)
+        throttle.failed("2001:db8:0:7::1", NOW)
+        throttle.failed("2001:db8:0:7:ffff::2", NOW)
+        with pytest.raises(RegistryError, match="refused attempts"):
+            throttle.check("2001:db8:0:7:abcd::3", NOW)
+        throttle.check("2001:db8:0:8::1", NOW)
+
+    @pytest.mark.parametrize(
+        ("address", "counted"),
+        [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:DB8::1:2:3:4:5", "2001:db8:0:1::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("(a socket)", "(a socket)"),
+        ],
+    )
+    def test_what_attempts_count_for(self, address: str, counted: str) -> None:
+        assert counted_as(address) == counted
 
     def test_no_limit(self) -> None:
         throttle = Throttle(0)

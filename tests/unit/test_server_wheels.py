@@ -50,8 +50,17 @@ def test_names_of_files(name: str, project: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "x.whl", "a-b.whl", "weights-1.0.zip", "weights.tar.gz", ".whl", ""]
-)
+    "name",
+    [
+        "README.md", "x.whl", "a-b.whl", "weights-1.0.zip", "weights.tar.gz", ".whl", "",
+        "r\u0435quests-1.0-py3-none-any.whl", "donn\xe9es-1.0.tar.gz", "x y-1.0.tar.gz",
+        "a;b-1.0.tar.gz", "a&b-1.0.tar.gz", "_-1.0-py3-none-any.whl", "x_-1.0-py3-none-any.whl",
+        "x-1.0-1 a-py3-none-any.whl",
+        "x-1.0-py3-none-\u202eany.whl", "x-1.0-py3-none-any;a=b.whl",
+        f"{'x' * 300}-1.0-py3-none-any.whl",
+    ],
+    ids=ascii,
+)  # fmt: skip
 def test_other_files_are_no_distributions(name: str) -> None:
     assert distribution_of(name) is None
 

@@ -68,6 +68,14 @@ REFUSED = {
         HEAD + 'review-level = "reviewed"\nreviewers = ["CERT"]',
         "perhaps 'cert'",
     ),
+    "a witness with a letter that hides": (
+        HEAD + 'witnesses = ["a\\u202eb"]',
+        "witnesses[0]: expected the name of one",
+    ),
+    "a reviewer in another script": (
+        HEAD + 'review-level = "reviewed"\nreviewers = ["\u0441ert"]',
+        "reviewers[0]",
+    ),
     "a quorum of nobody": (HEAD + "witness-quorum = 1", "witnesses beside it"),
     "a quorum beyond all": (HEAD + 'witnesses = ["a"]\nwitness-quorum = 2', "1 to 1"),
     "a severity that allows all": (HEAD + 'max-severity = "critical"', "none, low, medium, high"),

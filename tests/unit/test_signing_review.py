@@ -274,6 +274,22 @@ class TestAssessment:
         same = self.one("lab", number=3, keyid="key of cert")
         assert self.asked(self.one(), same).level == REVIEWED
 
+    @pytest.mark.parametrize(
+        ("first", "second", "level"),
+        [
+            (["ministry"], ["ministry", "court"], REVIEWED),
+            (["lab"], [], REVIEWED),
+            ([], ["cert"], REVIEWED),
+            (["ministry"], ["court"], APPROVED),
+        ],
+    )
+    def test_two_bodies_of_one_organisation_are_one_voice(
+        self, first: list[str], second: list[str], level: str
+    ) -> None:
+        one = self.one(organisations=frozenset(first), number=3)
+        other = self.one("lab", organisations=frozenset(second), number=3)
+        assert self.asked(one, other).level == level
+
     def test_it_falls_by_itself(self) -> None:
         first = self.one(expires=NOW + timedelta(days=10))
         second = self.one("lab", number=3)

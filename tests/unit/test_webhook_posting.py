@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -15,6 +17,7 @@ from forge_server.domain.hooks import (
     EVENTS,
     LONGEST,
     MAX_TRIES,
+    body_of,
     covering,
     next_try,
     parse_about,
@@ -144,6 +147,25 @@ class TestPosting:
         with pytest.raises(NotPostedError, match=r"SSL|HTTP|answer"):
             Poster(LOOPBACK).post(receiver.url.replace("http:", "https:"), {}, b"")
 
+    def test_certificates_are_verified_for_the_name(
+        self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        def wrap(context: ssl.SSLContext, _: socket.socket, *, server_hostname: str) -> None:
+            seen.append((context.verify_mode, context.check_hostname, server_hostname))
+            raise ssl.SSLError
+
+        def resolve(host: str, port: int) -> list[Any]:
+            return socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrap)
+        with pytest.raises(NotPostedError):
+            Poster(LOOPBACK, resolve=resolve).post(
+                f"https://hooks.example:{receiver.port}/", {}, b""
+            )
+        assert seen == [(ssl.CERT_REQUIRED, True, "hooks.example")]
+
     def test_a_name_that_nobody_knows(self) -> None:
         def resolve(host: str, port: int) -> list[Any]:
             raise socket.gaierror
@@ -197,6 +219,13 @@ class TestWhoHears:
         assert wants(["expiry"], "expiry.soon")
         assert wants(["release.yanked"], "release.yanked")
         assert not wants(["release.yanked", "review"], "release.published")
+
+    def test_no_more_than_everybody_may_see(self) -> None:
+        detail = {"reason": "old", "text": "by a stranger", "host": "ws-12", "number": 7}
+        told = json.loads(body_of("release.yank", "lab/name==1.0", detail, NOW))
+        assert told["data"] == {
+            "organisation": "lab", "component": "lab/name", "version": "1.0", "reason": "old",
+        }  # fmt: skip
 
     def test_names_are_known_ones(self) -> None:
         assert parse_events(["release.yanked", "review", "review"], "x") == [
