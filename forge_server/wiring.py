@@ -63,6 +63,7 @@ from .services.roles import Roles
 from .services.scans import Scans
 from .services.signatures import Signatures
 from .services.slow_work import SlowWork
+from .services.superseded import Superseded
 from .services.switch import Switch
 from .services.takedown import Takedown
 from .services.tensors import TensorHeaders
@@ -98,6 +99,7 @@ class Registry:
     uploads: Uploads
     quotas: Quotas
     collection: Collection
+    superseded: Superseded
     switch: Switch
     signatures: Signatures
     health: Health
@@ -240,6 +242,7 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
         health=Health(database, publication, clock),
         quotas=quotas,
         collection=Collection(database, audit, blobs, leases, clock),
+        superseded=Superseded(database, tree, clock),
         switch=Switch(database, audit, clock),
         signatures=Signatures(database, audit, publication, blobs, releases, clock),
         catalogue=Catalogue(database, clock),

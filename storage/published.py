@@ -81,6 +81,11 @@ class PublishedTree(Protocol):
         It need not have a ``fileno``."""
         ...
 
+    def remove(self, path: str) -> None:
+        """Takes a file away that nobody refers to any more; success when it is not there. Who reads
+        it at this moment reads it to its end. A power cut may bring it back."""
+        ...
+
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
         """Removes what dead writers left behind, if anything; returns how many files."""
         ...
@@ -183,6 +188,15 @@ class LocalPublishedTree:
             raise PathNotFoundError(path)
         return open(fd, "rb")
 
+    def remove(self, path: str) -> None:
+        target = self._target(path)
+        with reported_as(f"remove {path}"):
+            try:
+                # A folder would be an OSError of another kind than "not there".
+                disk.unlink(target)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
         """Removes what dead writers left behind; returns how many files. Live ones stay."""
         with reported_as("sweep the temporary folder of the published tree"):
@@ -263,6 +277,13 @@ class MemoryPublishedTree:
 
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
+
+    def remove(self, path: str) -> None:
+        check_published_path(path)
+        with self._lock:
+            if path in self._folders:
+                raise BackendError(f"could not remove {path}: it is a folder", False)
+            self._files.pop(path, None)
 
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
         return 0

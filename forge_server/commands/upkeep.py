@@ -24,10 +24,13 @@ from .common import FOLDER, publishing, with_registry
 )
 @with_registry
 def gc(registry: Any, dry_run: bool, grace: float) -> None:
-    """Delete blobs that no release refers to.
+    """Delete blobs that no release refers to, and published files that nobody can ask for.
 
     The server may run meanwhile, and publishers too. When it is stopped, the next one goes on where
     it was. A blob that nobody sent for a while is first found, and deleted by a later run.
+
+    Snapshots and unfinished tiles of the log go 72 hours after others took their place; the
+    server's worker removes them too.
     """
     from datetime import timedelta
 
@@ -52,6 +55,8 @@ def gc(registry: Any, dry_run: bool, grace: float) -> None:
         click.echo(f"{done.unreferenced - done.waiting} would be deleted")
     else:
         click.echo(f"{done.deleted} deleted, {show_bytes(done.deleted_bytes)} freed")
+    files = registry.superseded.remove(dry_run=dry_run)
+    click.echo(f"superseded published files: {files} {'would be ' if dry_run else ''}deleted")
     for digest in done.lost:
         click.echo(f"blob {digest}: deleted although a release needs it: forge-server scrub --from")
     if done.lost:

@@ -31,6 +31,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from signing.digests import hash_stream, sha256_hex
+from signing.status import ROLE as STATUS
+from signing.status import status_of
 from storage import (
     BackendError,
     BlobMismatchError,
@@ -46,7 +48,7 @@ from ..errors import RegistryError
 from ..services.leases import batches
 from ..services.log import log_size, newest_checkpoint
 from ..services.log_files import leaf_path
-from ..services.rolebook import head_version
+from ..services.rolebook import current_role, head_version
 from ..services.wanted import iter_wanted
 from ..wiring import Registry
 from .export import FORMAT, wanted_in, write_export
@@ -55,7 +57,8 @@ MARKER: Final = "forge-backup.json"
 MANIFEST: Final = "backup.json"
 DATABASE: Final = "database.jsonl.gz"
 _PUBLIC_FILES: Final = ("server.toml", "root.fingerprint", "online-keys.json", "keys/log.vkey")
-# The database keeps the newest 20 snapshots. A status host may speak of one from two days ago.
+# The database keeps the newest 20 snapshots. Clients that read a timestamp before the registry was
+# lost may ask for one of these; and for the one that the status host names, however old it is.
 _SNAPSHOTS: Final = 1000
 _TORN: Final = re.compile(r"[0-9a-f]{32}\.part")
 
@@ -244,10 +247,13 @@ def _forgotten(session: Session) -> list[str]:
     query = select(MetadataVersion.version).where(MetadataVersion.role == "snapshot")
     kept = set(session.scalars(query))
     head = head_version(session, "snapshot")
-    versions = [each for each in range(max(1, head - _SNAPSHOTS), head) if each not in kept]
+    versions = {*range(max(1, head - _SNAPSHOTS), head)} - kept
+    status = current_role(session, STATUS)
+    if status is not None:
+        versions.add(status_of(status).snapshot.version)
     return [
         path
-        for version in versions
+        for version in sorted(versions)
         for path in (f"{version}.snapshot.json", leaf_path("snapshot", version))
     ]
 

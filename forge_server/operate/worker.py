@@ -1,9 +1,10 @@
 """The work that no request asks for, in a process of its own: `forge-server worker`.
 
 Signing again what grows old, publishing what a crash left, indexing for search what changed
-and was not, scanning releases, telling what ends soon, and sending webhooks what happened.
-`forge-server run` does the same in threads unless ``embedded_worker`` is false. Any number of
-workers may run beside each other and beside servers: whoever comes first has done it.
+and was not, removing published files that nobody can ask for any more, scanning releases,
+telling what ends soon, and sending webhooks what happened. `forge-server run` does the same in
+threads unless ``embedded_worker`` is false. Any number of workers may run beside each other and
+beside servers: whoever comes first has done it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..services.scans import ScanState
 from ..wiring import Registry
 
 INTERVAL_SECONDS = 60.0
+_SUPERSEDED_AT_ONCE = 1000  # more than anybody publishes in an interval; seconds in a bucket
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Worker:
             self._tell(line)
         self.registry.deliveries.prune()
         indexed = self.registry.index.refresh()  # last: nobody's trust hangs on it
+        self.registry.superseded.remove(_SUPERSEDED_AT_ONCE)
         return why, _done(signed, published, indexed)
 
     def _tell(self, line: str) -> None:

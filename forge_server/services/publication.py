@@ -53,7 +53,7 @@ _HEADS: Final = (
     select(_ROLES.metadata_id).where(_ROLES.name.in_(("root", "targets"))).order_by(_ROLES.name)
 )
 _NEXT: Final = "next snapshot"  # in the info of a session, which lives as long as a transaction
-_KEPT_SNAPSHOTS = 20  # rows; the files of older ones stay in the tree
+_KEPT_SNAPSHOTS = 20  # rows; the files of older ones go later (`superseded`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ class Roles:
         if level == "organisation" and item.current is None:
             return {}  # stored by `_approve`, together with the delegation
         if level == STATUS:
-            require_own_history(session, self.publication.tree, item.data)
+            require_own_history(session, self.publication.tree, item.data, now)
         add_role(session, item.name, item.version, item.data, now)
         self.audit.record(session, caller, "role.accept", item.name, version=item.version)
         if item.name == "targets":

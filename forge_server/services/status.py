@@ -34,6 +34,7 @@ from .audit import Audit
 from .callers import Caller
 from .log import hash_reader, log_size
 from .rolebook import current_role, require_role
+from .superseded import oldest_nameable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,9 @@ def require_status_sound(session: Session) -> None:
     )
 
 
-def require_own_history(session: Session, tree: PublishedTree, data: bytes) -> None:
-    """Establishes that what the status host saw is this registry: its log and its snapshot.
+def require_own_history(session: Session, tree: PublishedTree, data: bytes, now: datetime) -> None:
+    """Establishes that what the status host saw is this registry: its log and its snapshot, which
+    will stay where clients find it.
 
     Raises:
         VerificationError: ``status-contradicts``.
@@ -118,6 +120,9 @@ def require_own_history(session: Session, tree: PublishedTree, data: bytes) -> N
             raise _contradicts(
                 f"the log's first {seen.size} entries", f"root {root.hex()}", seen.root.hex()
             )
+    oldest = oldest_nameable(session, now)
+    if status.snapshot.version < oldest:
+        raise _contradicts("its snapshot", f"version {oldest} or newer", status.snapshot.version)
     _require_own_snapshot(tree, status.snapshot)
 
 

@@ -1,7 +1,8 @@
 """What the operator's commands remember in the database between two runs, by name.
 
 Functions over a session, for services that put several of them into one transaction. The names
-are `READ_ONLY`, `RESTORED`, `COLLECTED` and `SCRUBBED`; each is written by one service.
+are `READ_ONLY`, `RESTORED`, `COLLECTED`, `SCRUBBED` and `SUPERSEDED`; each is written by one
+service.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ READ_ONLY: Final = "read-only"
 RESTORED: Final = "restored"
 COLLECTED: Final = "collected"
 SCRUBBED: Final = "scrubbed"
+SUPERSEDED: Final = "superseded"
 _KNOWN: Final = "upkeep"  # in the info of a session, which lives as long as a transaction
 _ALL: Final = select(Upkeep.name, Upkeep.value)
 

@@ -136,6 +136,12 @@ class S3PublishedTree:
     def open(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
 
+    def remove(self, path: str) -> None:
+        """In a bucket that keeps versions the bytes stay until its own rules remove them."""
+        self._bucket.delete(f"remove {path}", check_published_path(path))
+        self._cache.forget(path)
+        self._files.discard(path)
+
     def sweep_temp(self, older_than_seconds: float, now: datetime) -> int:
         """0: a file of the tree is written in one step, which leaves nothing behind."""
         return 0

@@ -110,6 +110,25 @@ def test_swap_if_replaces_what_was_seen_and_nothing_else(tree: PublishedTree) ->
     assert tree.read(path) == b"2"
 
 
+def test_what_is_removed_is_not_there(tree: PublishedTree) -> None:
+    tree.put_once("log/leaf/1.snapshot", b"7")
+    tree.put_once("log/leaf/2.snapshot", b"8")
+    assert tree.read("log/leaf/1.snapshot") == b"7"
+    with tree.open("log/leaf/1.snapshot") as file:
+        tree.remove("log/leaf/1.snapshot")
+        assert file.read() == b"7"
+    assert not tree.exists("log/leaf/1.snapshot")
+    with pytest.raises(PathNotFoundError):
+        tree.read("log/leaf/1.snapshot")
+    assert tree.read("log/leaf/2.snapshot") == b"8"
+    tree.remove("log/leaf/1.snapshot")  # again
+    tree.remove("log/nothing/there")
+    tree.remove("log/leaf/2.snapshot/below")
+    assert tree.read("log/leaf/2.snapshot") == b"8"
+    tree.put_once("log/leaf/1.snapshot", b"again")
+    assert tree.read("log/leaf/1.snapshot") == b"again"
+
+
 def test_of_many_that_saw_the_same_one_replaces_it(tree: PublishedTree) -> None:
     """Every one counts up by one; a lost update would leave the number too small."""
 
@@ -215,6 +234,7 @@ def test_a_bad_path_is_refused_by_every_method(tree: PublishedTree, path: str) -
         lambda: tree.read(path),
         lambda: tree.exists(path),
         lambda: tree.open(path),
+        lambda: tree.remove(path),
     ]
     for call in calls:
         with pytest.raises(InvalidArgumentError) as caught:

@@ -138,11 +138,13 @@ class TestWhatGoes:
             "looked at 5 blobs: 1 (8 B) belong to no release",
             "1 of them came or were found less than 48 hours ago: kept",
             "0 would be deleted",
+            "superseded published files: 0 would be deleted",
         ]
         run("gc", world.root)
         assert run("gc", world.root, "--grace", "0").stdout.splitlines() == [
             "looked at 5 blobs: 1 (8 B) belong to no release",
             "1 deleted, 8 B freed",
+            "superseded published files: 0 deleted",
         ]
         assert [event.action for event in world.registry.audit.newest(2)] == ["blobs.collect"] * 2
         run("check", world.root, "--deep")
