@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import click
 
+from signing.left_out import leave_out
+
 from . import __version__, errors
 from .lazy import LazyGroup
 from .output import Output
@@ -36,7 +38,7 @@ def cli() -> None:
 
 def main() -> None:
     """What the console script calls."""
-    leave_out_cloud_libraries()
+    leave_out()
     # Text of publishers may hold anything; a terminal in another encoding shows escapes.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -47,18 +49,6 @@ def main() -> None:
         # A worker may be stuck in a silent connection. What it has written is safe to leave.
         os._exit(code)
     sys.exit(code)
-
-
-def leave_out_cloud_libraries() -> None:
-    """Keep `securesystemslib` from importing boto3 where that happens to be installed.
-
-    It tries every cloud's signer at import: with boto3 there, each command that verifies
-    something starts 110 ms later (measured), for a key store that we do not use. None in
-    ``sys.modules`` is Python's way of saying "not installed"; only a process of our own may do
-    that, so it is not done when this package is imported by another program.
-    """
-    for name in ("boto3", "botocore"):
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 
 def run(args: Sequence[str]) -> int:

@@ -83,7 +83,7 @@ def create_app(services: Registry, *, threads: int | None = None) -> Flask:
         __name__, static_url_path="/static", static_folder="web/static",
         template_folder="web/templates",
     )  # fmt: skip
-    app.extensions["forge"] = services
+    app.extensions["forge"] = services.complete()
     app.extensions["forge-metrics"] = Metrics.make()
     app.extensions["forge-rates"] = Rates(services.settings.max_requests_per_minute)
     app.extensions["forge-transfers"] = Transfers(threads or services.settings.threads)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from signing.left_out import leave_out
+
 from . import __version__
 from .commands import backup, desk, hooks, scanning, upkeep, upstream
 from .commands.common import FOLDER as _FOLDER
@@ -44,6 +46,7 @@ def cli() -> None:
 
 def main() -> None:
     """What the console script calls; a wrong command line is told like every other refusal."""
+    leave_out()
     try:
         code = cli.main(prog_name="forge-server", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

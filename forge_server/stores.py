@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signing.left_out import bring_back
 from storage import (
     BlobAssembly,
     BlobStore,
@@ -100,6 +101,7 @@ def _open_tree(folder: DataFolder, place: str, connection: S3Connection | None) 
 
 
 def _connect(folder: DataFolder, settings: Settings) -> S3Connection:
+    bring_back("boto3", "botocore")
     from storage.s3 import S3Options, connect
 
     credentials = Path(settings.s3_credentials) if settings.s3_credentials else None

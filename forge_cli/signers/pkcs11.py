@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from signing.errors import KeyUnusableError
 from signing.keys import ExternalKey, PublicKey, SigningKey
+from signing.left_out import bring_back
 
 from ..errors import ForgeError, UsageError
 from ..files import read_private
@@ -23,6 +24,8 @@ from .uri import Pkcs11Uri
 
 if TYPE_CHECKING:
     from pkcs11 import Session, Token
+
+bring_back("pkcs11")  # whoever imports this module is about to use a token
 
 Ask = Callable[[str], bytes | None]
 # RFC 5480 §2.1.1.1; RFC 8410 §3, and the name that PKCS #11 3.0 §6.3.10 gives the same curve.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, inspect
-from sqlalchemy.orm import Session
 
 from . import (  # noqa: F401  (their tables are part of the schema)
     hook_models,
@@ -21,6 +18,7 @@ from . import (  # noqa: F401  (their tables are part of the schema)
     upstream_models,
 )
 from .models import Base
+from .revisions import newest_revision
 from .url import DatabaseUrl
 
 _SCRIPTS = Path(__file__).with_name("migrations")
@@ -63,19 +61,6 @@ def empty_again(database: DatabaseUrl) -> None:
         found = MetaData()
         found.reflect(connection)
         found.drop_all(connection)
-
-
-def revision_of(session: Session) -> str | None:
-    """The revision that the database of ``session`` is at; None when it has no schema yet."""
-    return MigrationContext.configure(session.connection()).get_current_revision()
-
-
-@cache
-def newest_revision() -> str:
-    """The revision that this version of the program needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
 
 
 def _config() -> Config:

@@ -42,8 +42,8 @@ from storage import (
 )
 from storage.durable import exclusively, fsync_dir, replace_durably, write_file_durably
 
-from ..db.migrate import newest_revision
 from ..db.models import MetadataVersion, Release
+from ..db.revisions import newest_revision
 from ..errors import RegistryError
 from ..services.leases import batches
 from ..services.log import log_size, newest_checkpoint

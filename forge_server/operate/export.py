@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, Final
 from sqlalchemy import JSON, Table, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from ..db.migrate import revision_of
 from ..db.models import Base
+from ..db.revisions import revision_of
 from ..errors import RegistryError
 from ..services.wanted import COLUMNS
 

@@ -39,8 +39,9 @@ from storage import (
 from storage.durable import replace_durably, write_file_durably
 
 from ..db.engine import open_database
-from ..db.migrate import empty_again, is_empty, migrate, newest_revision
+from ..db.migrate import empty_again, is_empty, migrate
 from ..db.models import Component, LogCheckpoint, MetadataVersion, Release
+from ..db.revisions import newest_revision
 from ..db.url import DatabaseUrl
 from ..errors import RegistryError
 from ..services.callers import OPERATOR

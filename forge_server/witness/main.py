@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from signing.left_out import leave_out
+
 from .. import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def cli() -> None:
 
 
 def main() -> None:
+    leave_out()
     cli(prog_name="forge-witness")
 
 

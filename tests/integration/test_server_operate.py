@@ -10,7 +10,10 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +23,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from click.testing import CliRunner, Result
 from server_fixtures import (
+    ON_SQLITE,
     ORG,
     Client,
     World,
@@ -37,7 +41,7 @@ from server_fixtures import (
 from sqlalchemy import delete, text, update
 from sqlalchemy.orm import Session
 
-from forge_server.db.migrate import current_revision, migrate, newest_revision
+from forge_server.db.migrate import current_revision, migrate
 from forge_server.db.models import (
     Base,
     LogCheckpoint,
@@ -46,6 +50,7 @@ from forge_server.db.models import (
     MetadataVersion,
     Release,
 )
+from forge_server.db.revisions import newest_revision
 from forge_server.db.url import DatabaseUrl
 from forge_server.manage import cli
 from forge_server.operate import initialise as initialise_module
@@ -53,6 +58,7 @@ from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
 from forge_server.operate.serve import prepare
 from forge_server.services.log import log_size
+from forge_server.services.throttle import Throttle
 from forge_server.settings import DataFolder
 from signing.authority import new_authority
 from signing.keys import PublicKey, generate_key
@@ -479,6 +485,46 @@ def test_help_is_quick() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("args", [("stats",), ("user", "add", "sara")], ids=lambda args: args[0])
+def test_a_command_imports_only_what_it_needs(args: tuple[str, ...], world: World) -> None:
+    """What is here for migrations, for object stores, for other clients and for the web is not
+    imported by who counts and adds users; each would cost a tenth of a second."""
+    code = (
+        "import atexit, sys; from forge_server.manage import main\n"
+        "names = lambda: [name for name, module in sys.modules.items() if module is not None]\n"
+        "atexit.register(lambda: print(*names(), file=sys.stderr)); main()"
+    )
+    command, *rest = args
+    at = [*rest[:-1], str(world.root), *rest[-1:]] if rest else [str(world.root)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, *at], capture_output=True, text=True, check=True
+    )
+    loaded = done.stderr.split()
+    heavy = {"alembic", "mako", "pygments", "boto3", "botocore", "pkcs11", "flask", "gunicorn"}
+    assert not heavy & {name.partition(".")[0] for name in loaded}
+    unused = ("api", "app", "compat", "operate", "scans", "web", "services.releases")
+    parts = tuple(f"forge_server.{part}" for part in unused)
+    assert not [name for name in loaded if name.startswith(parts)]
+
+
+@ON_SQLITE
+def test_a_registry_has_one_of_each_service(world: World) -> None:
+    """Whoever asks first, and however many ask at once; one that was given stays."""
+    registry = world.registry
+    start = threading.Barrier(8)
+
+    def ask() -> object:
+        start.wait()
+        return registry.publication
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [each.result() for each in [pool.submit(ask) for _ in range(8)]]
+    assert {id(each) for each in made} == {id(registry.publication)}
+    assert replace(registry, throttle=Throttle(1)).publication is registry.publication
+    assert replace(registry, throttle=(mine := Throttle(1))).throttle is mine
 
 
 @pytest.fixture(autouse=True)

@@ -40,7 +40,7 @@ def test_help_of_a_command_imports_nothing_heavy(args: tuple[str, ...]) -> None:
 def test_no_module_of_the_client_imports_the_server_or_its_libraries() -> None:
     program = (
         "import sys, pkgutil, importlib, forge_cli;"
-        "from forge_cli.main import leave_out_cloud_libraries; leave_out_cloud_libraries();"
+        "from signing.left_out import leave_out; leave_out();"
         "[importlib.import_module(m.name) for m in"
         " pkgutil.walk_packages(forge_cli.__path__, 'forge_cli.')"
         " if not m.name.startswith('forge_cli.plugins.')];"  # each for a program that is not here
