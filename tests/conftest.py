@@ -4,6 +4,8 @@ is named here: an imported fixture of session scope is made anew for each module
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from ceph_node import bucket, ceph
 from postgres import postgres_server
@@ -11,6 +13,11 @@ from postgres import postgres_server
 __all__ = ["bucket", "ceph", "postgres_server"]
 
 _LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
+
+
+# Each application and engine is thousands of objects that refer to each other. Looking through all
+# that there are for what nobody needs, as often as Python does, is a sixth of a test that publishes
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)  # after tests with the same parameter were put together

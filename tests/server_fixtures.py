@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import compiled  # noqa: F401 - statements are written once
 import promised  # noqa: F401 - every answer that a test sees is held against its description
 import pytest
 import urllib3

@@ -6,6 +6,9 @@ are threads that send half of theirs, or nothing, and nobody else is served. Her
 whether the headers are there as a whole, without waiting and without taking them out of the socket;
 if not, the connection goes back to the loop that watches all of them, until more has come
 (SO_RCVLOWAT, socket(7)) or its time is up.
+
+A client that begins with TLS is told so at once. Clients of images that may use plain HTTP try TLS
+first, and would wait for an answer before each of their requests (Go's: ten seconds).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
 from gunicorn.workers.gthread import _DEFER, ThreadWorker  # type: ignore[import-untyped]
@@ -22,6 +26,11 @@ _END: Final = b"\r\n\r\n"
 # Beyond it the parser refuses what is too long. Half a receive buffer is the most that a socket
 # waits for, and this is less.
 _LONGEST: Final = 32 * 1024
+_TLS_HANDSHAKE: Final = b"\x16\x03"  # a record's type and version, RFC 8446 §5.1
+_NOT_TLS: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
+    b"This port speaks plain HTTP: say http:// instead of https://.\n"
+)
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -31,6 +40,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: Any) -> Any:
         try:
+            if _turned_away(conn):
+                return False
             if not _have_come(conn):
                 # From the opening or the first byte: a byte now and then buys no time.
                 conn.headers_due = getattr(conn, "headers_due", time.monotonic() + HEADER_SECONDS)
@@ -53,6 +64,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         waiting: list[Any] = sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
         self.pending_conns = deque(waiting)
         super().murder_pending()
+
+
+def _turned_away(conn: Any) -> bool:
+    """Whether the connection began with TLS, and was told that nobody speaks it here."""
+    if getattr(conn, "parser", None) is not None:
+        return False
+    conn.sock.setblocking(False)
+    with suppress(BlockingIOError):
+        if conn.sock.recv(len(_TLS_HANDSHAKE), socket.MSG_PEEK) == _TLS_HANDSHAKE:
+            conn.sock.recv(_LONGEST)  # what is left unread would take the answer with it
+            conn.sock.send(_NOT_TLS)
+            return True
+    return False
 
 
 def _have_come(conn: Any) -> bool:

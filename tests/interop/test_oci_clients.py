@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from one_machine import free_port
 from reviewing import Bodies
 from server_fixtures import ORG
 from stock_clients import Stock, stock
+from waiting import wait_for_server
 
 from forge_cli.flows.client_settings import settings_of, write_settings
 
@@ -190,13 +190,7 @@ def mirror(oci: Stock, tmp_path: Path) -> Iterator[str]:
             ["docker-registry", "serve", str(tmp_path / "config.yml")], stdout=log, stderr=log
         )
     try:
-        while True:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-            except OSError:
-                continue
-            break
+        wait_for_server(process, port, tmp_path / "log")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
