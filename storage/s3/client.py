@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,30 @@ def connect(options: S3Options) -> S3Connection:
 
 def _session(options: S3Options) -> Any:
     try:
-        import boto3
+        import botocore.session
     except ImportError:
         raise BackendError(
             "could not open the object store: boto3 is not installed",
             False,
             hint="pip install 'national-software-forge[s3]'",
         ) from None
-    keys = {} if options.credentials is None else _read_credentials(options.credentials)
-    return boto3.session.Session(region_name=options.region or None, **keys)
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _models(session.get_config_variable("data_path")))
+    if options.region:
+        session.set_config_variable("region", options.region)
+    if options.credentials is not None:
+        session.set_credentials(*_read_credentials(options.credentials))
+    return session
+
+
+@cache
+def _models(search_path: str | None) -> Any:
+    """What the library knows of S3 and of the places where Amazon offers it: two files of a
+    megabyte each, whose reading is nine tenths of the making of a client. Each client reads them
+    again, unless it is given a loader that has them."""
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
 
 
 def _client(session: Any, options: S3Options, endpoint: str) -> Any:
@@ -110,10 +126,10 @@ def _client(session: Any, options: S3Options, endpoint: str) -> Any:
         response_checksum_validation="when_required",
     )
     try:
-        return session.client(
+        return session.create_client(
             "s3",
             endpoint_url=endpoint or None,
-            region_name=session.region_name or _DEFAULT_REGION,
+            region_name=session.get_config_variable("region") or _DEFAULT_REGION,
             config=config,
         )
     except ValueError:
@@ -122,7 +138,7 @@ def _client(session: Any, options: S3Options, endpoint: str) -> Any:
         ) from None
 
 
-def _read_credentials(path: Path) -> dict[str, str]:
+def _read_credentials(path: Path) -> tuple[str, str, str | None]:
     """The two keys, and the session token where there is one. No message repeats any of them."""
     try:
         mode = path.stat().st_mode
@@ -136,15 +152,11 @@ def _read_credentials(path: Path) -> dict[str, str]:
     try:
         parser.read_string(text)
         section = parser["default"]
-        return {
-            "aws_access_key_id": section["aws_access_key_id"],
-            "aws_secret_access_key": section["aws_secret_access_key"],
-            **(
-                {"aws_session_token": section["aws_session_token"]}
-                if "aws_session_token" in section
-                else {}
-            ),
-        }
+        return (
+            section["aws_access_key_id"],
+            section["aws_secret_access_key"],
+            section.get("aws_session_token"),
+        )
     except (configparser.Error, KeyError):
         raise _unusable(
             path, "expected [default] with aws_access_key_id and aws_secret_access_key"
