@@ -95,30 +95,51 @@ class Uploader:
         least = min(_DIRECT_FROM_BYTES, _PARTS_FROM_BYTES)
         if any(file.olds or file.size >= least for file in rest):
             self._limits = self._fetch_limits()
-        if not self.direct.open:
-            least = _PARTS_FROM_BYTES
-        large = [file for file in rest if file.olds or file.size >= least]
-        in_parts = set() if self._limits is None else {file.digest for file in large}
-        small = [file for file in rest if file.digest not in in_parts]
-        self._crew.run(self._send, sorted(small, key=lambda file: -file.size))
-        if self._limits is not None:
-            self._send_large(sorted(large, key=lambda file: -file.size))
+        large = self._large(rest)
+        self._crew.run(self._send, sorted(_without(rest, large), key=lambda file: -file.size))
+        self._send_large(sorted(large, key=lambda file: -file.size))
+
+    def _large(self, files: Sequence[Outgoing]) -> list[Outgoing]:
+        """Those that may have to go in parts."""
+        if self._limits is None:
+            return []
+        least = _DIRECT_FROM_BYTES if self.direct.open else _PARTS_FROM_BYTES
+        return [file for file in files if file.olds or file.size >= least]
 
     def _send_large(self, files: Sequence[Outgoing]) -> None:
         """In parts, as long as nothing is known of the line, or it is slow. What it carries in a
         few seconds goes in one request: bytes of a part are hashed once more on both sides."""
-        waiting = list(files)
+        news: list[Outgoing] = [file for file in files if file.olds is None]
+        changed: list[tuple[Outgoing, list[Segment]]] = []
+
+        def compare(file: Outgoing) -> None:
+            segments = self._recipe(file)
+            if all(segment.source is None for segment in segments):
+                news.append(file)  # it has nothing of any older one
+            elif sent_bytes(segments) < _PARTS_FROM_BYTES:
+                # What takes long is the registry's reading of the whole: of several at once.
+                self._send_parts(file, segments, alone=True)
+            else:
+                changed.append((file, segments))
+
+        self._crew.run(compare, [file for file in files if file.olds is not None])
+        for file, segments in changed:
+            self._send_parts(file, segments)
+        waiting = sorted(news, key=lambda file: -file.size)
         while waiting:
             quick = [file for file in waiting if self._is_quick(file)]
             if quick:
                 self._crew.run(self._send, quick)
-                waiting = [file for file in waiting if file not in quick]
+                waiting = _without(waiting, quick)
             else:
-                self._send_parts(waiting.pop(0))
+                file = waiting.pop(0)
+                self._send_parts(file, self._plain(file))
 
     def _is_quick(self, file: Outgoing) -> bool:
-        if self.direct.open or file.olds is not None or self._rate is None:
+        if self.direct.open:
             return False
+        if self._rate is None:
+            return file.size < _PARTS_FROM_BYTES
         return file.size / self._rate <= _ONE_REQUEST_SECONDS
 
     def _fetch_limits(self) -> Limits | None:
@@ -156,7 +177,7 @@ class Uploader:
             self._limits = self._limits or self._fetch_limits()
         if self._limits is None:
             return self._send_whole(file)
-        return self._send_parts(file, alone=True)
+        return self._send_parts(file, self._plain(file), alone=True)
 
     def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
         query = self._query
@@ -180,9 +201,10 @@ class Uploader:
 
     # --- in parts -----------------------------------------------------------------------------
 
-    def _send_parts(self, file: Outgoing, *, alone: bool = False) -> None:
+    def _send_parts(
+        self, file: Outgoing, segments: Sequence[Segment], *, alone: bool = False
+    ) -> None:
         """``alone``: this thread is one of the crew already, so it sends the parts by itself."""
-        segments = self._recipe(file)
         for _ in range(_BEGIN_AGAIN):
             answer = self._begin(file, segments)
             if member(answer, "state") == "stored":
@@ -253,9 +275,15 @@ class Uploader:
         for item in parts.todo:
             send(item)
 
-    def _recipe(self, file: Outgoing) -> list[Segment]:
+    def _plain(self, file: Outgoing) -> list[Segment]:
+        """All of the file, to be sent."""
         assert self._limits is not None
-        best = plan_recipe(file.size, None, {}, self._limits)
+        return plan_recipe(file.size, None, {}, self._limits)
+
+    def _recipe(self, file: Outgoing) -> list[Segment]:
+        """With what the registry can take from older files."""
+        assert self._limits is not None
+        best = self._plain(file)
         for chunks, have in self._matches(file):
             made = plan_recipe(file.size, chunks, have, self._limits)
             if sent_bytes(made) < sent_bytes(best):
@@ -310,6 +338,12 @@ class Uploader:
             if member(answer, "state") == "stored":
                 return
             self._crew.sleep(1.0)
+
+
+def _without(files: Sequence[Outgoing], some: Sequence[Outgoing]) -> list[Outgoing]:
+    """``files`` without ``some``."""
+    digests = {file.digest for file in some}
+    return [file for file in files if file.digest not in digests]
 
 
 def _sha256(source: Path | bytes, segment: Segment) -> bytes:

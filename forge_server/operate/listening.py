@@ -126,7 +126,6 @@ def serve_with(
         "timeout": 120,
         "graceful_timeout": _GRACE_SECONDS,
         "keepalive": 30,
-        "sendfile": True,
         "loglevel": "warning",
         "accesslog": None,
         "errorlog": "-",
@@ -138,7 +137,9 @@ def serve_with(
         "post_worker_init": ready,
         "pre_request": _within_reach,
     }
-    # gunicorn reads more options from the environment, which is not ours to obey.
-    os.environ.pop("GUNICORN_CMD_ARGS", None)
+    # gunicorn reads more options from the environment, which is not ours to obey. (It sends files
+    # by sendfile where that is set nowhere: any value of the option "sendfile" turns it off.)
+    for variable in ("GUNICORN_CMD_ARGS", "SENDFILE"):
+        os.environ.pop(variable, None)
     with suppress(KeyboardInterrupt):
         _Server(load, options).run()

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from forge_cli.output import Progress
-from forge_cli.recipes import Limits
+from forge_cli.recipes import Limits, Segment
 from forge_cli.remote.api import Api
 from forge_cli.remote.upload import Outgoing, Uploader
 
@@ -31,9 +31,18 @@ class Recorded(Uploader):
     def _send(self, file: Outgoing) -> None:
         self.ways.append(("one", file.size // MIB))
 
-    def _send_parts(self, file: Outgoing, **_: Any) -> None:
+    def _send_parts(self, file: Outgoing, segments: Sequence[Segment], **_: Any) -> None:
         self.ways.append(("parts", file.size // MIB))
         self._rate = self._line
+
+    def _recipe(self, file: Outgoing) -> list[Segment]:
+        """A tenth is new where there is an older file."""
+        olds = file.olds() if file.olds is not None else {}
+        tenth = file.size // 10
+        return [
+            Segment(at=0, length=tenth),
+            *(Segment(at=tenth, length=file.size - tenth, source=old) for old in list(olds)[:1]),
+        ]
 
 
 def files(*sizes: int, olds: Any = None) -> list[Outgoing]:
@@ -60,8 +69,13 @@ def test_what_takes_long_goes_in_parts_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("uploader", "olds"),
-    [(Recorded(100 * MIB, direct=True), None), (Recorded(100 * MIB), lambda: {})],
+    [(Recorded(100 * MIB, direct=True), None), (Recorded(100 * MIB), lambda: {"old": None})],
     ids=["straight to the store", "of which the registry has an older version"],
 )
 def test_what_only_parts_can_do_is_done_in_parts(uploader: Recorded, olds: Any) -> None:
-    assert ways(uploader, files(100, 300, olds=olds)) == [("parts", 300), ("parts", 100)]
+    assert sorted(ways(uploader, files(100, 300, olds=olds))) == [("parts", 100), ("parts", 300)]
+
+
+def test_what_has_nothing_of_an_older_version_goes_like_any_other_file() -> None:
+    found = ways(Recorded(100 * MIB), files(40, 300, 50, olds=lambda: {}))
+    assert sorted(found) == [("one", 40), ("one", 50), ("parts", 300)]
