@@ -15,7 +15,7 @@ __all__ = ["bucket", "ceph", "postgres_server"]
 _LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
 
 
-# Applications and engines are thousands of objects that refer to each other. Looking through all that
+# Applications and engines are thousands of objects that refer to each other. Looking through all
 # there are for what nobody needs, as often as Python does, is a sixth of a test that publishes.
 gc.set_threshold(20_000, 20, 20)
 
