@@ -58,7 +58,8 @@ _COSTLY = frozenset(
     for part in ("pages", "machine")
     for view in ("search", "region", "verify", "statistics")
 ) | {
-    "huggingface.listing", "oauth.device", "oauth.token", "oauth.hub_device", "oauth.hub_token",
+    "huggingface.listing", "huggingface.info", "huggingface.tree", "huggingface.paths_info",
+    "oauth.device", "oauth.token", "oauth.hub_device", "oauth.hub_token",
     "pages.login", "pages.decide_login",
 }  # fmt: skip
 # Of what comes in floods, the events up to the limit are enough.
