@@ -58,7 +58,8 @@ _COSTLY = frozenset(
     for part in ("pages", "machine")
     for view in ("search", "region", "verify", "statistics")
 ) | {
-    "huggingface.listing", "oauth.device", "oauth.token", "oauth.hub_device", "oauth.hub_token",
+    "huggingface.listing", "huggingface.info", "huggingface.tree", "huggingface.paths_info",
+    "oauth.device", "oauth.token", "oauth.hub_device", "oauth.hub_token",
     "pages.login", "pages.decide_login",
 }  # fmt: skip
 # Of what comes in floods, the events up to the limit are enough.
@@ -249,7 +250,10 @@ def _record(refusal: RegistryError) -> None:
     if refusal.code in _FLOODS:
         return
     if by_stranger and status < 500:
-        registry().throttle.failed(request.remote_addr, registry().clock())
+        throttle, now = registry().throttle, registry().clock()
+        if throttle.is_over(request.remote_addr, now):
+            return  # a flood as well: nobody fills the log, and the queue of writers, for nothing
+        throttle.failed(request.remote_addr, now)
     view = request.endpoint and _view_action(request.endpoint)
     registry().audit.refused(caller(), view or "request", request.path, refusal)
 

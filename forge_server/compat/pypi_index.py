@@ -280,6 +280,8 @@ class PythonIndex:
         if not wheels:
             return
         found = self.distributions.read_unknown(wheels)
+        if not found:  # their bytes are gone; nobody who asks for that makes writers wait
+            return
         with self.database.write() as session:
             add_metadata(session, found)
         LOGGER.info("read the metadata of %d older wheels of %s", len(found), name)

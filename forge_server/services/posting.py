@@ -4,7 +4,7 @@ What a host's name means is looked up once for each try, and the connection goes
 that was judged: a name that means another one a moment later (DNS rebinding) gains nothing.
 Addresses that are not of the public internet are asked only where ``webhook_networks`` names their
 network. Redirects are not followed, no proxy of the environment is used, and a receiver has so many
-seconds for everything together, however slowly it answers.
+seconds for everything together, however slowly it, or who says what its name means, answers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -164,10 +165,7 @@ class Poster:
         return f"no answer within {self.seconds:g} seconds"
 
     def _connect(self, host: str, port: int, end: float) -> socket.socket:
-        try:
-            found = self.resolve(host, port)
-        except (OSError, UnicodeError):
-            raise NotPostedError(f"the name {host} is not known") from None
+        found = self._resolved(host, port, end)
         allowed = [each for each in found if self.networks.allow(ipaddress.ip_address(each[4][0]))]
         if not allowed:
             # Not which: that is for those who may see our network.
@@ -187,6 +185,26 @@ class Poster:
             else:
                 return made
         raise NotPostedError(f"no connection to {host}: {problem}")
+
+    def _resolved(self, host: str, port: int, end: float) -> Sequence[tuple[Any, ...]]:
+        """What the name means. The resolver knows no limit of ours, and its answer is up to who
+        owns the name: it is asked in a thread that is left behind where that takes too long."""
+        answers: SimpleQueue[Sequence[tuple[Any, ...]]] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self.resolve(host, port))
+            except (OSError, UnicodeError):
+                answers.put(())
+
+        threading.Thread(target=ask, name="webhook name", daemon=True).start()
+        try:
+            found = answers.get(timeout=max(end - monotonic(), 0.001))
+        except Empty:
+            raise NotPostedError(self._too_late) from None
+        if not found:
+            raise NotPostedError(f"the name {host} is not known")
+        return found
 
 
 def _secured(raw: socket.socket, host: str) -> ssl.SSLSocket:

@@ -29,11 +29,8 @@ class Throttle:
 
     def check(self, address: str | None, now: datetime) -> None:
         """Raises RegistryError (``too-many-failures``, ``retry_after_seconds``) over the limit."""
-        if address is None or not self.limit:
-            return
-        with self._lock:
-            recent = self._recent(counted_as(address), now)
-        if len(recent) >= self.limit:
+        recent = self._failures_of(address, now)
+        if self.limit and len(recent) >= self.limit:
             wait = int((recent[-self.limit] + WINDOW - now).total_seconds()) + 1
             raise RegistryError(
                 "too-many-failures",
@@ -41,6 +38,10 @@ class Throttle:
                 f"wait {wait} seconds",
                 retry_after_seconds=wait,
             )
+
+    def is_over(self, address: str | None, now: datetime) -> bool:
+        """Whether `check` would refuse the address."""
+        return bool(self.limit) and len(self._failures_of(address, now)) >= self.limit
 
     def failed(self, address: str | None, now: datetime) -> None:
         """Counts one failure."""
@@ -54,6 +55,12 @@ class Throttle:
             self._failures.move_to_end(who)
             while len(self._failures) > _MAX_ADDRESSES:
                 self._failures.popitem(last=False)
+
+    def _failures_of(self, address: str | None, now: datetime) -> list[datetime]:
+        if address is None or not self.limit:
+            return []
+        with self._lock:
+            return self._recent(counted_as(address), now)
 
     def _recent(self, address: str, now: datetime) -> list[datetime]:
         # abs: after the clock jumped backwards nobody waits for longer than the window.

@@ -344,9 +344,10 @@ def test_a_tree_that_was_changed_is_put_right(forge: Forge, tmp_path: Path) -> N
     assert api.path(PINNED, WEIGHTS).read_bytes() == FILES[WEIGHTS]
     (whole / "added.py").write_text("import os")
     assert not (api.path(PINNED) / "added.py").exists()
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "model.safetensors").write_bytes(FILES[WEIGHTS])
+    # With the times of verified files, so that nothing but the links tells them apart.
+    mine, all_of_it = tmp_path / "mine", tmp_path / "all"
+    shutil.copytree(api.path(PINNED), all_of_it)
+    shutil.copytree(whole / "weights", mine)
     for file in (WEIGHTS, "weights", ""):
         shutil.rmtree(whole / "weights")
         (whole / "weights").symlink_to(mine)
@@ -355,7 +356,7 @@ def test_a_tree_that_was_changed_is_put_right(forge: Forge, tmp_path: Path) -> N
         assert not (whole / "weights").is_symlink()
     for file in (WEIGHTS, ""):
         shutil.rmtree(whole)
-        whole.symlink_to(mine)
+        whole.symlink_to(all_of_it)
         api.path(PINNED, file)
         assert not whole.is_symlink()
         assert (whole / WEIGHTS).read_bytes() == FILES[WEIGHTS]

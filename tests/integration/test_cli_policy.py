@@ -404,6 +404,25 @@ def test_kept_rules_that_were_edited_are_fetched_anew_or_refuse(forge: Forge, wo
         assert forge("install", f"{NAME}==1.1.0", *OUT).code == 7  # fetched anew, and in force
 
 
+def test_what_is_kept_of_another_policy_does_not_stand_in(forge: Forge, world: World) -> None:
+    """Genuine in every part, and of another version than the pinned one."""
+    publish_policy(world, 'formats-denied = ["keras"]', "1.1.0")
+    first, second = (
+        forge.home / "policies" / f"{world.releases[f'{BASELINE}=={version}'].manifest.digest}.json"
+        for version in ("1.0.0", "1.1.0")
+    )
+    with served(forge, world):
+        for version in ("1.0.0", "1.1.0"):
+            forge.ok("policy", "use", f"{BASELINE}=={version}")
+        first.write_bytes(second.read_bytes())
+        forge.ok("policy", "use", f"{BASELINE}>=1.1")
+        text = (forge.home / "policies.toml").read_text()
+        digests = second.stem, first.stem
+        text = text.replace('"1.1.0"', '"1.0.0"').replace(*digests)
+        (forge.home / "policies.toml").write_text(text)
+        assert_nothing_goes(forge, f"expected manifest sha256 {first.stem}")
+
+
 def test_without_a_network_and_without_the_kept_rules_nothing_goes(
     forge: Forge, world: World
 ) -> None:

@@ -314,6 +314,20 @@ def test_changes_are_refused_with_a_sentence(hub: Facades, method: str, path: st
     hub.sara.call("PUT", f"/hf/{DEMO}/resolve/main/config.json", data=b"{}", expect=405)
 
 
+def test_a_flood_of_refused_changes_fills_no_log(hub: Facades) -> None:
+    def refused() -> int:
+        seen = hub.world.registry.audit.newest(1000, "release.publish")
+        return sum(event.address == "2001:db8::7" for event in seen)
+
+    limit = hub.world.registry.settings.max_failures_per_minute
+    for _ in range(limit + 5):
+        response = hub.sara.flask.post(
+            f"{API}/commit/main", environ_overrides={"REMOTE_ADDR": "2001:db8::7"}
+        )
+        assert response.status_code == 403
+    assert refused() == limit
+
+
 def test_what_is_not_there_at_all(hub: Facades) -> None:
     for path in ("/hf/api/agent-harnesses", f"{API}/discussions", "/hf/api/models/x"):
         for method in ("GET", "HEAD"):

@@ -243,7 +243,13 @@ class TestRates:
         assert client.flask.get(path).status_code == 429
         assert client.flask.get("/en/trust").status_code == 200
 
-    @pytest.mark.parametrize("path", ["/api/v1/components", "/osv/v1/vulns/x", "/en/search?q=a"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/api/v1/components", "/osv/v1/vulns/x", "/en/search?q=a", "/hf/api/models/org/name",
+            "/hf/api/models/org/name/tree/main",
+        ],
+    )  # fmt: skip
     def test_made_up_tokens_make_nobody_many_callers(self, world: World, path: str) -> None:
         client = with_settings(world, "max_requests_per_minute = 1")
         answers = [

@@ -16,7 +16,9 @@ from wheels import library, sdist, wheel
 from forge_server.compat import pypi_pages
 from forge_server.db.models import Distribution, DistributionFile, Release, WheelMetadata
 from forge_server.operate.check import check_registry
+from forge_server.services.callers import OPERATOR
 from signing.deprecation import Deprecation
+from signing.names import ComponentName
 
 __all__ = ["facades"]
 
@@ -324,6 +326,24 @@ def test_what_is_older_than_the_tables_is_read_when_it_is_asked_for(index: Facad
     # In another form, which is not kept in front of the application.
     page = index.get("/simple/ancient/", Accept=f"{JSON};q=0.9")
     assert json.loads(page.data) == before
+
+
+def test_who_asks_for_what_is_gone_makes_no_writer_wait(
+    index: Facades, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = wheel("forbidden")
+    index.sara.publish(library(index.world, files, "forbidden"))
+    ((filename, data),) = files.items()
+    name = ComponentName.parse(f"{ORG}/forbidden")
+    index.world.registry.takedown.remove(OPERATOR, name, "1.0.0", "a court", "order 12/26")
+
+    def written(*_: object) -> None:
+        raise AssertionError("a request for what is gone wrote into the database")
+
+    monkeypatch.setattr("forge_server.compat.pypi_index.add_metadata", written)
+    address = f"/simple/-/files/{hashlib.sha256(data).hexdigest()}/{filename}"
+    for path in ("/simple/forbidden/", address):
+        assert index.get(path).status_code in (200, 404)
 
 
 def test_what_is_lost_of_the_index_is_found_and_made_again(index: Facades) -> None:

@@ -51,6 +51,14 @@ def test_a_change_through_a_hard_link_is_noticed(tmp_path: Path) -> None:
     assert not cache.has(DIGEST, len(DATA))
 
 
+def test_what_is_no_file_is_not_here(tmp_path: Path) -> None:
+    cache = filled(tmp_path)
+    path = cache.path(DIGEST)
+    path.unlink()
+    path.mkdir()
+    assert not cache.has(DIGEST, path.stat().st_size)
+
+
 @pytest.mark.parametrize("how", ["changed", "linked", "removed"])
 def test_the_file_that_was_opened_is_the_one_that_was_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str

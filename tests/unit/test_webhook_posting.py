@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -146,6 +147,19 @@ class TestPosting:
             Poster(LOOPBACK).post("http://127.0.0.1:1/", {}, b"")
         with pytest.raises(NotPostedError, match=r"SSL|HTTP|answer"):
             Poster(LOOPBACK).post(receiver.url.replace("http:", "https:"), {}, b"")
+
+    def test_a_name_server_that_never_answers_is_left(self) -> None:
+        over = threading.Event()
+
+        def resolve(host: str, port: int) -> list[Any]:
+            over.wait()
+            return []
+
+        try:
+            with pytest.raises(NotPostedError, match="no answer within"):
+                Poster(LOOPBACK, 0.05, resolve).post("http://slow.example/", {}, b"")
+        finally:
+            over.set()
 
     def test_certificates_are_verified_for_the_name(
         self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
