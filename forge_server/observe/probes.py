@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage import PathNotFoundError
 from storage.errors import StorageError
 
-from ..errors import RegistryError
+from ..errors import TABLE, RegistryError
 from ..logs import LOGGER
 from ..services.rolebook import head_version
 
@@ -25,24 +25,27 @@ if TYPE_CHECKING:
 _NOT_THERE = "0" * 64  # no file has this digest
 
 
-def readiness(services: Registry) -> Mapping[str, bool]:
-    """``{part: whether it answers}`` for the database, the published tree and the blobs. Why one
-    does not is in the server's log and nowhere else."""
+def readiness(services: Registry) -> Mapping[str, str | None]:
+    """``{part: why it does not answer, None where it does}`` for the database, the published tree
+    and the blobs, in words that name no machine, folder or account: those are in the server's log.
+    """
     parts: dict[str, Callable[[], object]] = {
         "database": lambda: _ask_database(services),
         "published": lambda: _ask_tree(services),
         "blobs": lambda: services.blobs.missing([_NOT_THERE]),
     }
-    return {name: _answers(name, ask) for name, ask in parts.items()}
+    return {name: _why_silent(name, ask) for name, ask in parts.items()}
 
 
-def _answers(name: str, ask: Callable[[], object]) -> bool:
+def _why_silent(name: str, ask: Callable[[], object]) -> str | None:
     try:
         ask()
     except (RegistryError, StorageError, SQLAlchemyError, OSError) as error:
         LOGGER.error("not ready: %s: %s", name, error)
-        return False
-    return True
+        if isinstance(error, RegistryError | StorageError):
+            return error.message  # what was tried and what came of it; no path but published ones
+        return TABLE["storage-failed"].help
+    return None
 
 
 def _ask_database(services: Registry) -> None:

@@ -33,11 +33,11 @@ def alive() -> Response:
 
 
 def ready() -> Response:
-    """200 where every part that requests need answers, else 503 with the part's name."""
+    """200 where every part that requests need answers, else 503 with the part's name and why."""
     parts = readiness(registry())
-    response = answer(
-        {"ready": all(parts.values()), "parts": dict(parts)}, 200 if all(parts.values()) else 503
-    )
+    why = {name: reason for name, reason in parts.items() if reason is not None}
+    state = {"ready": not why, "parts": {name: name not in why for name in parts}}
+    response = answer({**state, "why": why} if why else state, 503 if why else 200)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -72,6 +72,7 @@ class TestProbes:
         (world.root / "registry.db").mkdir()
         answer = client.get("/readyz", expect=503)
         assert answer["parts"]["database"] is False
+        assert answer["why"]["database"].startswith("the database cannot be read or written: ")
         assert str(world.root) not in json.dumps(answer)
 
     def test_without_its_folders_it_is_not_ready(self, world: World, client: Client) -> None:
@@ -79,6 +80,7 @@ class TestProbes:
         (world.root / "public").write_text("no folder")
         answer = client.get("/readyz", expect=503)
         assert answer["parts"]["published"] is False
+        assert answer["why"] == {"published": "timestamp.json is not published"}
         assert client.text("/healthz") == b"ok\n"
 
 
