@@ -1,7 +1,10 @@
 """A real object store for tests: the Ceph node of `deploy/one_ceph.py`.
 
-It starts once for a whole run, in about a quarter of a minute, keeps everything in one temporary
-folder and is stopped by the pids it started. Each test gets a bucket of its own.
+It starts once for a whole run, in about ten seconds, keeps everything in one temporary folder and
+is stopped by the pids it started. Each test gets a bucket of its own.
+
+The folder lies in memory where there is enough: a request that writes waits for the disk three
+times as long as it works, and what a test stores need not outlive the machine.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,9 @@ import pytest
 
 from storage.s3 import Bucket, S3Connection, S3Options, connect
 
+_MEMORY = "/dev/shm"
+_ENOUGH_BYTES = 8 << 30  # a run stores two of them, in two nodes
+
 
 class CephNode(one_ceph.CephNode):
     """A node in a temporary folder, and clients of it."""
@@ -27,9 +35,7 @@ class CephNode(one_ceph.CephNode):
     def __init__(self) -> None:
         self._connections: dict[S3Options, S3Connection] = {}
         self._numbers = itertools.count(1)
-        temp = tempfile.gettempdir()
-        base = temp if len(temp) < one_ceph.LONGEST_FOLDER - 20 else "/tmp"
-        super().__init__(Path(tempfile.mkdtemp(prefix="ceph-", dir=base)))
+        super().__init__(Path(tempfile.mkdtemp(prefix="ceph-", dir=_place())))
 
     def remove(self) -> None:
         self.stop()
@@ -64,10 +70,31 @@ class CephNode(one_ceph.CephNode):
         path.write_text(self.settings_text(bucket, **more))
         return path
 
+    def copy_objects(self, source: str, bucket: str) -> None:
+        """Every object of the bucket ``source`` into ``bucket``, inside of the store."""
+        s3 = self.client()
+
+        def copy(key: str) -> None:
+            s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": source, "Key": key})
+
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=source)
+        with ThreadPoolExecutor(4) as threads:
+            for page in pages:
+                list(threads.map(copy, [item["Key"] for item in page.get("Contents", ())]))
+
     def new_bucket(self) -> str:
         name = f"test-{next(self._numbers)}-{os.getpid()}"
         self.client().create_bucket(Bucket=name)
         return name
+
+
+def _place() -> str:
+    """The folder in which a node makes its own."""
+    temp = tempfile.gettempdir()
+    with suppress(OSError):
+        if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
+            return _MEMORY
+    return temp if len(temp) < one_ceph.LONGEST_FOLDER - 20 else "/tmp"
 
 
 def require_ceph() -> None:

@@ -24,6 +24,7 @@ from server_fixtures import (
     world,
 )
 from sqlalchemy import delete, event, func, select, update
+from thorough import steps
 
 from forge_server.app import create_app
 from forge_server.db.engine import Database
@@ -227,14 +228,14 @@ def test_publishing_at_every_step(world: World, sara: Client, sent_before: bool)
     publish_at_every_step(world, sara, sent_before=sent_before)
 
 
-def publish_at_every_step(world: World, sara: Client, *, sent_before: bool) -> None:
+def publish_at_every_step(world: World, sara: Client, *, sent_before: bool, every: int = 1) -> None:
     """The walk takes everything that is not published, at once. Whoever publishes meanwhile
     publishes, or hears what is missing; never is something published whose bytes are not here."""
     sara.publish(world.release(version="0.1"))
     other = Client(create_app(World(world.root, clock=world.clock).registry).test_client(),
                    sara.token)  # fmt: skip
     outcomes = []
-    for at in range(1, 100):
+    for at in steps(100, every=every):
         built = world.release(version=f"1.{at}", files={"weights.bin": b"%d" % at * 1000})
         if sent_before:
             sara.put_blobs(built)
@@ -262,7 +263,7 @@ def publish_at_every_step(world: World, sara: Client, *, sent_before: bool) -> N
         assert check_registry(world.registry, deep=True).problems == (), at
         if state == "missing":
             other.publish(built)
-    assert len(outcomes) > 6, "hardly any step: the test looks at nothing"
+    assert len(outcomes) > 6 // every, "hardly any step: the test looks at nothing"
     assert "published" in outcomes
     assert check_registry(world.registry, deep=True).problems == ()
     if sent_before:
@@ -274,13 +275,13 @@ def test_a_walk_at_every_step_of_publishing(world: World, sara: Client) -> None:
     walk_at_every_step(world, sara)
 
 
-def walk_at_every_step(world: World, sara: Client) -> None:
+def walk_at_every_step(world: World, sara: Client, *, every: int = 1) -> None:
     """The other way round: between any two steps of an offer a walk takes everything that is not
     published, from beginning to end. The offer hears it in time."""
     sara.publish(world.release(version="0.1"))
     other = World(world.root, clock=world.clock)
     outcomes = []
-    for at in range(1, 100):
+    for at in steps(100, every=every):
         built = world.release(version=f"1.{at}", files={"weights.bin": b"%d" % at * 1000})
         sara.put_blobs(built)
         world.clock.ahead += timedelta(seconds=10)
@@ -303,7 +304,7 @@ def walk_at_every_step(world: World, sara: Client) -> None:
         assert check_registry(world.registry, deep=True).problems == (), at
         if state == "missing":
             sara.publish(built)
-    assert len(outcomes) > 6, "hardly any step: the test looks at nothing"
+    assert len(outcomes) > 6 // every, "hardly any step: the test looks at nothing"
     assert set(outcomes) == {"published", "missing"}
     other.close()
 

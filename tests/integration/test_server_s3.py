@@ -12,7 +12,8 @@ import pytest
 import urllib3
 from ceph_node import CephNode
 from gunicorn.http.wsgi import FileWrapper
-from server_fixtures import ORG, Client, World
+from server_fixtures import ORG, Client, World, client, sara
+from stored_worlds import StoredWorld, make_stored_world
 
 from forge_server.app import create_app
 from forge_server.errors import RegistryError
@@ -22,28 +23,25 @@ from forge_server.operate.serve import prepare
 from forge_server.settings import DataFolder
 from storage import BackendError
 
+__all__ = ["client", "sara"]
 BIG = bytes(range(256)) * 4096 * 6  # 6 MiB: more than one part of nothing, and one range of it
 
 
-@pytest.fixture
-def world(ceph: CephNode, bucket: str, tmp_path: Path) -> Iterator[World]:
-    initialise(tmp_path / "reg", dev=True, settings=ceph.settings(tmp_path, bucket))
-    made = World(tmp_path / "reg")
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def first(ceph: CephNode, tmp_path_factory: pytest.TempPathFactory) -> StoredWorld:
+    return make_stored_world(ceph, tmp_path_factory.mktemp("first"), files={"big.bin": BIG})
 
 
 @pytest.fixture
-def sara(world: World) -> Client:
-    token = world.user("sara")
-    world.organisation(token)
-    return Client(create_app(world.registry).test_client(), token)
+def world(first: StoredWorld, bucket: str, tmp_path: Path) -> Iterator[World]:
+    copied = first.copy(tmp_path, bucket)
+    yield copied
+    copied.close()
 
 
 @pytest.fixture
-def blob(world: World, sara: Client) -> str:
+def blob() -> str:
     """The digest of a published blob."""
-    sara.publish(world.release(files={"big.bin": BIG}))
     return hashlib.sha256(BIG).hexdigest()
 
 

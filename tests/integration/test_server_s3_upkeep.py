@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from ceph_node import CephNode
-from server_fixtures import Built, Client, World, client, sara
+from server_fixtures import Client, World, client, sara
+from stored_worlds import StoredWorld, make_stored_world
 from test_server_backup import rows, run
 from test_server_collection import publish_at_every_step, walk_at_every_step
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
-from forge_server.operate.initialise import initialise
 from forge_server.services.callers import OPERATOR
 
 __all__ = ["client", "sara"]
@@ -25,25 +25,22 @@ DIGEST = hashlib.sha256(BIG).hexdigest()
 KEY = f"blobs/{DIGEST[:2]}/{DIGEST}"
 
 
-@pytest.fixture
-def world(ceph: CephNode, bucket: str, tmp_path: Path) -> Iterator[World]:
-    initialise(tmp_path / "reg", dev=True, settings=ceph.settings(tmp_path, bucket))
-    made = World(tmp_path / "reg")
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def first(ceph: CephNode, tmp_path_factory: pytest.TempPathFactory) -> StoredWorld:
+    """A registry with a release, one of whose files has two parts."""
+    return make_stored_world(ceph, tmp_path_factory.mktemp("first"), files={"big.bin": BIG})
 
 
 @pytest.fixture
-def built(world: World, sara: Client) -> Built:
-    """A published release with a file of two parts."""
-    built = world.release(files={"big.bin": BIG})
-    sara.publish(built)
-    return built
+def world(first: StoredWorld, bucket: str, tmp_path: Path) -> Iterator[World]:
+    copied = first.copy(tmp_path, bucket)
+    yield copied
+    copied.close()
 
 
 class TestCollection:
     def test_what_nobody_refers_to_goes(
-        self, ceph: CephNode, bucket: str, world: World, sara: Client, built: Built
+        self, ceph: CephNode, bucket: str, world: World, sara: Client
     ) -> None:
         sent = world.release(version="2.0", files={"other.bin": BIG[:-1]})
         sara.put_blobs(sent)
@@ -60,16 +57,18 @@ class TestCollection:
         assert check_registry(world.registry, deep=True).problems == ()
 
     def test_publishing_at_every_step(self, world: World, sara: Client) -> None:
-        publish_at_every_step(world, sara, sent_before=True)
+        publish_at_every_step(world, sara, sent_before=True, every=3)
 
     def test_a_walk_at_every_step_of_publishing(self, world: World, sara: Client) -> None:
-        walk_at_every_step(world, sara)
+        walk_at_every_step(world, sara, every=3)
 
 
 class TestScrub:
-    @pytest.mark.parametrize("data", [BIG[:-1] + b"!", b"", BIG[:99]])
+    @pytest.mark.parametrize(
+        "data", [BIG[:-1] + b"!", b"", BIG[:99]], ids=["other bytes", "nothing", "shorter"]
+    )
     def test_damage_is_found_and_repaired(
-        self, ceph: CephNode, bucket: str, world: World, built: Built, tmp_path: Path, data: bytes
+        self, ceph: CephNode, bucket: str, world: World, tmp_path: Path, data: bytes
     ) -> None:
         ceph.client().put_object(Bucket=bucket, Key=KEY, Body=data)
         assert f"blob {DIGEST}: " in run("scrub", world.root, code=1).stdout
@@ -80,9 +79,7 @@ class TestScrub:
         run("check", world.root, "--deep")
         assert "4 blobs read" in run("scrub", world.root).stderr
 
-    def test_what_is_gone_altogether(
-        self, ceph: CephNode, bucket: str, world: World, built: Built
-    ) -> None:
+    def test_what_is_gone_altogether(self, ceph: CephNode, bucket: str, world: World) -> None:
         ceph.client().delete_object(Bucket=bucket, Key=KEY)
         done = run("scrub", world.root, code=1)
         assert f"blob {DIGEST}: part of a release, but not in the store" in done.stdout
@@ -90,7 +87,7 @@ class TestScrub:
 
 class TestBackup:
     def test_into_a_folder_and_back_into_a_store(
-        self, ceph: CephNode, world: World, sara: Client, built: Built, tmp_path: Path
+        self, ceph: CephNode, world: World, sara: Client, tmp_path: Path
     ) -> None:
         target, place = tmp_path / "target", tmp_path / "place"
         assert "4 blobs copied" in run("backup", world.root, target, "--with-keys").stderr
@@ -111,7 +108,7 @@ class TestBackup:
         assert check_registry(back.registry, deep=True).problems == ()
         back.close()
 
-    def test_back_into_folders(self, world: World, built: Built, tmp_path: Path) -> None:
+    def test_back_into_folders(self, world: World, tmp_path: Path) -> None:
         """Without settings a rehearsal touches nothing of the store."""
         run("backup", world.root, tmp_path / "target", "--with-keys")
         back = World(tmp_path / "back", clock=world.clock, keys=world.keys)
@@ -123,7 +120,7 @@ class TestBackup:
         back.close()
 
     def test_a_blob_that_the_store_has_damaged_is_left_out_and_named(
-        self, ceph: CephNode, bucket: str, world: World, built: Built, tmp_path: Path
+        self, ceph: CephNode, bucket: str, world: World, tmp_path: Path
     ) -> None:
         ceph.client().put_object(Bucket=bucket, Key=KEY, Body=BIG[:-1] + b"!")
         done = run("backup", world.root, tmp_path / "target", code=1)
