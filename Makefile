@@ -96,7 +96,8 @@ $(PEERS)/%/.installed: benchmarks/pins/%.txt $(INSTALLED)
 soak: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.soak --rounds 500
 	@$(BIN)/python -m benchmarks.soak_server
-	@FORGE_TEST_EVERY_STEP=1 $(BIN)/python -m pytest $(JOBS) tests/faults tests/unit/test_signing_properties.py
+	@FORGE_TEST_EVERY_STEP=1 $(BIN)/python -m pytest $(JOBS) tests/faults tests/unit/test_signing_properties.py \
+		tests/unit/test_compare_tensors.py tests/e2e/test_browser.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
