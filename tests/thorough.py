@@ -33,10 +33,11 @@ def kind_of_step(name: str) -> str:
     return _THEN.join((name, *lines))
 
 
-def of_each_kind(kinds: Sequence[str], *, way: int | None = None) -> list[int]:
+def of_each_kind(kinds: Sequence[str], *, way: int = 0, ways: int = 1) -> list[int]:
     """The numbers, from 1, of the steps to break or to be killed at, of a walk whose steps were of
-    these ``kinds``: the first of each. Where a walk breaks them in two ways, 0 and 1, each takes
-    every second kind, and both of them what the last line before the step tells apart."""
+    these ``kinds``: the first of each. Where there are several ``ways`` to break them, or too many
+    kinds, this one takes its share of them, and of what the last line before a step tells apart the
+    first."""
     if EVERY_STEP:
         return list(range(1, len(kinds) + 1))
     chosen, seen, number = [], set(), 0
@@ -45,7 +46,7 @@ def of_each_kind(kinds: Sequence[str], *, way: int | None = None) -> list[int]:
             continue
         number += 1
         last = tuple(kind.split(_THEN)[:2])
-        if way is None or last not in seen or number % 2 == way:
+        if last not in seen or number % ways == way:
             chosen.append(at)
         seen |= {kind, last}
     return chosen
