@@ -97,7 +97,8 @@ soak: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.soak --rounds 500
 	@$(BIN)/python -m benchmarks.soak_server
 	@FORGE_TEST_EVERY_STEP=1 $(BIN)/python -m pytest $(JOBS) tests/faults tests/unit/test_signing_properties.py \
-		tests/integration/test_server_s3_upkeep.py tests/e2e/test_s3_registry.py
+		tests/integration/test_server_s3_upkeep.py tests/e2e/test_s3_registry.py \
+		tests/unit/test_compare_tensors.py tests/e2e/test_browser.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

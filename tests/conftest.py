@@ -15,8 +15,8 @@ __all__ = ["bucket", "ceph", "postgres_server"]
 _LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
 
 
-# Applications and engines are thousands of objects that refer to each other. Looking through all
-# there are for what nobody needs, as often as Python does, is a sixth of a test that publishes.
+# Each application and engine is thousands of objects that refer to each other. To look through all
+# of them for what nobody needs, as often as Python does, is a sixth of a test that publishes.
 gc.set_threshold(20_000, 20, 20)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 import urllib3
 from server_fixtures import ORG, Built, Client, World, entry, forge_toml
 from sqlalchemy import select
+from thorough import EVERY_STEP
+from waiting import PAUSE_SECONDS
 
 from forge_server.app import create_app
 from forge_server.db.models import LogCheckpoint, LogEntry
@@ -29,6 +32,7 @@ from signing.tlog.entries import parse_entry
 from signing.tlog.merkle import root_of
 
 PUBLISHERS = 22
+SOME_PUBLISHERS = PUBLISHERS if EVERY_STEP else 10
 MAX_TRIES = 5000  # of one publish, over all restarts
 
 
@@ -81,6 +85,7 @@ def watch(servers: Served, at: int, seen: Seen, ended: threading.Event) -> None:
         stamp = get(pool, f"{url}/tuf/timestamp.json")
         note = get(pool, f"{url}/log/checkpoint")  # afterwards: it must cover the timestamp
         if stamp is None or note is None:
+            time.sleep(PAUSE_SECONDS)  # whoever starts again needs the processor
             continue
         signed: Any = parse_signed(stamp, "timestamp.json", "timestamp").signed
         snapshot = get(pool, f"{url}/tuf/{signed.snapshot_meta.version}.snapshot.json")
@@ -139,6 +144,7 @@ class Publisher:
                     break
                 if self.refused:
                     return
+                time.sleep(PAUSE_SECONDS)
             else:
                 self.refused.append(f"{self.name} 1.{number}.0: never taken")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,17 +11,15 @@ from server_fixtures import (
     World,
     _fresh_registry,
     copy_registry,
-    database_url,
     drop_database,
 )
-from test_server_crash import Killer
+from test_server_crash import Killer, kill_at_each_kind, until_killed
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
 from forge_server.services.callers import OPERATOR
 
 __all__ = ["_fresh_registry"]
-MAX_STEPS = 200
 
 
 @pytest.fixture(scope="module")
@@ -39,39 +35,26 @@ def prepared(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return world
 
 
-def collect_until_killed(world: World, killer: Killer) -> bool:
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-            collection = world.registry.collection
-            killer.arm()
-            collection.collect(OPERATOR, timedelta(0))
-            status = 0
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "the walk failed by itself"
-    return os.WIFEXITED(ended)
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("first", ["publish", "walk"])
 def test_kill_at_every_step(prepared: World, tmp_path: Path, first: str) -> None:
-    for at in range(1, MAX_STEPS):
+    def walk(at: int, kinds: Path) -> bool:
         place = tmp_path / str(at)
         place.mkdir()
         world = World(copy_registry(prepared.root, place), keys=dict(prepared.keys))
-        on_sqlite = database_url(world.root) is None
-        finished = collect_until_killed(world, Killer(at, ("unlink", "fsync")))
+        killer = Killer(at, ("unlink", "fsync"))
+
+        def collect() -> None:
+            collection = world.registry.collection
+            killer.arm()
+            collection.collect(OPERATOR, timedelta(0))
+
+        finished = until_killed(killer, collect, kinds)
         look_after(world, prepared.token_of_sara, first)  # type: ignore[attr-defined]
         drop_database(world.root)
-        if finished:
-            assert at > 8, "hardly any step was counted: the test looks at nothing"
-            assert on_sqlite or database_url(prepared.root)
-            return
-    raise AssertionError(f"a walk of more than {MAX_STEPS} steps")
+        return finished
+
+    kill_at_each_kind(walk, tmp_path, 8)
 
 
 def look_after(world: World, token: str, first: str) -> None:

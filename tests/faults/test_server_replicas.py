@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from publishers import publish_while_killed
+from publishers import SOME_PUBLISHERS, publish_while_killed
 from server_fixtures import (
     LiveServer,
     World,
@@ -63,4 +63,6 @@ def test_killed_at_random_moments(world: World, servers: Servers) -> None:
     token = world.user("sara")
     world.organisation(token)
     with servers:
-        publish_while_killed(world, servers, token, dice, kills=KILLS, seed=seed)
+        publish_while_killed(
+            world, servers, token, dice, kills=KILLS, seed=seed, publishers=SOME_PUBLISHERS
+        )

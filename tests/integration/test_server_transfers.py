@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
@@ -25,6 +26,7 @@ from server_fixtures import (
     start_server,
     world,
 )
+from waiting import PAUSE_SECONDS
 
 from forge_server.app import create_app
 from forge_server.errors import RegistryError
@@ -175,7 +177,7 @@ def publish(live: Live, built: Built) -> None:
     ]
     for method, path, sent in (*blobs, ("POST", "/api/v1/releases", {"json": built.body()})):
         while (answer := live.request(method, path, **sent)).status == 503:
-            pass
+            time.sleep(PAUSE_SECONDS)
         assert answer.status == 201, answer.data
 
 
@@ -196,7 +198,7 @@ def test_two_hundred_slow_downloads(server: Live) -> None:
             connection.close()
     # They went away in the middle, and their slots came back.
     while (answer := server.request("GET", f"/blobs/{DIGEST}")).status == 503:
-        pass
+        time.sleep(PAUSE_SECONDS)
     assert answer.data == BIG
 
 
@@ -214,6 +216,7 @@ def test_two_hundred_slow_uploads(server: Live, kind: str) -> None:
     try:
         refused = 0
         while refused < SLOW - DOWNLOADS:
+            time.sleep(PAUSE_SECONDS)
             for connection in slow:
                 try:
                     refused += connection.recv(12, socket.MSG_DONTWAIT) == b"HTTP/1.1 503"
