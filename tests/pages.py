@@ -21,7 +21,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 
 from one_machine import free_port
+from programs import BIN
 
 _FENCE = re.compile(
     r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -151,7 +151,7 @@ def _plain(text: str) -> str:
 
 class Shell:
     """One bash in ``folder`` with an own home and ``environment``, and the servers it left
-    running."""
+    running. Our commands are those in ``programs``."""
 
     def __init__(
         self,
@@ -159,13 +159,14 @@ class Shell:
         environment: Mapping[str, str] | None = None,
         *,
         store: str = STORE,
+        programs: Path = BIN,
     ) -> None:
         self.folder = folder
         self.store = store
         self.port = str(free_port())
         self.servers: list[subprocess.Popen[bytes]] = []
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
-        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        kept["PATH"] = os.pathsep.join((str(programs), str(BIN), kept["PATH"]))
         self.environment = {**kept, "HOME": str(folder / ".home"), "LC_ALL": "C.UTF-8"}
         self.environment |= environment or {}
         (folder / ".home").mkdir()
