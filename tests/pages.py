@@ -24,11 +24,13 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from one_machine import free_port
 from programs import BIN
+from waiting import wait_until
 
 _FENCE = re.compile(
     r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -212,13 +214,16 @@ class Shell:
                     stderr=subprocess.STDOUT,
                 )
             )
-        while self.servers[-1].poll() is None:
-            try:  # an answer, not just a connection: then it has said what it says at the start
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/").close()
-            except OSError:
-                continue
-            break
+        wait_until(partial(self._answers, self.servers[-1]))
         return log.read_text()
+
+    def _answers(self, server: subprocess.Popen[bytes]) -> bool:
+        """An answer, not just a connection: then it has said what it says at the start."""
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/").close()
+        except OSError:
+            return server.poll() is not None
+        return True
 
     def __exit__(
         self,

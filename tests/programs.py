@@ -30,13 +30,13 @@ PROGRAMS = {
 }
 # Commands that do not come to an end by themselves.
 _SERVERS = ("run", "demo", "worker")
+_HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 # Started for each command of a shell, so it imports next to nothing. It is one with `preloaded`.
 _STUB = """#!{python} -ISE
 import _signal, _socket, os, sys
 real, arguments = {real!r}, sys.argv[1:]
-ours = {ours!r}
 if arguments[:1] and arguments[0] in {servers!r} or any(
-    os.environ.get(name) != ours.get(name) for name in (*ours, *os.environ) if name[:6] == "PYTHON"
+    name[:6] == "PYTHON" and name not in {harmless!r} for name in os.environ
 ) or any(text.startswith("/dev/fd/") for text in arguments):
     os.execv(real, [real, *arguments])
 os.umask(mask := os.umask(0))
@@ -68,10 +68,9 @@ class Preloaded:
         folder = Path(tempfile.mkdtemp(prefix="programs-"))
         self.path = folder / "socket"
         self.stub = folder / name
-        self.ours = ours = settings_of_python(os.environ)
         self.stub.write_text(
             _STUB.format(
-                python=sys.executable, real=str(BIN / name), ours=ours, servers=_SERVERS,
+                python=sys.executable, real=str(BIN / name), harmless=_HARMLESS, servers=_SERVERS,
                 path=str(self.path),
             )
         )  # fmt: skip
@@ -86,7 +85,7 @@ class Preloaded:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]} | ours,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
         )
         atexit.register(self.end)
         assert self.process.stdout is not None
@@ -113,9 +112,9 @@ class Preloaded:
         shutil.rmtree(self.path.parent)
 
 
-def settings_of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Python reads of it before any program: a child that was forked cannot change it."""
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
+def _is_set_up(environment: Mapping[str, str]) -> bool:
+    """Whether Python would read something of it before any program does."""
+    return any(name.startswith("PYTHON") and name not in _HARMLESS for name in environment)
 
 
 @functools.cache
@@ -148,7 +147,7 @@ def run_program(
     With ``real`` it is a new process that imports what it runs.
     """
     command = [str(BIN / name), *map(str, arguments)]
-    if real or EVERY_STEP or settings_of_python(environment) != preloaded(name).ours:
+    if real or EVERY_STEP or _is_set_up(environment):
         return subprocess.run(
             command,
             capture_output=True,
