@@ -17,6 +17,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import io
 import locale
 import os
 import pkgutil
@@ -160,8 +161,15 @@ def _open_standard_files() -> None:
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors=errors, closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for number, name in ((1, "stdout"), (2, "stderr")):
         how = "backslashreplace" if number == 2 else errors
-        lines = 1 if number == 2 or os.isatty(number) else -1
-        file = open(number, "w", lines, encoding="utf-8", errors=how, closefd=False)  # noqa: SIM115
+        at_once = bool(os.environ.get("PYTHONUNBUFFERED"))
+        binary = open(number, "wb", 0 if at_once else -1, closefd=False)  # noqa: SIM115
+        file = io.TextIOWrapper(
+            binary,
+            "utf-8",
+            how,
+            line_buffering=number == 2 or os.isatty(number),
+            write_through=at_once,
+        )
         setattr(sys, name, file)
         setattr(sys, f"__{name}__", file)
 
@@ -187,6 +195,10 @@ def end_with(program: Callable[[], None]) -> NoReturn:
         code: object = 0
     except SystemExit as error:
         code = error.code
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
         code = 1

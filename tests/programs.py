@@ -30,7 +30,7 @@ PROGRAMS = {
 }
 # Commands that do not come to an end by themselves.
 _SERVERS = ("run", "demo", "worker")
-_HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+_HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED")
 # Started for each command of a shell, so it imports next to nothing. It is one with `preloaded`.
 _STUB = """#!{python} -ISE
 import _signal, _socket, os, sys
@@ -55,7 +55,8 @@ for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)
     _signal.signal(number, lambda number, _: os.kill(pid, number))
 status = int.from_bytes(asked.recv(4), "little")
 if os.WIFSIGNALED(status):
-    _signal.signal(os.WTERMSIG(status), _signal.SIG_DFL)
+    if os.WTERMSIG(status) != _signal.SIGKILL:
+        _signal.signal(os.WTERMSIG(status), _signal.SIG_DFL)
     os.kill(os.getpid(), os.WTERMSIG(status))
 os._exit(os.WEXITSTATUS(status))
 """
@@ -68,12 +69,7 @@ class Preloaded:
         folder = Path(tempfile.mkdtemp(prefix="programs-"))
         self.path = folder / "socket"
         self.stub = folder / name
-        self.stub.write_text(
-            _STUB.format(
-                python=sys.executable, real=str(BIN / name), harmless=_HARMLESS, servers=_SERVERS,
-                path=str(self.path),
-            )
-        )  # fmt: skip
+        self.stub.write_text(self.stub_text(name, self.path))
         self.stub.chmod(0o755)
         self.process = subprocess.Popen(
             [
@@ -92,6 +88,17 @@ class Preloaded:
         if not self.process.stdout.readline():
             raise AssertionError(f"{name} could not be preloaded")
 
+    @staticmethod
+    def stub_text(name: str, path: Path) -> str:
+        """The program that asks for ``name`` at the socket ``path``."""
+        return _STUB.format(
+            python=sys.executable,
+            real=str(BIN / name),
+            harmless=_HARMLESS,
+            servers=_SERVERS,
+            path=str(path),
+        )
+
     def run(
         self, command: Sequence[str], environment: Mapping[str, str], folder: Path, files: list[int]
     ) -> int:
@@ -108,6 +115,7 @@ class Preloaded:
             return int.from_bytes(asked.recv(4), "little")
 
     def end(self) -> None:
+        atexit.unregister(self.end)
         self.process.communicate()  # closes its standard input
         shutil.rmtree(self.path.parent)
 
