@@ -7,30 +7,34 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from click.testing import CliRunner
 from one_machine import free_port
+from programs import BIN, run_program
 from waiting import wait_for_server, wait_until
 
 from forge_server.manage import cli
-
-BIN = Path(sys.executable).parent
 
 
 class LiveRegistry:
     """`forge-server run` on a free loopback port over ``place/reg``, with a logged-in ``sara``.
 
     ``existing`` takes up a folder that another `LiveRegistry` left; ``options`` are those of
-    `forge-server init`.
+    `forge-server init`. With ``real``, each `forge` is a process that imports what it runs.
     """
 
     def __init__(
-        self, place: Path, *, existing: bool = False, options: tuple[str, ...] = ()
+        self,
+        place: Path,
+        *,
+        existing: bool = False,
+        options: tuple[str, ...] = (),
+        real: bool = False,
     ) -> None:
+        self.real = real
         self.options = options
         self.place = place
         self.data = place / "reg"
@@ -72,14 +76,8 @@ class LiveRegistry:
     def _run(
         self, program: str, arguments: tuple[str, ...], environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(BIN / program), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(environment),
-            cwd=self.place,
-            stdin=subprocess.DEVNULL,
+        return run_program(
+            program, arguments, environment=environment, folder=self.place, real=self.real
         )
 
     def __enter__(self) -> LiveRegistry:

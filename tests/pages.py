@@ -21,14 +21,16 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from one_machine import free_port
+from programs import BIN
+from waiting import wait_until
 
 _FENCE = re.compile(
     r"^```console(?P<server> server)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -151,7 +153,7 @@ def _plain(text: str) -> str:
 
 class Shell:
     """One bash in ``folder`` with an own home and ``environment``, and the servers it left
-    running."""
+    running. Our commands are those in ``programs``."""
 
     def __init__(
         self,
@@ -159,13 +161,14 @@ class Shell:
         environment: Mapping[str, str] | None = None,
         *,
         store: str = STORE,
+        programs: Path = BIN,
     ) -> None:
         self.folder = folder
         self.store = store
         self.port = str(free_port())
         self.servers: list[subprocess.Popen[bytes]] = []
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
-        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+        kept["PATH"] = os.pathsep.join((str(programs), str(BIN), kept["PATH"]))
         self.environment = {**kept, "HOME": str(folder / ".home"), "LC_ALL": "C.UTF-8"}
         self.environment |= environment or {}
         (folder / ".home").mkdir()
@@ -211,13 +214,16 @@ class Shell:
                     stderr=subprocess.STDOUT,
                 )
             )
-        while self.servers[-1].poll() is None:
-            try:  # an answer, not just a connection: then it has said what it says at the start
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/").close()
-            except OSError:
-                continue
-            break
+        wait_until(partial(self._answers, self.servers[-1]))
         return log.read_text()
+
+    def _answers(self, server: subprocess.Popen[bytes]) -> bool:
+        """An answer, not just a connection: then it has said what it says at the start."""
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/").close()
+        except OSError:
+            return server.poll() is not None
+        return True
 
     def __exit__(
         self,

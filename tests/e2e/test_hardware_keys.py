@@ -16,7 +16,7 @@ __all__ = ["tokens"]
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, tokens: Tokens) -> Iterator[LiveRegistry]:
-    with LiveRegistry(tmp_path_factory.mktemp("live")) as registry:
+    with LiveRegistry(tmp_path_factory.mktemp("live"), real=True) as registry:
         registry.environment.update(tokens.environment)
         yield registry
 

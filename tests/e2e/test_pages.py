@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from ceph_node import CephNode
 from pages import OBJECT_STORE, STORE, Shell, matches, steps_of
+from programs import BIN, program_folder
 from softhsm import require_module
 
+# Whose commands are the real programs from beginning to end, as a reader starts them.
+REAL = frozenset(("tutorial/first-release.md", "howto/publish.md"))
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(
     page.relative_to(DOCS).as_posix()
@@ -34,7 +37,8 @@ def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None
         store = ceph.endpoint
     steps = steps_of(DOCS / name)
     assert steps, "a page of the tutorial or the how-to without a command"
-    with Shell(tmp_path, environment, store=store) as shell:
+    programs = BIN if name in REAL else program_folder()
+    with Shell(tmp_path, environment, store=store, programs=programs) as shell:
         for step in steps:
             code, printed = shell.run(step)
             where = f"{name}, line {step.line}: {step.command}"
