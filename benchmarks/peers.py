@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .programs import PROGRAMS, Forge, Program
-from .transfer import fill, freshen
+from .transfer import fill
 
 ACTS = ("up", "down", "second up", "second down")
 Taken = tuple[float, float]
@@ -130,9 +130,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         first, second = place / "first", place / "second"
-        fill(first, options.files, options.mib * (1 << 20) // options.files)
         for number in range(options.rounds):
-            freshen(first, number)
+            fill(first, options.files, options.mib * (1 << 20) // options.files)
             change_a_tenth(first, second, chance)
             for turn in range(len(chosen)):  # another one begins in each round
                 program = chosen[(turn + number) % len(chosen)]

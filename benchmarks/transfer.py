@@ -62,13 +62,6 @@ def fill(folder: Path, files: int, file_bytes: int) -> None:
                 file.write(os.urandom(1 << 20))
 
 
-def freshen(folder: Path, salt: int) -> None:
-    """Changes every file, so that nothing of it is on the server yet."""
-    for path in sorted(folder.glob("*.bin")):
-        with path.open("r+b") as file:
-            file.write(salt.to_bytes(8, "big") + os.urandom(8))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=2048)
@@ -80,9 +73,9 @@ def main() -> None:
         place = Path(temporary)
         with Registry(place) as registry:
             folder = registry.component("big")
-            fill(folder / "data", options.files, options.mib * (1 << 20) // options.files)
             for number in range(options.rounds):
-                freshen(folder / "data", number)
+                # All of it new: of what had changed in places only those would be sent.
+                fill(folder / "data", options.files, options.mib * (1 << 20) // options.files)
                 registry.set_version(folder, f"1.0.{number}")
                 one_round(registry, folder, place, number, taken)
     for mine, base in (("up", "floor up"), ("down", "floor down")):

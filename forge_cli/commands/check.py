@@ -26,7 +26,7 @@ def command(context: Context, folder: Path, waived: bool, list_files: bool) -> N
 
     packed = pack(folder, context.out)
     if not waived:
-        require_data_only(packed)
+        require_data_only(packed.files)
     manifest, out = packed.manifest, context.out
     notices = list(packed.notices)
     if manifest.kind == "library" and not any(f.path.endswith(".whl") for f in manifest.files):

@@ -4,17 +4,19 @@ anything is signed or sent."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from signing.formats import Executable, executable, how_to_convert
 
 from ..errors import ForgeError
 from ..output import clean
-from .pack import Packed
 
 
-def require_data_only(packed: Packed) -> None:
-    """Raises ForgeError (``unsafe-format``) for the first file that would be executed."""
-    for path, full in packed.files.items():
+def require_data_only(files: Mapping[str, Path]) -> None:
+    """Raises ForgeError (``unsafe-format``) for the first of ``files``, by their paths in the
+    component, that would be executed."""
+    for path, full in files.items():
         with full.open("rb", buffering=0) as file:
             found = _look(file.fileno())
         if found is None:

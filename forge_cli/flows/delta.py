@@ -51,10 +51,11 @@ class Published:
 
     def _old_entries(self) -> Sequence[FileEntry]:
         if self._entries is None:
-            self._entries = ()
+            found: Sequence[FileEntry] = ()
             # Whatever is wrong with an old release, the new one can be sent whole.
             with suppress(ForgeError, SigningError):
-                self._entries = self._newest()
+                found = self._newest()
+            self._entries = found
         return self._entries
 
     def _newest(self) -> Sequence[FileEntry]:

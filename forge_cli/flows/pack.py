@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,25 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """A folder that was walked and may be published as far as that shows; no file was hashed.
+    ``notices`` say what is left out, for the person."""
+
+    spec: ComponentSpec
+    found: Sequence[Found]
+    notices: tuple[str, ...]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where each file is, by its path in the component."""
+        return {file.path: file.full for file in self.found}
+
+    @property
+    def total_size(self) -> int:
+        return sum(file.info.st_size for file in self.found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
     """A folder ready to be signed. ``notices`` say what was left out, for the person.
 
@@ -61,15 +80,21 @@ class Packed:
 
     def chunk_list(self, entry: FileEntry) -> ChunkList | None:
         """The file's chunk list, if it has one."""
-        if entry.chunks is None:
-            return None
-        kept = self.lists[entry.chunks]
-        data = kept if isinstance(kept, bytes) else kept.read_bytes()
-        return parse_chunk_list(data, entry.size, f"{entry.path}: chunk list")
+        return None if entry.chunks is None else list_of(entry, self.lists[entry.chunks])
 
     def entry_of(self, digest: str) -> FileEntry | None:
         """A file with this content."""
         return next((entry for entry in self.manifest.files if entry.sha256 == digest), None)
+
+
+Hashed = Callable[[FileEntry, Path, Path | bytes], None]
+"""Is told of a file that was hashed and cut: its entry, where it is, and its chunk list."""
+
+
+def list_of(entry: FileEntry, kept: Path | bytes) -> ChunkList:
+    """The chunk list of a file, from where `Packed.lists` has it."""
+    data = kept if isinstance(kept, bytes) else kept.read_bytes()
+    return parse_chunk_list(data, entry.size, f"{entry.path}: chunk list")
 
 
 def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
@@ -79,32 +104,55 @@ def pack(folder: Path, out: Output, cache: Cache | None = None) -> Packed:
         ForgeError: ``not-found``, ``refused-file``, ``changed-while-read``.
         MalformedError: in forge.toml, with line or key, or a path that may not be published.
     """
+    return describe(survey(folder), out, cache)
+
+
+def survey(folder: Path) -> Surveyed:
+    """What would be published, and everything that can be refused without reading the files.
+
+    Raises:
+        ForgeError: ``not-found``, ``refused-file``.
+        MalformedError: in forge.toml, with line or key, or a path that may not be published.
+    """
     spec = read_spec(folder)
     found, notices = walk(folder)
     check_paths([check_path(file.path, file.path) for file in found], str(folder))
     require_card(folder, spec, found)
     if spec.kind == POLICY:
         read_policy(folder / POLICY_FILE)
-    total = sum(file.info.st_size for file in found)
+    return Surveyed(spec=spec, found=found, notices=tuple(notices))
+
+
+def describe(
+    surveyed: Surveyed, out: Output, cache: Cache | None = None, hashed: Hashed | None = None
+) -> Packed:
+    """Hash and cut what was surveyed. ``hashed`` is called by several threads, for each file that
+    has a chunk list, as soon as it is known.
+
+    Raises:
+        ForgeError: ``changed-while-read``.
+    """
     lists: dict[str, Path | bytes] = {}
-    with out.progress("hashing", total) as bar:
+    with out.progress("hashing", surveyed.total_size) as bar:
 
         def entry(file: Found) -> FileEntry:
             made, chunks = hash_file(file)
             if chunks is not None:
-                lists[chunks.digest] = _kept(chunks, cache)
+                kept = lists[chunks.digest] = _kept(chunks, cache)
+                if hashed is not None:
+                    hashed(made, file.full, kept)
             bar.advance(made.size)
             return made
 
         # hashlib lets go of the interpreter: two threads hash on two cores.
         with ThreadPoolExecutor(_HASHERS) as pool:
-            entries = list(pool.map(entry, sorted(found, key=lambda f: -f.info.st_size)))
+            entries = list(pool.map(entry, sorted(surveyed.found, key=lambda f: -f.info.st_size)))
     return Packed(
-        spec=spec,
-        manifest=build_manifest(spec, entries),
-        files={file.path: file.full for file in found},
+        spec=surveyed.spec,
+        manifest=build_manifest(surveyed.spec, entries),
+        files=surveyed.files,
         lists=lists,
-        notices=tuple(notices),
+        notices=surveyed.notices,
     )
 
 

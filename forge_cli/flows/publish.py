@@ -1,7 +1,9 @@
-"""Publishing: walk, sign, offer, upload, offer again, and look whether it is really there.
+"""Publishing: walk, hash, sign, offer, upload, offer again, and look whether it is really there.
 
 The order is the one that never loses work: everything that can be refused without the network
 is refused before it, and everything that can be refused without bytes before a byte is sent.
+What needs only the large files' own digests to be refused, they may already have travelled for:
+they are sent while others are hashed (`ahead`).
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ from ..nearby import did_you_mean
 from ..output import count_text, size_text
 from ..remote.api import Api, member
 from ..remote.trust import ComponentState, View
-from ..remote.upload import Outgoing, Uploader
-from . import along, delta
+from ..remote.upload import Outgoing
+from . import ahead, along, delta
 from .data_only import require_data_only
-from .pack import Packed, pack
+from .pack import Packed, describe, survey
 from .roles import rebasing
-from .signers import held, ids, own_key, publisher_keys, short, unlock
+from .signers import Opened, held, ids, own_key, publisher_keys, short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,13 @@ class _Session:
     api: Api
     packed: Packed
     key: str | None
+    keys: Opened
+    sending: ahead.Sending
+    first: ahead.Ahead | None = None
     bundle: bytes = b""
     signed_by: PublicKey | None = None
     uploaded: int = 0
-    uploaded_bytes: int = 0
-    reused_bytes: int = 0
+    along_bytes: int = 0
 
     @property
     def component(self) -> ComponentName:
@@ -88,21 +92,42 @@ def publish(
     Raises:
         ForgeError, SigningError: as the table of error codes says; nothing is visible then.
     """
-    packed = pack(folder, context.out, context.cache)
-    for notice in packed.notices:
+    surveyed = survey(folder)
+    for notice in surveyed.notices:
         context.out.warn(notice)
     if not waived:
-        require_data_only(packed)
-    manifest = packed.manifest
+        require_data_only(surveyed.files)
+    api = context.api() if dry_run else context.api_with_token()
+    keys, sending = Opened(context), ahead.Sending(context, api, surveyed.spec.component)
+    first = None if dry_run else ahead.begin(sending, surveyed, keys, key)
+    try:
+        told = None if first is None else first.told
+        packed = describe(surveyed, context.out, context.cache, told)
+        return _publish(
+            _Session(
+                context=context,
+                api=api,
+                packed=packed,
+                key=key,
+                keys=keys,
+                sending=sending,
+                first=first,
+            ),
+            dry_run=dry_run,
+        )
+    except BaseException:
+        if first is not None:
+            first.stop()
+        raise
+
+
+def _publish(session: _Session, *, dry_run: bool) -> Published:
+    context, manifest = session.context, session.packed.manifest
+    if session.first is not None:
+        session.first.close()
     context.out.say(
         f"{manifest.component} {manifest.version}: {count_text(len(manifest.files), 'file')}, "
         f"{size_text(manifest.total_size)}, manifest sha256:{manifest.digest[:16]}…"
-    )
-    session = _Session(
-        context=context,
-        api=context.api() if dry_run else context.api_with_token(),
-        packed=packed,
-        key=key,
     )
     return rebasing(
         context, str(manifest.component), lambda view: _attempt(session, view, dry_run=dry_run)
@@ -123,7 +148,15 @@ def sign_offer(context: Context, packed: Packed, *, key: str | None) -> SignedOf
     Raises:
         ForgeError, SigningError: as `publish`.
     """
-    session = _Session(context=context, api=context.api(), packed=packed, key=key)
+    api = context.api()
+    session = _Session(
+        context=context,
+        api=api,
+        packed=packed,
+        key=key,
+        keys=Opened(context),
+        sending=ahead.Sending(context, api, packed.manifest.component),
+    )
     view = context.view
     state = view.component(session.component)
     if state is None:
@@ -150,9 +183,9 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         signed_by=publisher,
         receipt=receipt,
         new_project=signed.new_project,
-        uploaded=session.uploaded,
-        uploaded_bytes=session.uploaded_bytes,
-        reused_bytes=session.reused_bytes,
+        uploaded=session.uploaded + (0 if session.first is None else len(session.first.sent)),
+        uploaded_bytes=session.along_bytes + session.sending.uploader.sent_bytes,
+        reused_bytes=session.sending.uploader.reused_bytes,
     )
 
 
@@ -217,7 +250,7 @@ def _sign(session: _Session, state: ComponentState) -> _Signed:
         stored = [own_key(context, session.key)]
         organisation = _add_project(session, state, stored[0].public)
         roles[component.org] = organisation
-    keys = unlock(context, stored)
+    keys = session.keys.of(stored)
     _sign_bundle(session, keys[0])
     roles[component.role] = add_release(
         state.project, session.packed.manifest, session.bundle, keys, context.now
@@ -246,7 +279,7 @@ def _add_project(session: _Session, state: ComponentState, publisher: PublicKey)
     needed = state.organisation_delegation
     stored = held(context, needed)[: needed.threshold]
     unsigned = add_project(state.organisation, component, [publisher], 1, [], context.now)
-    keys = unlock(context, stored)
+    keys = session.keys.of(stored)
     role = add_signatures(unsigned, keys)
     if len(stored) >= needed.threshold:
         return role
@@ -306,60 +339,47 @@ def _count_taken(session: _Session, files: dict[str, bytes], answer: Any) -> Non
     for digest in taken if isinstance(taken, list) else ():
         if digest in files:
             session.uploaded += 1
-            session.uploaded_bytes += len(files[digest])
+            session.along_bytes += len(files[digest])
 
 
 def _upload(session: _Session, view: View, missing: list[Any]) -> dict[str, bytes]:
     """Sends what the registry asks for; returns the small files, which the next offer carries."""
     published = delta.Published(session.context, view, session.component)
     wanted = [_outgoing(session.packed, published, item) for item in missing]
+    if session.first is not None:
+        session.first.finish(session.context.out)
+        sent = session.first.sent
+        wanted = [file for file in wanted if file.digest not in sent]
     carried, outgoing = along.split(wanted)
     if not outgoing:
         return carried
     total = sum(file.size for file in outgoing)
-    context = session.context
-    pace = context.transfer.pace()
-    pace.wait_for_window(context.out.say)
-    context.out.say(f"sending {count_text(len(outgoing), 'file')}, {size_text(total)}")
-    with context.out.progress("sending", total) as bar:
-        uploader = Uploader(
-            api=session.api,
-            component=str(session.component),
-            parallel=context.config.parallel,
-            progress=bar,
-            pace=pace,
-        )
-        uploader.send(outgoing)
-    if uploader.direct.closed is not None:
-        context.out.say(
-            f"parts went through the registry, not straight to its store: {uploader.direct.closed}"
+    out, sending = session.context.out, session.sending
+    sending.pace.wait_for_window(out.say)
+    out.say(f"sending {count_text(len(outgoing), 'file')}, {size_text(total)}")
+    with sending.shown(out, total):
+        sending.uploader.send(outgoing)
+    if sending.uploader.direct.closed is not None:
+        out.say(
+            "parts went through the registry, not straight to its store: "
+            f"{sending.uploader.direct.closed}"
         )
     session.uploaded += len(outgoing)
-    session.uploaded_bytes += uploader.sent_bytes
-    session.reused_bytes += uploader.reused_bytes
     return carried
 
 
 def _outgoing(packed: Packed, published: delta.Published, item: Any) -> Outgoing:
     digest = member(item, "sha256")
     if digest in packed.lists:
-        source = packed.lists[digest]
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        return Outgoing(digest=digest, size=size, source=source, label=f"chunk list {digest}")
+        return ahead.list_to_send(digest, packed.lists[digest])
     entry = packed.entry_of(digest)
     if entry is None:
         # Never send what the signed manifest does not list, whatever the registry asks for.
         raise ForgeError(
             "registry-malformed", f"the registry asks for {digest}, which is not in this release"
         )
-    return Outgoing(
-        digest=digest,
-        size=entry.size,
-        source=packed.files[entry.path],
-        label=entry.path,
-        chunks=entry.chunks,
-        own=lambda: packed.chunk_list(entry),
-        olds=(lambda: published.like(entry)) if published.has_like(entry) else None,
+    return ahead.file_to_send(
+        entry, packed.files[entry.path], packed.lists.get(entry.chunks or ""), published
     )
 
 

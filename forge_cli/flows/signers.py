@@ -94,6 +94,20 @@ def unlock(context: Context, keys: Sequence[StoredKey]) -> list[SigningKey]:
     return unlocked
 
 
+class Opened:
+    """This person's private keys, of which each is opened once for a command."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[PublicKey, SigningKey] = {}
+
+    def of(self, keys: Sequence[StoredKey]) -> list[SigningKey]:
+        """The private keys of ``keys``. Raises as `unlock`."""
+        new = [key for key in keys if key.public not in self._known]
+        self._known |= {key.public: key for key in unlock(self._context, new)}
+        return [self._known[key.public] for key in keys]
+
+
 def short(key: PublicKey) -> str:
     """A key id as people compare it at a glance."""
     return key.keyid[:12]

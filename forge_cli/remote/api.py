@@ -42,6 +42,15 @@ class Api:
     def delete(self, *path: str) -> Any:
         return self._call("DELETE", path)
 
+    def has(self, *path: str, query: Mapping[str, object]) -> bool:
+        """Whether something is at ``path``, by a HEAD."""
+        url = f"{self.address(*path)}?{urlencode(query)}"
+        with self.http.open("HEAD", url, token=self.token) as response:
+            if response.status == 404:
+                return False
+            self.require_success(response)
+            return True
+
     def text(self, *path: str) -> bytes:
         """The bytes of a GET, as they came."""
         with self.http.open("GET", self.address(*path), token=self.token) as response:

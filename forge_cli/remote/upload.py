@@ -99,6 +99,31 @@ class Uploader:
         self._crew.run(self._send, sorted(_without(rest, large), key=lambda file: -file.size))
         self._send_large(sorted(large, key=lambda file: -file.size))
 
+    def send_ahead(self, file: Outgoing, chunks: Outgoing, goes_on: Callable[[], bool]) -> bool:
+        """Sends a file and its chunk list by this thread alone; False where the registry has the
+        file, or ``goes_on`` said No between two parts: `send` finds those that are there.
+
+        Raises as `send`.
+        """
+        if self.api.has("blobs", file.digest, query={"component": self.component}):
+            return False
+        with self._lock:
+            self._limits = self._limits or self._fetch_limits()
+        self._send_whole(chunks)
+        if self._limits is None:
+            self._send(file)
+            return True
+        segments = self._plain(file) if file.olds is None else self._recipe(file)
+        whole = all(segment.source is None for segment in segments)
+        if whole and self._is_quick(file):
+            self._send(file)
+            return True
+        return self._send_parts(file, segments, alone=True, goes_on=goes_on)
+
+    def stop(self) -> None:
+        """All threads leave what they send, between two blocks."""
+        self._crew.stop.set()
+
     def _large(self, files: Sequence[Outgoing]) -> list[Outgoing]:
         """Those that may have to go in parts."""
         if self._limits is None:
@@ -137,7 +162,7 @@ class Uploader:
 
     def _is_quick(self, file: Outgoing) -> bool:
         if self.direct.open:
-            return False
+            return file.size < _DIRECT_FROM_BYTES
         if self._rate is None:
             return file.size < _PARTS_FROM_BYTES
         return file.size / self._rate <= _ONE_REQUEST_SECONDS
@@ -177,7 +202,8 @@ class Uploader:
             self._limits = self._limits or self._fetch_limits()
         if self._limits is None:
             return self._send_whole(file)
-        return self._send_parts(file, self._plain(file), alone=True)
+        self._send_parts(file, self._plain(file), alone=True)
+        return None
 
     def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
         query = self._query
@@ -202,14 +228,20 @@ class Uploader:
     # --- in parts -----------------------------------------------------------------------------
 
     def _send_parts(
-        self, file: Outgoing, segments: Sequence[Segment], *, alone: bool = False
-    ) -> None:
-        """``alone``: this thread is one of the crew already, so it sends the parts by itself."""
+        self,
+        file: Outgoing,
+        segments: Sequence[Segment],
+        *,
+        alone: bool = False,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """``alone``: this thread is one of the crew already, so it sends the parts by itself, as
+        long as it ``goes_on``; False when it did not to the end."""
         for _ in range(_BEGIN_AGAIN):
             answer = self._begin(file, segments)
             if member(answer, "state") == "stored":
                 self.progress.advance(file.size)
-                return
+                return True
             upload = member(answer, "upload")
             here = set(member(answer, "parts", list))
             for number, segment in enumerate(segments):
@@ -222,7 +254,10 @@ class Uploader:
             ]
             parts = self._direct_parts(file, upload, todo)
             try:
-                self._send_each(file, parts, alone=alone)
+                sent = self._send_each(file, parts, alone=alone, goes_on=goes_on)
+                if sent < len(todo):
+                    self._leave(file, todo[:sent], todo[sent:])
+                    return False
                 self._finish(file, upload)
             except RemoteError as error:
                 if error.code == "digest-mismatch" and parts.sent:
@@ -236,12 +271,23 @@ class Uploader:
             with self._lock:
                 self.sent_bytes += sum(segment.length for _, segment in todo)
                 self.reused_bytes += file.size - sent_bytes(segments)
-            return
+            return True
         raise ForgeError(
             "registry-malformed",
             f"{file.label}: the registry loses the parts that it has confirmed",
             hint="tell its operator; nothing was published",
         )
+
+    def _leave(
+        self,
+        file: Outgoing,
+        sent: Sequence[tuple[int, Segment]],
+        rest: Sequence[tuple[int, Segment]],
+    ) -> None:
+        """Somebody else goes on with it, and will report all of it as progress."""
+        with self._lock:
+            self.sent_bytes += sum(segment.length for _, segment in sent)
+        self.progress.advance(sum(segment.length for _, segment in rest) - file.size)
 
     def _direct_parts(
         self, file: Outgoing, upload: str, todo: Sequence[tuple[int, Segment]]
@@ -256,7 +302,11 @@ class Uploader:
             way=self.direct,
         )
 
-    def _send_each(self, file: Outgoing, parts: DirectParts, *, alone: bool) -> None:
+    def _send_each(
+        self, file: Outgoing, parts: DirectParts, *, alone: bool, goes_on: Callable[[], bool]
+    ) -> int:
+        """How many of the parts were sent, from the first on."""
+
         def send(item: tuple[int, Segment]) -> None:
             number, segment = item
             body = Body(source=file.source, size=segment.length, start=segment.at)
@@ -271,9 +321,12 @@ class Uploader:
 
         if not alone:
             self._crew.run(send, parts.todo)
-            return
-        for item in parts.todo:
+            return len(parts.todo)
+        for number, item in enumerate(parts.todo):
+            if not goes_on():
+                return number
             send(item)
+        return len(parts.todo)
 
     def _plain(self, file: Outgoing) -> list[Segment]:
         """All of the file, to be sent."""

@@ -53,6 +53,7 @@ _LIMITS: Final = Record(
     "UploadLimits",
     {"min_bytes": COUNT, "max_bytes": COUNT, "max_segments": COUNT, "direct": BOOLEAN},
 )
+_ROOM: Final = Record("Room", {"size": COUNT})
 _BEGUN: Final = Record(
     "Upload",
     {"upload": TEXT, "state": Text(choices=("open", "stored")), "parts": ListOf(COUNT)},
@@ -92,6 +93,7 @@ _NEW_ADDRESSES: Final = Record(
 
 def add_routes(api: Blueprint) -> None:
     api.get("/uploads")(show_limits)
+    api.get("/uploads/room")(show_room)
     api.post("/uploads")(begin)
     api.put("/uploads/<upload>/parts/<number>")(put_part)
     api.post("/uploads/<upload>/addresses")(make_addresses)
@@ -108,6 +110,22 @@ def add_routes(api: Blueprint) -> None:
 def show_limits() -> Response:
     uploads = registry().uploads
     return answer(_LIMITS.of(uploads.limits, direct=uploads.direct))
+
+
+@described(
+    "upload.room", "Whether files of a release of so many bytes may be sent before its offer.",
+    more="Refused as the offer would be.",
+    caller=TOKEN, scopes=("publish",), answers={200: _ROOM},
+    query={
+        **_FOR,
+        "size": Parameter(shape=COUNT, says="the bytes of all its files together", required=True),
+    },
+    refusals=("quota-exceeded", *_OF_PUBLISHERS),
+)  # fmt: skip
+def show_room() -> Response:
+    size = asked("size")
+    registry().releases.require_room(authenticated(), asked("component"), size)
+    return answer({"size": size})
 
 
 @described(

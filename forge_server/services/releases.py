@@ -342,6 +342,13 @@ class Releases:
         with self.database.read() as session:
             self._require_publisher(session, _identity(caller), component)
 
+    def require_room(self, caller: Caller, component: ComponentName, size: int) -> None:
+        """Raises RegistryError unless the caller may publish a release of ``component`` of that
+        many bytes, as an offer of it would."""
+        with self.database.read() as session:
+            self._require_publisher(session, _identity(caller), component)
+            self.quotas.require_room_for_release(session, component.org, size)
+
     def _require_publisher(
         self, session: Session, identity: Identity, component: ComponentName
     ) -> None:

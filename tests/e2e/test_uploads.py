@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -219,3 +220,45 @@ def test_a_slow_rate_is_kept_to(registry: LiveRegistry, line: Line) -> None:
     began = time.monotonic()
     registry.forge("install", "minds-lab/paced", "--into", "out-paced", "--max-rate", "1M")
     assert time.monotonic() - began >= 1.5
+
+
+def test_large_files_travel_before_the_release_is_offered(
+    registry: LiveRegistry, line: Line
+) -> None:
+    folder = component(registry, "early", random.Random(31).randbytes(9 * MIB))
+    written = registry.log.stat().st_size
+    registry.forge("publish", str(folder))
+    with registry.log.open("rb") as log:
+        log.seek(written)
+        asked = re.findall(rb"(GET|PUT|POST) /api/v1/(uploads/room|blobs|releases)", log.read())
+    assert asked == [
+        (b"GET", b"uploads/room"),
+        (b"PUT", b"blobs"),  # the chunk list
+        (b"PUT", b"blobs"),
+        (b"POST", b"releases"),
+    ]
+
+
+@pytest.mark.parametrize("why", ["dry run", "other content", "no key", "no room"])
+def test_what_can_be_refused_without_the_files_is_refused_before_one_travels(
+    registry: LiveRegistry, line: Line, why: str
+) -> None:
+    name = "refused-" + why.replace(" ", "-")
+    folder = component(registry, name, random.Random(32).randbytes(9 * MIB))
+    more = ["--dry-run"] if why == "dry run" else []
+    if why == "other content":
+        registry.forge("publish", str(folder))
+        (folder / "more.bin").write_bytes(random.Random(33).randbytes(9 * MIB))
+    elif why == "no key":
+        registry.forge("key", "new", "another", "--insecure-unencrypted")
+        registry.forge("publish", str(component(registry, name, b"small", "0.9.0")))
+        component(registry, name, random.Random(32).randbytes(9 * MIB))
+        more = ["--key", "another"]
+    elif why == "no room":
+        registry.forge_server("quota", str(registry.data), "minds-lab", "--max-bytes", "1")
+    line.reset()
+    done = registry.forge_with(registry.environment, "publish", str(folder), *more)
+    if why == "no room":
+        registry.forge_server("quota", str(registry.data), "minds-lab", "--reset")
+    assert (done.returncode == 0) == (why == "dry run"), done.stderr
+    assert line.up < 300_000
