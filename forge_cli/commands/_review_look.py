@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @forge_command("queue")
-@click.option("--expiring", is_flag=True, help="Only decisions that end soon.")
+@click.option("--expiring", is_flag=True, help="Only what ends soon.")
 def queue(context: Context, expiring: bool) -> None:
-    """List releases that wait for a reviewer, and decisions that end soon.
+    """List releases that wait for a reviewer, and what ends soon: decisions, waivers, bodies.
 
     The list is the registry's own; what counts is in the signed roles: forge review show.
     """
@@ -30,8 +30,9 @@ def queue(context: Context, expiring: bool) -> None:
 
     api = context.api()
     waiting = [] if expiring else rows(api.get("reviews", "queue"), "queue")
-    ending = rows(api.get("reviews", "expiring"), "expiring")
-    context.out.result({"queue": waiting, "expiring": ending})
+    soon = api.get("reviews", "expiring")
+    ending, waivers, roles = (rows(soon, each) for each in ("expiring", "waivers", "roles"))
+    context.out.result({"queue": waiting, "expiring": ending, "waivers": waivers, "roles": roles})
     for row in waiting:
         claim = row.get("claimed_by")
         taken = f"  (claimed by {clean(str(claim))})" if claim else ""
@@ -44,7 +45,17 @@ def queue(context: Context, expiring: bool) -> None:
             f"{_release(row)}  the decision of {clean(str(row.get('body')))} ends "
             f"{clean(str(row.get('expires')))}"
         )
-    if not waiting and not ending:
+    for row in waivers:
+        context.out.answer(
+            f"{clean(str(row.get('component')))}  the waiver {clean(str(row.get('id')))} of "
+            f"{clean(str(row.get('body')))} ends {clean(str(row.get('expires')))}"
+        )
+    for row in roles:
+        context.out.answer(
+            f"{clean(str(row.get('body')))}  nothing it signed counts from "
+            f"{clean(str(row.get('expires')))} on: it renews by whatever it signs"
+        )
+    if not any((waiting, ending, waivers, roles)):
         context.out.done("nothing waits")
     elif waiting:
         context.out.next_step(f"forge review show {_release(waiting[0])}")

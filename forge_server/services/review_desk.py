@@ -1,4 +1,4 @@
-"""What reviewers decided, as the registry sees it; what waits for them, and what ends soon.
+"""What reviewers decided, as the registry sees it, and what waits for them.
 
 The registry computes the same levels as every client does, by the same code, from the same signed
 statements; what it shows is no more than that. Claims are its own word: they keep two reviewers
@@ -37,7 +37,6 @@ from .findings import open_findings
 from .review_roles import keyids_of
 from .rolebook import current_role, current_row, expiries
 
-SOON_DAYS: Final = 30
 MOST: Final = 200
 _MOST_KNOWN: Final = 1000
 _STATEMENT = ReviewStatement.__table__.c
@@ -53,16 +52,6 @@ class Waiting:
     why: str
     claimed_by: str | None
     claimed_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """A decision that ends soon."""
-
-    component: str
-    version: str
-    body: str
-    expires: datetime
 
 
 @dataclass(slots=True)
@@ -240,24 +229,6 @@ class ReviewDesk:
                 claimed_until=None if claim is None else claim.until,
             )
             for component, release, reviewed, claim in rows
-        ]
-
-    def expiring(self, session: Session, days: int = SOON_DAYS) -> Sequence[Ending]:
-        """Decisions that end within so many days, the first first."""
-        now = self.clock()
-        rows = session.execute(
-            select(_STATEMENT.component, _STATEMENT.name, _STATEMENT.body, _STATEMENT.expires_at)
-            .where(
-                _STATEMENT.kind == DECISION,
-                _STATEMENT.expires_at > now,
-                _STATEMENT.expires_at <= now + timedelta(days=days),
-            )
-            .order_by(_STATEMENT.expires_at, _STATEMENT.path)
-            .limit(MOST)
-        )
-        return [
-            Ending(component=component, version=version, body=body, expires=expires)
-            for component, version, body, expires in rows
         ]
 
     def claim(
