@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @forge_command("queue")
 @click.option("--expiring", is_flag=True, help="Only what ends soon.")
 def queue(context: Context, expiring: bool) -> None:
-    """List releases that wait for a reviewer, and what ends soon: decisions, waivers, bodies.
+    """List what waits for a reviewer, and what ends soon.
 
     The list is the registry's own; what counts is in the signed roles: forge review show.
     """
@@ -148,7 +148,7 @@ def show(context: Context, release: str) -> None:
     _show_words(context, advisories, waivers)
     _show_scans(context, scans)
     _show_findings(context, findings)
-    out.next_step(f"forge review diff {name} {version}")
+    out.next_step(f"forge review diff {name}=={version}")
 
 
 def _show_decisions(context: Context, found: Assessment) -> None:
@@ -185,12 +185,20 @@ def _show_words(
 def _show_scans(context: Context, scans: list[dict[str, Any]]) -> None:
     if not scans:
         context.out.answer("  scans     none shown by the registry")
+    idle: dict[str, list[str]] = {}
     for row in scans:
         tool = clean(f"{row.get('scanner')} {row.get('scanner_version') or ''}".rstrip())
+        if row.get("state") == "not-scanned":
+            idle.setdefault(clean(str(row.get("detail") or "")), []).append(tool)
+            continue
         date = row.get("data_date")
         context.out.answer(
             f"  scan      {tool}: {clean(str(row.get('state')))}"
             + (f", data of {clean(str(date))}" if date else "")
+        )
+    for why, tools in idle.items():
+        context.out.answer(
+            f"  scan      not-scanned{f' ({why})' if why else ''}: {', '.join(tools)}"
         )
 
 

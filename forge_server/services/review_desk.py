@@ -27,7 +27,6 @@ from signing.waivers import Waiver, in_force, verify_waiver
 
 from ..db.engine import Database
 from ..db.models import Component, Member, Release, ReviewClaim, ReviewStatement
-from ..domain.members import require_member_role
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
@@ -256,7 +255,13 @@ class ReviewDesk:
                     Member.user_id == identity.user_id, Member.organisation.in_(theirs)
                 )
             )
-            require_member_role(role, "reader", body)
+            if role is None:
+                raise RegistryError(
+                    "not-a-member",
+                    f"expected a member of an organisation of {body} "
+                    f"({', '.join(sorted(theirs))}), found none",
+                    "a claim only tells others that you are at it: review without one",
+                )
             row = session.get(ReviewClaim, (str(name), version))
             if row is not None and row.until > now and row.body != body:
                 raise RegistryError(

@@ -15,11 +15,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from signing.bodies import DECISION, PREFIX, WAIVER, body_of
+from signing.renewal import REVIEWS_WARN_BEFORE
 
 from ..db.models import ReviewStatement, Role
 
 SOON_DAYS: Final = 30
-ROLE_DAYS: Final = 10
+ROLE_DAYS: Final = REVIEWS_WARN_BEFORE.days
 _MOST: Final = 200  # of a kind
 _STATEMENT = ReviewStatement.__table__.c
 
