@@ -107,7 +107,7 @@ class ComponentName:
     @classmethod
     def parse(cls, text: object, where: str = "component") -> ComponentName:
         if not isinstance(text, str) or text.count("/") != 1:
-            raise MalformedError(where, "organisation/name", text)
+            raise MalformedError(where, "organisation/name", f"{text!r:.100}")
         org, _, name = text.partition("/")
         return cls(parse_org_name(org, where), parse_project_name(name, where))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from .bodies import is_reviews
 from .encoding import Fields, parse_json
 from .keys import SigningKey
 from .publisher_keys import parse_instant
@@ -16,6 +17,8 @@ from .status import ROLE as STATUS
 WARN_BEFORE = timedelta(days=60)
 # Of the role that its host renews every few hours, and that lasts 48.
 STATUS_WARN_BEFORE = timedelta(hours=12)
+# Of the role of a reviewer body, which lasts 30 days and is renewed by whatever the body signs.
+REVIEWS_WARN_BEFORE = timedelta(days=10)
 # Signed anew every day by the registry itself: their expiry is not for people to watch.
 _SHORT_LIVED = frozenset(("snapshot", "timestamp"))
 
@@ -42,8 +45,8 @@ class Expiring:
 
 
 def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
-    """Those of ``{role: expiry}`` that end within `WARN_BEFORE` (the status role: within
-    `STATUS_WARN_BEFORE`), the first to end first."""
+    """Those of ``{role: expiry}`` that end within `WARN_BEFORE`, the first to end first; the status
+    role within `STATUS_WARN_BEFORE`, those of reviewer bodies within `REVIEWS_WARN_BEFORE`."""
     found = [
         Expiring(
             role=role,
@@ -52,10 +55,15 @@ def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
             hours=(expires - now) // timedelta(hours=1),
         )
         for role, expires in expiries.items()
-        if role not in _SHORT_LIVED
-        and expires - now <= (STATUS_WARN_BEFORE if role == STATUS else WARN_BEFORE)
+        if role not in _SHORT_LIVED and expires - now <= _margin(role)
     ]
     return sorted(found, key=lambda item: (item.expires, item.role))
+
+
+def _margin(role: str) -> timedelta:
+    if role == STATUS:
+        return STATUS_WARN_BEFORE
+    return REVIEWS_WARN_BEFORE if is_reviews(role) else WARN_BEFORE
 
 
 def signed_expiry(data: bytes, where: str) -> datetime:

@@ -39,7 +39,11 @@ def edit_reviews(
     )
     for path in drop:
         if path not in signed.targets:
-            raise ConflictError("nothing-changes", f"role {role}: {path} is not listed")
+            raise ConflictError(
+                "nothing-changes",
+                f"{body}: nothing of it is listed as {path.removeprefix(f'reviews/{body}/')}",
+                "what it signed is in: forge review show ORG/NAME==VERSION",
+            )
         del signed.targets[path]
     for path, data in (add or {}).items():
         parse_target_path(path, body)

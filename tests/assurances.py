@@ -17,6 +17,7 @@ from forge_server.services.assurance import (
     Waiting,
     WaiverSeen,
 )
+from forge_server.services.review_endings import EndingRole, EndingWaiver
 from signing.assessment import Assessment, Decision, Lapse, Subject, assess
 from signing.names import ComponentName
 
@@ -169,5 +170,10 @@ def everything() -> FakeAssurances:
                 Ending(component=reviewed, version="1.1.0", level="reviewed",
                        until=NOW + timedelta(days=6))
             ],
+            waivers=[
+                EndingWaiver(component=rejected, id="CERT-2026-1", body="cert-ma",
+                             expires=NOW + timedelta(days=5))
+            ],
+            roles=[EndingRole(body="rabat-institute", expires=NOW + timedelta(days=4))],
         ),
     )  # fmt: skip

@@ -69,7 +69,7 @@ def show_audit(context: Context, audit: Audit, *, all_releases: bool) -> None:
 def summary(audit: Audit) -> str:
     """``3 components: 1 error, 2 warnings``."""
     counts = [count_text(audit.count(level), level) for level in _MARK if audit.count(level)]
-    found = ", ".join(counts) or "nothing against them"
+    found = ", ".join(counts) or f"nothing against {'it' if len(audit.releases) == 1 else 'them'}"
     return f"{count_text(len(audit.releases), 'component')}: {found}"
 
 

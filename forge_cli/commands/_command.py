@@ -70,7 +70,10 @@ def parse_option(option: str, parse: Callable[[str, str], _Parsed], text: str) -
     try:
         return parse(text, option)
     except MalformedError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+        hint = error.hint
+        if option == "ORG/NAME" and "/" not in text:
+            hint = f"find its full name: forge search {text}"
+        raise UsageError(error.message, hint=hint) from None
 
 
 def into_option(function: Function) -> Function:

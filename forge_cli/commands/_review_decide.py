@@ -285,10 +285,13 @@ def _confirmed(context: Context, yes: bool) -> Callable[[Verdict, Manifest], Non
     """Shows what is about to be signed, and asks on a terminal."""
 
     def confirm(verdict: Verdict, manifest: Manifest) -> None:
+        from signing.assessment import LEVELS
+
         say = context.out.say
         say(f"to be signed for {verdict.body}:")
         what = "PASSED" if verdict.passed else "FAILED"
-        level = f", for level {verdict.number}" if verdict.passed else ""
+        name = LEVELS[verdict.number - 1]
+        level = f", for level {verdict.number} ({name})" if verdict.passed else ""
         say(f"  {what}{level}: {manifest.component} {manifest.version}")
         say(f"  manifest  sha256:{manifest.digest}")
         say(f"  from      {verdict.at:%Y-%m-%d %H:%M} UTC until {verdict.expires:%Y-%m-%d}")

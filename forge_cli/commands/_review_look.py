@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @forge_command("queue")
-@click.option("--expiring", is_flag=True, help="Only decisions that end soon.")
+@click.option("--expiring", is_flag=True, help="Only what ends soon.")
 def queue(context: Context, expiring: bool) -> None:
-    """List releases that wait for a reviewer, and decisions that end soon.
+    """List what waits for a reviewer, and what ends soon.
 
     The list is the registry's own; what counts is in the signed roles: forge review show.
     """
@@ -30,8 +30,9 @@ def queue(context: Context, expiring: bool) -> None:
 
     api = context.api()
     waiting = [] if expiring else rows(api.get("reviews", "queue"), "queue")
-    ending = rows(api.get("reviews", "expiring"), "expiring")
-    context.out.result({"queue": waiting, "expiring": ending})
+    soon = api.get("reviews", "expiring")
+    ending, waivers, roles = (rows(soon, each) for each in ("expiring", "waivers", "roles"))
+    context.out.result({"queue": waiting, "expiring": ending, "waivers": waivers, "roles": roles})
     for row in waiting:
         claim = row.get("claimed_by")
         taken = f"  (claimed by {clean(str(claim))})" if claim else ""
@@ -44,7 +45,17 @@ def queue(context: Context, expiring: bool) -> None:
             f"{_release(row)}  the decision of {clean(str(row.get('body')))} ends "
             f"{clean(str(row.get('expires')))}"
         )
-    if not waiting and not ending:
+    for row in waivers:
+        context.out.answer(
+            f"{clean(str(row.get('component')))}  the waiver {clean(str(row.get('id')))} of "
+            f"{clean(str(row.get('body')))} ends {clean(str(row.get('expires')))}"
+        )
+    for row in roles:
+        context.out.answer(
+            f"{clean(str(row.get('body')))}  nothing it signed counts from "
+            f"{clean(str(row.get('expires')))} on: it renews by whatever it signs"
+        )
+    if not any((waiting, ending, waivers, roles)):
         context.out.done("nothing waits")
     elif waiting:
         context.out.next_step(f"forge review show {_release(waiting[0])}")
@@ -137,7 +148,7 @@ def show(context: Context, release: str) -> None:
     _show_words(context, advisories, waivers)
     _show_scans(context, scans)
     _show_findings(context, findings)
-    out.next_step(f"forge review diff {name} {version}")
+    out.next_step(f"forge review diff {name}=={version}")
 
 
 def _show_decisions(context: Context, found: Assessment) -> None:
@@ -174,12 +185,20 @@ def _show_words(
 def _show_scans(context: Context, scans: list[dict[str, Any]]) -> None:
     if not scans:
         context.out.answer("  scans     none shown by the registry")
+    idle: dict[str, list[str]] = {}
     for row in scans:
         tool = clean(f"{row.get('scanner')} {row.get('scanner_version') or ''}".rstrip())
+        if row.get("state") == "not-scanned":
+            idle.setdefault(clean(str(row.get("detail") or "")), []).append(tool)
+            continue
         date = row.get("data_date")
         context.out.answer(
             f"  scan      {tool}: {clean(str(row.get('state')))}"
             + (f", data of {clean(str(date))}" if date else "")
+        )
+    for why, tools in idle.items():
+        context.out.answer(
+            f"  scan      not-scanned{f' ({why})' if why else ''}: {', '.join(tools)}"
         )
 
 

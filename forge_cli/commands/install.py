@@ -8,7 +8,7 @@ import click
 
 from ..context import Context
 from ..errors import UsageError
-from ._command import forge_command, into_option
+from ._command import forge_command, into_option, parse_option
 from ._installing import pip_options, report, show_forecast
 from ._permission import explain_option, override_options
 from ._transfer import download_options
@@ -68,7 +68,7 @@ def command(
     from ..flows.permission import parse_overrides
     from ..transfer import Selection
 
-    wanted = [Requirement.parse(text) for text in requirements]
+    wanted = [parse_option("ORG/NAME", Requirement.parse, text) for text in requirements]
     selection = Selection(include=include, exclude=exclude)
     aside = parse_overrides(overrides, reason, (requirement.component for requirement in wanted))
     if aside and (locked or selection):

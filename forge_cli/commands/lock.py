@@ -8,7 +8,7 @@ import click
 
 from ..context import Context
 from ..output import count_text
-from ._command import forge_command, into_option
+from ._command import forge_command, into_option, parse_option
 from ._permission import explain as show_rules
 from ._permission import explain_option, override_options, permission_json
 
@@ -36,7 +36,7 @@ def command(
     from ..flows.permission import open_gate, parse_overrides, warn_overrides
     from ..lockfile import write_lock
 
-    wanted = [Requirement.parse(text) for text in requirements]
+    wanted = [parse_option("ORG/NAME", Requirement.parse, text) for text in requirements]
     site = Site(into)
     aside = parse_overrides(overrides, reason, (requirement.component for requirement in wanted))
     lock = settle_lock(context, wanted, site, locked_only=False, upgrade=upgrade, overrides=aside)

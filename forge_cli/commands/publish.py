@@ -53,6 +53,8 @@ def command(context: Context, folder: Path, dry_run: bool, waived: bool, key: st
     if done.already or done.signed_by is None:
         out.done(f"{name} is published already, with this very content")
         return
+    if done.newer is not None:
+        out.warn(f"{manifest.version} is below {done.newer}, which stays what is installed")
     if dry_run:
         out.done(f"{name} would be published, signed by key {short(done.signed_by)}")
         if done.new_project:

@@ -7,15 +7,18 @@ the answer says how old that is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from signing.errors import MalformedError, SigningError, WithheldError
 from signing.facts import Facts, OpenFinding
-from signing.roles import IndexEntry
+from signing.names import ComponentName
+from signing.roles import IndexEntry, releases_of
 
 from ..context import Context
 from ..errors import ForgeError, NetworkError
@@ -238,8 +241,7 @@ class _Run:
         yield from self._told(release)
         yield from self._overrides(release)
         try:
-            if self.asked:
-                yield from self._index(release)
+            yield from self._index(release)
             yield from self._judged(release)
         except WithheldError:
             return  # said already, first of all
@@ -302,9 +304,12 @@ class _Run:
             yield Issue(code="overridden", level=WARNING, text=clean(one), rule=one.rule)
 
     def _index(self, release: LockedComponent) -> Iterator[Issue]:
-        """What the signed index says today."""
-        releases = self.context.view.require(release.component).releases
+        """What the signed index says: today, or where nobody was asked when it was seen last."""
+        seen = None if self.asked else self._index_seen(release.component)
+        releases = self.context.view.require(release.component).releases if seen is None else seen
         entry = releases.get(str(release.version))
+        if entry is None and not self.asked:
+            return
         if entry is None or entry.manifest_sha256 != release.manifest_sha256:
             raise MalformedError(
                 str(release),
@@ -325,6 +330,13 @@ class _Run:
             )
         elif newest is not None and better:
             yield Issue(code="outdated", level=NOTE, text=f"{newest.version} is there", hint=take)
+
+    def _index_seen(self, name: ComponentName) -> Mapping[str, IndexEntry]:
+        """The index that was verified and kept when the registry was asked last; empty without."""
+        kept = self.prover.pin.state_dir / "metadata" / f"{quote(name.role, '')}.json"
+        with suppress(OSError, SigningError):
+            return releases_of(kept.read_bytes(), name)
+        return {}
 
     def _judged(self, release: LockedComponent) -> Iterator[Issue]:
         before = FactsMemory(self.prover.pin.state_dir).read(release.manifest_sha256)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from signing.keys import PublicKey, SigningKey
 from signing.names import ComponentName
 from signing.oms import sign_bundle, verify_bundle
@@ -40,7 +42,8 @@ from .signers import Opened, held, ids, own_key, publisher_keys, short
 class Published:
     """What came of it. ``receipt`` is the registry's word, empty for a dry run.
 
-    ``signed_by`` is None when nothing had to be signed.
+    ``signed_by`` is None when nothing had to be signed. ``newer`` is the highest version that
+    was there before, where it is above this one.
     """
 
     packed: Packed
@@ -48,6 +51,7 @@ class Published:
     receipt: dict[str, Any] = field(default_factory=dict)
     new_project: bool = False
     already: bool = False
+    newer: Version | None = None
     uploaded: int = 0
     uploaded_bytes: int = 0
     reused_bytes: int = 0
@@ -175,7 +179,12 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         return Published(packed=session.packed, signed_by=None, already=True)
     signed, publisher = _signed(session, state)
     if dry_run:
-        return Published(packed=session.packed, signed_by=publisher, new_project=signed.new_project)
+        return Published(
+            packed=session.packed,
+            signed_by=publisher,
+            new_project=signed.new_project,
+            newer=_newer(session, state),
+        )
     receipt = _offer(session, view, signed)
     _confirm(session)
     return Published(
@@ -183,10 +192,18 @@ def _attempt(session: _Session, view: View, *, dry_run: bool) -> Published:
         signed_by=publisher,
         receipt=receipt,
         new_project=signed.new_project,
+        newer=_newer(session, state),
         uploaded=session.uploaded + (0 if session.first is None else len(session.first.sent)),
         uploaded_bytes=session.along_bytes + session.sending.uploader.sent_bytes,
         reused_bytes=session.sending.uploader.reused_bytes,
     )
+
+
+def _newer(session: _Session, state: ComponentState) -> Version | None:
+    """The highest version that ranges may pick, where it is above the one that is published."""
+    there = (entry.version for entry in state.releases.values() if entry.yanked is None)
+    newest = max(there, default=None)
+    return newest if newest is not None and newest > session.packed.manifest.version else None
 
 
 def _is_there(session: _Session, state: ComponentState) -> bool:

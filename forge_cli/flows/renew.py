@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from signing.bodies import body_of, is_reviews
 from signing.names import ComponentName, parse_org_name
 from signing.renewal import expiring, renew_role
 from signing.roles import Delegation, delegations_of, role_expires, role_version, verify_role
@@ -124,6 +125,8 @@ def advice(role: str) -> str:
         return "the authority must sign it anew"
     if role == "status":
         return "its host renews it with: forge authority status"
+    if is_reviews(role):
+        return f"{body_of(role)} renews it by whatever it signs; then nothing that it signed counts"
     name = role.replace(".", "/")
     who = "a publisher" if "." in role else "the organisation"
     return f"{who} renews it with: forge renew {name}"

@@ -11,6 +11,7 @@ from signing.names import ComponentName
 
 from ..errors import RegistryError
 from ..services.components import find_release
+from ..services.review_endings import ROLE_DAYS, SOON_DAYS, endings
 from .described import TOKEN, Parameter, asked, described, request_body
 from .rendering import SEVERITY, WAIVER
 from .requests import answer, authenticated, registry
@@ -89,6 +90,10 @@ _WAITING: Final = Record(
 _ENDING: Final = Record(
     "Ending", {"component": COMPONENT, "version": VERSION, "body": TEXT, "expires": INSTANT}
 )
+_ENDING_WAIVER: Final = Record(
+    "EndingWaiver", {"component": COMPONENT, "id": TEXT, "body": TEXT, "expires": INSTANT}
+)
+_ENDING_ROLE: Final = Record("EndingRole", {"body": TEXT, "expires": INSTANT})
 _BODY: Final = Record(
     "ReviewerBody",
     {
@@ -158,19 +163,36 @@ def queue() -> Response:
 
 
 @described(
-    "review.expiring", "Decisions that end soon.",
+    "review.expiring", "Decisions, waivers and bodies' roles that end soon.",
+    more=f"`expiring` are decisions. A role is listed in its last {ROLE_DAYS} days: when it ends, "
+    "nothing that its body signed counts.",
     query={
         "days": Parameter(
-            shape=Integer(low=1, high=366), says="within so many days", default=30
+            shape=Integer(low=1, high=366), says="within so many days", default=SOON_DAYS
         ),
     },
-    answers={200: Record("EndingDecisions", {"expiring": ListOf(_ENDING)})},
+    answers={
+        200: Record(
+            "EndingReviews",
+            {
+                "expiring": ListOf(_ENDING),
+                "waivers": ListOf(_ENDING_WAIVER),
+                "roles": ListOf(_ENDING_ROLE),
+            },
+        )
+    },
 )  # fmt: skip
 def expiring() -> Response:
     days = asked("days")
     with registry().database.read() as session:
-        ending = registry().review_desk.expiring(session, days)
-    return answer({"expiring": [_ENDING.of(one) for one in ending]})
+        ending = endings(session, registry().clock(), days)
+    return answer(
+        {
+            "expiring": [_ENDING.of(one) for one in ending.expiring],
+            "waivers": [_ENDING_WAIVER.of(one) for one in ending.waivers],
+            "roles": [_ENDING_ROLE.of(one) for one in ending.roles],
+        }
+    )
 
 
 @described(

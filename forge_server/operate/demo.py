@@ -85,9 +85,9 @@ def _play(stage: Stage, url: str, examples: Path, *, real_model: bool) -> None:
     _publish_examples(stage, people, examples)
     if real_model:
         _publish_real_model(stage, people[STARTUP.name])
-    user = _newcomer(stage, url)
     names = [IDENTIFIER, *([MODEL] if real_model else [])]
     stage.title("Somebody else trusts the fingerprint, and nothing else")
+    user = _newcomer(stage, url)
     for name in names:
         user.forge("verify", name)
     stage.title("Install into a clean folder; the library goes into its environment")

@@ -88,6 +88,7 @@ class Hit:
     title: Mapping[str, str]
     summary: Mapping[str, str]
     organisation_title: str
+    organisation_names: Mapping[str, str]
     kind: str
     task: str | None
     licence: str | None

@@ -191,6 +191,7 @@ def _shown(facts: Facts) -> str:
             "title": dict(facts.titles),
             "summary": {NO_LANGUAGE: facts.summary, **facts.summaries},
             "organisation_title": facts.organisation_title,
+            "organisation_names": dict(facts.organisation_names),
             "kind": facts.kind,
             "task": next(iter(facts.tasks), None),
             "licence": facts.licence,
@@ -211,6 +212,7 @@ def hit_of(shown: str, *, exact: bool) -> Hit:
     """What `document_of` wrote down to be shown."""
     value = json.loads(shown)
     value["updated_at"] = datetime.fromisoformat(value["updated_at"])
+    value.setdefault("organisation_names", {})  # written down before there were any
     value["languages"] = tuple(value["languages"])
     value["states"] = tuple(value["states"])
     return Hit(**value, exact=exact)

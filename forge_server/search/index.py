@@ -12,9 +12,11 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from signing.names import ComponentName
 from storage import StorageError
 
 from ..db.engine import Database
+from ..db.models import Component
 from ..errors import RegistryError
 from ..logs import LOGGER
 from ..services.gathering import Gathering
@@ -51,6 +53,14 @@ class _Kept:
 
     generation: int
     bits: int
+
+
+_TOLD: Final = select(_COLUMNS.shown).where(
+    _COLUMNS.component_id
+    == select(Component.id)
+    .where(Component.organisation == bindparam("organisation"), Component.name == bindparam("name"))
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,12 @@ class ComponentIndex:
                 f"{shown[each].organisation}/{shown[each].name}" for each in other if each in shown
             ],
         )
+
+    def told(self, component: ComponentName) -> Hit | None:
+        """What a search would show of one component; None where it is not indexed yet."""
+        with self.database.read() as session:
+            shown = session.scalar(_TOLD, {"organisation": component.org, "name": component.name})
+        return None if shown is None else hit_of(shown, exact=True)
 
     def refresh(self) -> int:
         """See `Index.refresh`."""

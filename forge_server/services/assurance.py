@@ -24,12 +24,13 @@ from .clock import Clock
 from .findings import AnswerRow, FindingRow, findings_of
 from .pages_component import require_release
 from .review_desk import ReviewDesk
+from .review_endings import SOON_DAYS, EndingRole, EndingWaiver, endings
 from .scans import NOTHING_OF_ITS_KIND, Scans, ScanState
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 """From the gravest on."""
 NOT_SCANNED: Final = "not-scanned"
-_SOON: Final = timedelta(days=30)
+_SOON: Final = timedelta(days=SOON_DAYS)
 _MAX_LISTED: Final = 100
 _GRAVEST_SCAN: Final = ("failed", "stale", NOT_SCANNED, "findings", "clean")
 
@@ -175,6 +176,12 @@ class Reviews:
     bodies: Sequence[Body] = ()
     queue: Sequence[Waiting] = ()
     expiring: Sequence[Ending] = ()
+    waivers: Sequence[EndingWaiver] = ()
+    roles: Sequence[EndingRole] = ()
+
+    def title(self, body: str) -> str:
+        """What people call a body."""
+        return next((one.display_name for one in self.bodies if one.name == body), body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,7 @@ class Assurances:
             if not named:
                 return Reviews()
             titles = _titles(named)
+            soon = endings(session, now)
             return Reviews(
                 bodies=[
                     Body(
@@ -231,6 +239,8 @@ class Assurances:
                     for one in self.desk.queue(session, _MAX_LISTED)
                 ],
                 expiring=_ending(session, now, now + _SOON),
+                waivers=soon.waivers,
+                roles=[one for one in soon.roles if one.body in named],
             )
 
 

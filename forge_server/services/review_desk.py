@@ -1,4 +1,4 @@
-"""What reviewers decided, as the registry sees it; what waits for them, and what ends soon.
+"""What reviewers decided, as the registry sees it, and what waits for them.
 
 The registry computes the same levels as every client does, by the same code, from the same signed
 statements; what it shows is no more than that. Claims are its own word: they keep two reviewers
@@ -27,7 +27,6 @@ from signing.waivers import Waiver, in_force, verify_waiver
 
 from ..db.engine import Database
 from ..db.models import Component, Member, Release, ReviewClaim, ReviewStatement
-from ..domain.members import require_member_role
 from ..errors import RegistryError
 from .audit import Audit
 from .callers import Caller
@@ -37,7 +36,6 @@ from .findings import open_findings
 from .review_roles import keyids_of
 from .rolebook import current_role, current_row, expiries
 
-SOON_DAYS: Final = 30
 MOST: Final = 200
 _MOST_KNOWN: Final = 1000
 _STATEMENT = ReviewStatement.__table__.c
@@ -53,16 +51,6 @@ class Waiting:
     why: str
     claimed_by: str | None
     claimed_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """A decision that ends soon."""
-
-    component: str
-    version: str
-    body: str
-    expires: datetime
 
 
 @dataclass(slots=True)
@@ -242,24 +230,6 @@ class ReviewDesk:
             for component, release, reviewed, claim in rows
         ]
 
-    def expiring(self, session: Session, days: int = SOON_DAYS) -> Sequence[Ending]:
-        """Decisions that end within so many days, the first first."""
-        now = self.clock()
-        rows = session.execute(
-            select(_STATEMENT.component, _STATEMENT.name, _STATEMENT.body, _STATEMENT.expires_at)
-            .where(
-                _STATEMENT.kind == DECISION,
-                _STATEMENT.expires_at > now,
-                _STATEMENT.expires_at <= now + timedelta(days=days),
-            )
-            .order_by(_STATEMENT.expires_at, _STATEMENT.path)
-            .limit(MOST)
-        )
-        return [
-            Ending(component=component, version=version, body=body, expires=expires)
-            for component, version, body, expires in rows
-        ]
-
     def claim(
         self, caller: Caller, name: ComponentName, version: str, body: str, hours: int
     ) -> datetime | None:
@@ -285,7 +255,13 @@ class ReviewDesk:
                     Member.user_id == identity.user_id, Member.organisation.in_(theirs)
                 )
             )
-            require_member_role(role, "reader", body)
+            if role is None:
+                raise RegistryError(
+                    "not-a-member",
+                    f"expected a member of an organisation of {body} "
+                    f"({', '.join(sorted(theirs))}), found none",
+                    "a claim only tells others that you are at it: review without one",
+                )
             row = session.get(ReviewClaim, (str(name), version))
             if row is not None and row.until > now and row.body != body:
                 raise RegistryError(

@@ -174,7 +174,8 @@ def plain_day(at: date) -> str:
 
 def instant(at: datetime) -> Markup:
     """Date and time of day, in UTC."""
-    shown = f"{format_date(at, format='long', locale=locale())}, {at:%H:%M} UTC"
+    comma = "،" if language() == "ar" else ","
+    shown = f"{format_date(at, format='long', locale=locale())}{comma} {at:%H:%M} UTC"
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), shown)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from flask import Response, render_template, request, url_for
 from flask.sansio.app import App
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..api.openapi import unlinked
 from ..api.requests import registry
@@ -27,7 +27,7 @@ def install(app: App) -> None:
     app.add_template_filter(languages.instant, "instant")
     app.add_template_filter(languages.month, "month")
     app.add_template_filter(bdi)
-    app.add_template_filter(unlinked)
+    app.add_template_filter(described)
     app.add_template_filter(code)
     app.jinja_env.globals.update(say=words.say, languages=languages.NAMES)
 
@@ -40,6 +40,13 @@ def bdi(text: object) -> Markup:
 def code(text: object) -> Markup:
     """A name, digest or command, which reads from left to right in every language."""
     return Markup('<bdi dir="ltr"><code>{}</code></bdi>').format(harmless(str(text)))
+
+
+def described(text: str) -> Markup:
+    """The English of a description, without its links; what stands in backticks is code."""
+    parts = unlinked(text).split("`")
+    marked = [code(part) if at % 2 else escape(part) for at, part in enumerate(parts)]
+    return Markup("").join(marked)
 
 
 def page(template: str, status: int = 200, /, **values: object) -> Response:

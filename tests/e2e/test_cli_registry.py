@@ -133,6 +133,9 @@ def test_versions_ranges_and_yanking(live: LiveRegistry) -> None:
     live.forge("install", "minds-lab/versions", "--into", "y", "--upgrade")
     assert 'version = "1.1.0"' in (live.place / "y/forge.lock").read_text()
     live.forge("install", "minds-lab/versions", "--into", "y", "--locked")
+    set_version(folder, "1.0.5")
+    late = live.forge_with(live.environment, "publish", str(folder))
+    assert "warning: 1.0.5 is below 1.1.0, which stays what is installed" in late.stderr
 
 
 def test_a_publisher_without_the_organisations_key_needs_its_signature(

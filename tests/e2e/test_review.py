@@ -96,7 +96,9 @@ def test_withdrawn_and_rejected(live: LiveRegistry) -> None:
     live.forge("review", "withdraw", RELEASE, "--key", "cert")
     assert shown(live)["level"] == "community"
     again = run(live, "review", "withdraw", RELEASE, "--key", "cert")
-    assert (again.returncode, "is not listed" in again.stderr) == (6, True), again.stderr
+    assert (again.returncode, "cert: nothing of it is listed" in again.stderr) == (6, True), (
+        again.stderr
+    )
     live.forge("review", "approve", RELEASE, "--key", "cert")
     live.forge("review", "reject", RELEASE, "--key", "institute", "--reason", "It leaks names")
     found = shown(live)

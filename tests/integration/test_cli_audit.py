@@ -85,6 +85,9 @@ def test_a_newer_version_and_a_yank_are_told(forge: Forge, world: World) -> None
         ran = forge.ok("audit", "out")
         assert "yanked: wrong" in ran.out
         assert f"forge install {NAME} --upgrade" in ran.out
+    # It stays known without a network, where nobody asks and where nobody answers.
+    for words in (("out", "--offline"), ("out",)):
+        assert "yanked" in codes(forge, *words)
 
 
 def test_a_deprecation_names_what_takes_its_place(forge: Forge, world: World) -> None:
@@ -301,6 +304,6 @@ def test_watching_tells_what_has_changed_and_nothing_else(
         with pytest.raises(_Enough):
             keep_watching(context, (Path("out"),), 5, offline=False, sleep=sleep)
     first, second, third, fourth, *_ = said_by_now
-    assert "nothing against them" in first
+    assert "nothing against it" in first
     assert second == third == ""
     assert "release-quarantined" in fourth

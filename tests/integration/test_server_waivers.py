@@ -187,13 +187,17 @@ def test_of_a_component_that_is_not_there_yet(
 
 class TestItsEndIsTold:
     def test_before_and_when_it_came(
-        self, world: World, bodies: Bodies, approver: PrivateKey
+        self, world: World, sara: Client, bodies: Bodies, approver: PrivateKey
     ) -> None:
         """Once each, to the operator's log and to webhooks: nobody has to act for it to end."""
         hook, _ = world.registry.webhooks.add(OPERATOR, None, "https://hooks.example/", ["expiry"])
         bodies.waive(bodies.waiver("cert", NAME, findings=(ID,)), approver)
-        with world.registry.database.read() as session:
-            assert world.registry.review_desk.expiring(session) == []  # those are decisions
+        soon = sara.get("/api/v1/reviews/expiring")
+        assert soon["expiring"] == []  # those are decisions
+        assert [(one["component"], one["id"], one["body"]) for one in soon["waivers"]] == [
+            (NAME, "W-1", "cert")
+        ]
+        assert soon["roles"] == [], "it is signed for 30 days, and listed in the last ten"
         told = []
         for days in (0, 9, 5.5, 1.5):
             world.clock.ahead += timedelta(days=days)

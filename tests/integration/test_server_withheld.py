@@ -167,9 +167,9 @@ class TestQuarantine:
         assert "the registry holds it back while reports about it are looked into" in page
         assert "looks &lt;odd&gt;" in page
         assert "forge install" not in page
-        assert "محجوز من السجل" in client.text(f"/ar/{NAME}/1.0.0").decode()
+        assert "محجوز من المستودع" in client.text(f"/ar/{NAME}/1.0.0").decode()
         assert "looks &lt;odd&gt;" in client.text("/en/tombstones").decode()
-        assert "Quarantined by the registry" in client.text("/en/tombstones.atom").decode()
+        assert "Held by the registry" in client.text("/en/tombstones.atom").decode()
         svg = client.text(f"/en/{NAME}/badge.svg").decode()
         assert "2.0.0" in svg  # the latest that may be used
         shown = client.get(f"/api/v1/components/{NAME}")["versions"]

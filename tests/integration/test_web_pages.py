@@ -232,6 +232,65 @@ def test_who_answers_and_how_to_get_it_stand_on_top(browser: FlaskClient) -> Non
     assert nothing.partition('class="tabs"')[0].count("Not stated") == 2, "region and contact"
 
 
+@pytest.mark.parametrize("tab", ["", "/history", "/1.1.0"])
+def test_what_a_card_says_in_the_readers_language_stands_on_top(
+    browser: FlaskClient, tab: str
+) -> None:
+    """As in the list that led there, on every tab, and as a claim."""
+    for language, title, summary in (
+        ("ar", "محلّل الأسماء", "يقرأ الأسماء المغربية."), ("fr", "Noms", "Lit les noms."),
+    ):  # fmt: skip
+        head, _, _ = text_of(browser.get(f"/{language}/{NAME}{tab}")).partition('class="tabs"')
+        assert f"<strong><bdi>{title}</bdi></strong> – <bdi>{summary}</bdi>" in head
+    old = text_of(browser.get(f"/ar/{NAME}/1.0.0")).partition('class="tabs"')[0]
+    assert "Reads Moroccan names" in old, "the card that is indexed is the newest version's"
+
+
+def test_a_body_has_one_name_in_lists_and_on_its_page(browser: FlaskClient) -> None:
+    listed = text_of(browser.get("/ar/search?q=name-parser"))
+    assert "<bdi>وكالة التنمية الرقمية</bdi>" in listed
+    assert "Agence de développement du digital" not in listed
+    assert "Agence de développement du digital" in text_of(browser.get("/fr/search?q=name-parser"))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (NAME, ('simple/ "name-parser==1.1.0"', "digital-agency/name-parser:1.1.0")),
+        ("minds-lab/sentence-embedder", ("hf hf download minds-lab/sentence-embedder --rev",)),
+        ("digital-agency/open-forms", ("--repo-type dataset", "skopeo copy docker://")),
+        ("minds-lab/darija-chat-prompt", ("skopeo copy docker://",)),
+    ],
+)
+def test_the_tools_that_people_have_are_named_with_their_lines(
+    browser: FlaskClient, name: str, lines: tuple[str, ...]
+) -> None:
+    page = text_of(browser.get(f"/en/{name}/use"))
+    for line in lines:
+        assert line in page, page
+    assert "they verify no signature" in page
+
+
+def test_what_a_model_is_built_on_is_a_claim(browser: FlaskClient) -> None:
+    """Its publisher says so; that it requires something is what clients act on."""
+    page = text_of(browser.get(f"/en/{NAME}/lineage"))
+    sections = {part.split('"')[0]: part for part in page.split('aria-labelledby="')[1:]}
+    claimed = [name for name, part in sections.items() if "Claims of the publisher" in part]
+    assert claimed == ["models", "datasets"]
+
+
+def test_the_interface_reads_as_text_in_one_direction(browser: FlaskClient) -> None:
+    page = text_of(browser.get("/ar/api"))
+    assert "`" not in page
+    assert '<bdi dir="ltr"><code>blobs</code></bdi> are the digests' in page
+    assert "`" not in text_of(browser.get("/ar/api?part=Reviews"))
+
+
+def test_who_finds_nothing_is_led_to_everything(browser: FlaskClient) -> None:
+    page = text_of(browser.get("/en/search?q=zzzz"))
+    assert '<a href="/en/search">All components</a>' in page
+
+
 def test_facts_and_claims_are_apart(browser: FlaskClient) -> None:
     page = text_of(browser.get(f"/en/{NAME}"))
     claims = page.split('class="claims"')[1:]

@@ -50,6 +50,12 @@ def test_the_status_role_is_named_from_twelve_hours_ahead(
     )
 
 
+def test_the_role_of_a_reviewer_body_is_named_from_ten_days_ahead() -> None:
+    """It lasts 30 days: from sixty ahead every `forge verify` would warn for ever."""
+    expiries = {"reviews-cert": NOW + timedelta(days=30), "reviews-lab": NOW + timedelta(days=10)}
+    assert [item.role for item in expiring(expiries, NOW)] == ["reviews-lab"]
+
+
 def test_a_renewed_role_says_nothing_new() -> None:
     world = World()
     world.publish(tree())

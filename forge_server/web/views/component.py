@@ -14,6 +14,7 @@ from signing.tensors import reader_for
 
 from ...api.requests import query_integer, registry
 from ...errors import RegistryError
+from ...search.base import Hit
 from ...services.assurance import Assurance
 from ...services.catalogue import ComponentDetails, VersionItem
 from ...services.pages_component import MAX_FILES, Owner, Signing, Text
@@ -36,6 +37,18 @@ class Sheet:
     signing: Signing | None
     standing: trust.Standing
     assurance: Assurance
+    told: Hit | None
+
+    @property
+    def title(self) -> str | None:
+        """What the card in the reader's language calls it."""
+        return self.told.title.get(languages.language()) if self.told else None
+
+    @property
+    def summary(self) -> str:
+        """What it does: in the reader's language where its card says it so."""
+        found = self.told.summary.get(languages.language()) if self.told else None
+        return found or self.details.summary
 
     @property
     def slow_seconds(self) -> int:
@@ -58,6 +71,7 @@ def sheet(organisation: str, name: str, version: str | None = None) -> Sheet:
             "not-found", f"{parsed}: expected a published version, found {wanted!r:.70}"
         )
     signing = registry().component_pages.signing(parsed)
+    told = registry().index.told(parsed)
     return Sheet(
         name=parsed,
         details=details,
@@ -73,6 +87,7 @@ def sheet(organisation: str, name: str, version: str | None = None) -> Sheet:
             deprecated=item.deprecated,
         ),
         assurance=registry().assurances.of(parsed, item.version, item.manifest_sha256),
+        told=told if told and told.version == item.version else None,
     )
 
 
