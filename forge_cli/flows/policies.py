@@ -247,8 +247,8 @@ def use(context: Context, requirement: Requirement, file: PinFile) -> Used:
     """Pins a version of a policy in ``file``, in the place of the one that is pinned there.
 
     Raises:
-        ForgeError, SigningError: it is no policy, does not verify, was taken back, or is older than
-            the one that is pinned without being named exactly.
+        ForgeError, SigningError: it is no policy, does not verify, was taken back, is older than
+            the one that is pinned without being named exactly, or of another registry.
     """
     view = context.view
     entry = choose(view, requirement)
@@ -270,12 +270,27 @@ def use(context: Context, requirement: Requirement, file: PinFile) -> Used:
         )
     pins = file.pins() if _is_sound(file) else ()
     before = next((one for one in pins if one.component == pin.component), None)
+    if before is not None:
+        _require_its_registry(context, before)
     if before is not None and entry.version < Version(before.version):
         _require_meant(context, requirement, before, pin)
     pinned = load_one(context, pin, file.scope)
     changes = _changes(None if before is None else _rules(context, before), pinned.policy)
     file.write([*(one for one in pins if one.component != pin.component), pin])
     return Used(pinned=pinned, before=before, changes=changes)
+
+
+def _require_its_registry(context: Context, pin: PolicyPin) -> None:
+    """A policy of the same name in another registry is another policy, by other people: it takes
+    nobody's place. Raises ForgeError."""
+    if context.pin.fingerprint != pin.fingerprint:
+        raise ForgeError(
+            "fingerprint-mismatch",
+            f"{pin} is pinned from {clean(pin.registry)} (root {pin.fingerprint})\n"
+            f"expected that registry, found {context.pin.url} (root {context.pin.fingerprint})",
+            hint=f"name the registry: --registry {clean(pin.registry)}; if another policy is to "
+            f"take its place: forge policy drop {pin.component}",
+        )
 
 
 def _require_meant(
@@ -311,7 +326,8 @@ def _rules(context: Context, pin: PolicyPin) -> Policy | None:
 
 
 def update(context: Context, pin: PolicyPin, file: PinFile) -> Used | None:
-    """Pins the newest version of a policy; None where that is the pinned one."""
+    """Pins the newest version of a policy; None where that is the pinned one. Raises as `use`."""
+    _require_its_registry(context, pin)
     newest = choose(context.view, Requirement.parse(str(pin.component)))
     if newest.yanked is None and newest.version > Version(pin.version):
         return use(context, Requirement.parse(f"{pin.component}=={newest.version}"), file)

@@ -132,6 +132,23 @@ def test_nobody_goes_back_to_older_rules_without_naming_them(forge: Forge, world
         assert f"{BASELINE}==1.0.0 is older than {BASELINE}==1.1.0" in ran.err
 
 
+@pytest.mark.parametrize("command", ["use", "update"])
+def test_another_registrys_policy_of_that_name_takes_nobodys_place(
+    forge: Forge, world: World, command: str
+) -> None:
+    other = new_world()
+    other.add_org("gov-ma", kind="government")
+    for version in ("1.0.0", "2.0.0"):
+        publish_policy(other, 'formats-denied = ["keras"]', version)
+    with served(forge, world):
+        forge.ok("policy", "use", str(BASELINE))
+        before = (forge.home / "policies.toml").read_text()
+        with served(forge, other):
+            ran = forge("policy", command, str(BASELINE))
+            assert (ran.code, f"{BASELINE}==1.0.0 is pinned from" in ran.err) == (3, True), ran.err
+    assert (forge.home / "policies.toml").read_text() == before
+
+
 def test_a_dropped_policy_binds_nothing(forge: Forge, world: World) -> None:
     with served(forge, world):
         forge.ok("policy", "use", str(BASELINE))

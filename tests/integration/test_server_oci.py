@@ -12,9 +12,11 @@ import pytest
 from facades import MODEL_FILES, OTHER, Facades, facades, publish_model
 from reviewing import Bodies
 from server_fixtures import ORG
+from sqlalchemy import update
 
 from forge_server.compat import oci_artifacts, oci_manifests
 from forge_server.compat.releases import FacadeReleases
+from forge_server.db.models import ReviewStatement
 from forge_server.services.callers import OPERATOR
 from signing.names import ComponentName
 from signing.review import PREDICATE_TYPE
@@ -283,6 +285,17 @@ class TestReviews:
             assert ends < oci.world.clock()
         finally:
             oci.world.clock.ahead -= timedelta(days=2)
+
+    def test_what_is_not_announced_yet_is_not_there(self, oci: Facades, bodies: Bodies) -> None:
+        publish_model(oci, "unannounced", "1.0.0")
+        bodies.decide("cert", f"{ORG}/unannounced", "1.0.0")
+        with oci.world.registry.database.write() as session:
+            session.execute(
+                update(ReviewStatement)
+                .where(ReviewStatement.component == f"{ORG}/unannounced")
+                .values(stored_at=None)
+            )
+        assert self.reviews(oci, "unannounced") == []
 
     def test_nothing_of_a_withheld_release(self, oci: Facades, bodies: Bodies) -> None:
         publish_model(oci, "held", "1.0.0")

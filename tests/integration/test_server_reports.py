@@ -190,6 +190,15 @@ class TestLimits:
             self.make(desk, "2001:db8:0:7:ffff::1")
         self.make(desk, "2001:db8:0:8::1")
 
+    def test_an_account_may_not_report_without_end(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("forge_server.services.reports.PER_USER", 2)
+        desk.report("amal", expect=201)
+        desk.report("amal", kind="broken", expect=201)
+        desk.report("amal", kind="other", expect=429, code="too-many-requests")
+        desk.report("badr", kind="other", expect=201)
+
     def test_all_strangers_together(self, desk: Desk) -> None:
         for number in range(BY_STRANGERS):
             self.make(desk, f"192.0.2.{number}")

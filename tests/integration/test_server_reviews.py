@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,16 +14,18 @@ from sqlalchemy import select
 from forge_server.db.models import ReviewStatement
 from forge_server.operate.check import check_registry
 from forge_server.operate.worker import Worker
+from forge_server.services import review_roles
 from forge_server.services.publication import Publication
 from signing.advisories import Advisory, sign_advisory
 from signing.assessment import APPROVED
 from signing.bodies import ADVISORY, DECISION, WAIVER, role_of, target_path
 from signing.keys import generate_key
 from signing.names import ComponentName
+from signing.publisher_keys import FormerKeys, Revocation
 from signing.review import CRITERIA, Verdict, sign_decision
 from signing.review_edits import edit_reviews
 from signing.role_edits import sign_role
-from signing.roles import parse_targets
+from signing.roles import Delegation, parse_targets
 
 __all__ = ["_fresh_registry", "_reviewed", "client", "sara", "world"]
 NAME = ComponentName.parse(f"{ORG}/my-model")
@@ -321,3 +323,16 @@ class TestTheDesk:
         bodies.decide("lab", str(NAME), "1.0.0", number=3)
         assert sara.get(f"/api/v1/components/{NAME}/1.0.0/reviews", expect=200)["level"] == APPROVED
         sara.get(f"/api/v1/components/{NAME}/9.0.0/reviews", expect=404)
+
+
+def test_who_signed_for_it_once_reviews_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, retired, revoked = (generate_key("p256").public for _ in range(3))
+    taken_back = Revocation(key=revoked, at=datetime(2026, 1, 1, tzinfo=UTC), reason="lost")
+    publishers = Delegation(
+        role="lab.name", keys=(own,), threshold=1, paths=(), profile=None,
+        former=FormerKeys(retired=(retired,), revoked=(taken_back,)),
+    )  # fmt: skip
+    monkeypatch.setattr(review_roles, "signers_of", lambda *_: [publishers])
+    nowhere: Any = None
+    found = review_roles.keyids_of(nowhere, ComponentName.parse("lab/name"))
+    assert found == {own.keyid, retired.keyid, revoked.keyid}
