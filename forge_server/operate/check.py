@@ -37,6 +37,7 @@ from ..wiring import Registry
 from .check_log import check_log
 
 _SOON: Final = timedelta(days=30)
+_SOME: Final = {"yield_per": 500}  # rows in memory at once, of tables that grow with the releases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +138,8 @@ def _check_snapshot(session: Session) -> Iterator[str]:
 
 
 def _check_releases(registry: Registry, session: Session) -> Iterator[str]:
-    for release, component in session.execute(
-        select(Release, Component).join(Component, Release.component_id == Component.id)
-    ):
+    rows = select(Release, Component).join(Component, Release.component_id == Component.id)
+    for release, component in session.execute(rows, execution_options=_SOME):
         name = f"{component.organisation}/{component.name}=={release.version}"
         if release.stored_at is None:
             yield f"{name}: committed but not published (forge-server check --finish)"
@@ -259,7 +259,9 @@ def _check_blobs(registry: Registry, session: Session, *, deep: bool) -> Iterato
 def _check_chunk_lists(registry: Registry, session: Session) -> Iterator[str]:
     """Every chunk list belongs to its file."""
     query = select(ReleaseFile.chunks, ReleaseFile.sha256, ReleaseFile.size).distinct()
-    for chunks, digest, size in session.execute(query.where(ReleaseFile.chunks.is_not(None))):
+    for chunks, digest, size in session.execute(
+        query.where(ReleaseFile.chunks.is_not(None)), execution_options=_SOME
+    ):
         try:
             compare(registry.blobs, read_list(registry.blobs, str(chunks), size), digest)
         except (SigningError, RegistryError) as error:
@@ -270,12 +272,13 @@ def _check_chunk_lists(registry: Registry, session: Session) -> Iterator[str]:
 
 def _wanted(session: Session) -> Iterator[tuple[str, int | None]]:
     files = select(ReleaseFile.sha256, ReleaseFile.size).distinct()
-    for digest, size in session.execute(files):
+    for digest, size in session.execute(files, execution_options=_SOME):
         yield digest, size
     chunks = select(ReleaseFile.chunks).where(ReleaseFile.chunks.is_not(None)).distinct()
-    for chunk_list in session.scalars(chunks):
+    for chunk_list in session.scalars(chunks, execution_options=_SOME):
         yield str(chunk_list), None
-    for pair in session.execute(select(Release.manifest_sha256, Release.bundle_sha256)):
+    pairs = select(Release.manifest_sha256, Release.bundle_sha256)
+    for pair in session.execute(pairs, execution_options=_SOME):
         for digest in pair:
             yield digest, None
 

@@ -304,7 +304,8 @@ def _published() -> Select[MetadataVersion]:
 
 def _files(session: Session, blobs: BlobStore) -> Iterator[tuple[str, Callable[[], bytes]]]:
     releases = select(Release, Component).join(Component, Release.component_id == Component.id)
-    for release, component in session.execute(releases.where(Release.stored_at.is_not(None))):
+    stored = releases.where(Release.stored_at.is_not(None)).execution_options(yield_per=100)
+    for release, component in session.execute(stored):
         for target in target_files(component, release):
             if not blobs.missing([target.sha256]):
                 yield target.path, partial(_blob, blobs, target.sha256)
