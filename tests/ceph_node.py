@@ -70,17 +70,26 @@ class CephNode(one_ceph.CephNode):
         path.write_text(self.settings_text(bucket, **more))
         return path
 
+    def objects(self, bucket: str) -> dict[str, tuple[int, str]]:
+        """``{key: (size, ETag)}``; of what was stored in the same way, the same bytes have the same
+        ETag."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {
+            item["Key"]: (item["Size"], item["ETag"])
+            for page in pages
+            for item in page.get("Contents", ())
+        }
+
     def copy_objects(self, source: str, bucket: str) -> None:
         """Every object of the bucket ``source`` into ``bucket``, inside of the store."""
-        s3 = self.client()
 
         def copy(key: str) -> None:
-            s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": source, "Key": key})
+            self.client().copy_object(
+                Bucket=bucket, Key=key, CopySource={"Bucket": source, "Key": key}
+            )
 
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=source)
         with ThreadPoolExecutor(4) as threads:
-            for page in pages:
-                list(threads.map(copy, [item["Key"] for item in page.get("Contents", ())]))
+            list(threads.map(copy, self.objects(source)))
 
     def new_bucket(self) -> str:
         name = f"test-{next(self._numbers)}-{os.getpid()}"

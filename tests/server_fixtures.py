@@ -27,10 +27,11 @@ import pytest
 import urllib3
 from flask.testing import FlaskClient
 from postgres import PostgresServer
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from forge_server.app import create_app
 from forge_server.db import postgresql, sqlite
+from forge_server.db.models import Base
 from forge_server.db.url import DatabaseUrl
 from forge_server.domain.scopes import ACTIONS, Scope
 from forge_server.operate.initialise import initialise
@@ -441,6 +442,17 @@ def engine_of(url: DatabaseUrl) -> Iterator[Engine]:
     )
     yield engine
     engine.dispose()
+
+
+def rows(world: World) -> dict[str, list[Any]]:
+    """Everything in the database that a backup keeps."""
+    found = {}
+    with world.registry.database.read() as session:
+        for table in Base.metadata.sorted_tables:
+            if table.name not in ("blob_leases", "blob_damage", "upkeep"):
+                query = select(table).order_by(*table.primary_key.columns)
+                found[table.name] = [tuple(row) for row in session.execute(query)]
+    return found
 
 
 @pytest.fixture

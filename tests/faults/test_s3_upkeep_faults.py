@@ -1,9 +1,12 @@
 """gc, scrub, backup and restore while the object store or the network fails, or they are killed.
 
-Each is run once to count its requests. Then each single request is broken in every way; then all
-requests from one on, as when the store goes away; then the process is killed before each request
-and commit. Afterwards the same command again ends it, and nothing is lost, doomed for ever, or said
-to be damaged that is not.
+Each is run once to see its requests. Then one request of each kind is broken, refused as well as
+carried out (`make soak`: each single request, in every way); then all requests from one on, as when
+the store goes away; then the process is killed before requests and commits. Afterwards the same
+command again ends it, and nothing is lost, doomed for ever, or said to be damaged that is not.
+
+After each of these steps the store holds the very objects that it should, which one request tells;
+at the end of a walk everything is read.
 """
 
 from __future__ import annotations
@@ -16,24 +19,27 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from botocore.httpsession import URLLib3Session
 from ceph_node import CephNode
 from s3_proxy import S3Proxy
-from server_fixtures import Client, World
+from server_fixtures import Client, World, rows
 from sqlalchemy import func, select
+from stored_worlds import make_stored_world
 from test_server_backup_crash import until_killed
 from test_server_crash import Killer
+from thorough import EVERY_STEP
 
 import storage.s3
 from forge_server.app import create_app
 from forge_server.db.models import BlobLease
 from forge_server.operate.backup import back_up, find_backup
 from forge_server.operate.check import check_registry
-from forge_server.operate.initialise import initialise
 from forge_server.operate.restore import Wishes, restore
 from forge_server.operate.scrub import Pace, Scrub
 from forge_server.operate.sources import FolderSource
@@ -58,19 +64,13 @@ def proxy(ceph: CephNode) -> Iterator[S3Proxy]:
 def world(
     ceph: CephNode, proxy: S3Proxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """A registry behind the proxy with one release."""
+    """A registry behind the proxy with one release. Its ``objects`` are those that are there now,
+    ``expected`` those that were there before the test."""
     place = tmp_path_factory.mktemp("s3")
-    settings = ceph.settings(place, ceph.new_bucket(), s3_endpoint=proxy.url)
-    initialise(place / "reg", dev=True, settings=settings)
-    made = World(place / "reg")
-    token = made.user("sara")
-    made.organisation(token)
-    Client(create_app(made.registry).test_client(), token).publish(
-        made.release(files={"big.bin": BIG})
-    )
-    made.close()
-    yield made
-    made.close()
+    made = make_stored_world(ceph, place, files={"big.bin": BIG}, s3_endpoint=proxy.url)
+    made.world.objects = partial(ceph.objects, made.bucket)  # type: ignore[attr-defined]
+    yield made.world
+    made.world.close()
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +88,15 @@ def patience(monkeypatch: pytest.MonkeyPatch, world: World) -> Callable[[float],
         world.close()
 
     wait(60)
+    world.expected = world.objects()  # type: ignore[attr-defined]
     return wait
 
 
 @dataclass
 class Job:
     """``prepare`` returns what is to be done, again and again until it ends without an error; when
-    it has ended, once more where it is ``repeatable``. ``check`` looks afterwards. Of ``every`` so
-    many requests one is broken, to save time."""
+    it has ended, once more where it is ``repeatable``. ``check`` looks afterwards. Where a step may
+    be anywhere, it is after every so manieth request."""
 
     prepare: Callable[[World, Path], Callable[[], object]]
     check: Callable[[World, Path], None]
@@ -106,7 +107,12 @@ class Job:
 _numbers = itertools.count()
 
 
-def sound(world: World) -> None:
+def sound(world: Any) -> None:
+    assert world.objects() == world.expected
+    assert Scrub.of(world.registry, Pace(0)).damaged() == []
+
+
+def whole(world: World) -> None:
     assert check_registry(world.registry, deep=True).problems == ()
     assert Scrub.of(world.registry, Pace(0)).damaged() == []
 
@@ -124,7 +130,6 @@ def prepare_gc(world: World, _: Path) -> Callable[[], object]:
 
 
 def check_gc(world: World, _: Path) -> None:
-    assert len(list(world.registry.blobs.iter_digests())) == 4
     with world.registry.database.read() as session:
         assert session.scalar(select(func.count()).select_from(BlobLease)) == 0
     sound(world)
@@ -173,26 +178,54 @@ JOBS = {
 }
 
 
-def restoring(ceph: CephNode, proxy: S3Proxy) -> Job:
+@dataclass(frozen=True)
+class Kept:
+    """A backup of the registry, and the objects of one that was restored from it in peace."""
+
+    target: Path
+    objects: dict[str, tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def kept(
+    ceph: CephNode, proxy: S3Proxy, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Kept:
+    proxy.reset()
+    place, bucket = tmp_path_factory.mktemp("kept"), ceph.new_bucket()
+    back_up(world.registry, place / "target", with_keys=True, tell=print)
+    wishes = Wishes(newest=True, settings=ceph.settings(place, bucket))
+    restore(place / "target", place / "back", wishes, utc_now, print)
+    back = World(place / "back")
+    whole(back)
+    back.close()
+    return Kept(place / "target", ceph.objects(bucket))
+
+
+def restoring(ceph: CephNode, proxy: S3Proxy, kept: Kept) -> Job:
     """Into an empty bucket behind the proxy."""
+    bucket = ""
 
     def prepare(world: World, place: Path) -> Callable[[], object]:
-        back_up(world.registry, place / "target", with_keys=True, tell=print)
-        settings = ceph.settings(place, ceph.new_bucket(), s3_endpoint=proxy.url)
+        nonlocal bucket
+        bucket = ceph.new_bucket()
+        settings = ceph.settings(place, bucket, s3_endpoint=proxy.url)
         wishes = Wishes(newest=True, settings=settings)
-        return lambda: restore(place / "target", place / "back", wishes, utc_now, print)
+        return lambda: restore(kept.target, place / "back", wishes, utc_now, print)
 
-    def check(_: World, place: Path) -> None:
+    def check(world: World, place: Path) -> None:
+        assert ceph.objects(bucket) == kept.objects
         back = World(place / "back")
-        sound(back)
+        assert rows(back) == rows(world)
         back.close()
 
-    return Job(prepare, check, every=17, repeatable=False)
+    return Job(prepare, check, every=17 if EVERY_STEP else 34, repeatable=False)
 
 
 @pytest.fixture(params=[*JOBS, "restore"])
 def job(request: pytest.FixtureRequest, ceph: CephNode, proxy: S3Proxy) -> Job:
-    return JOBS[request.param] if request.param in JOBS else restoring(ceph, proxy)
+    if request.param in JOBS:
+        return JOBS[request.param]
+    return restoring(ceph, proxy, request.getfixturevalue("kept"))
 
 
 def rounds(job: Job, world: World, tmp_path: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
@@ -204,31 +237,80 @@ def rounds(job: Job, world: World, tmp_path: Path) -> Iterator[tuple[Path, Calla
         shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["one request", "from there on"])
-def test_any_broken_request(
-    job: Job, world: World, proxy: S3Proxy, tmp_path: Path, lasting: bool
-) -> None:
+def kind_of(method: str, path: str) -> str:
+    """What a request does, and to what: a blob, a published file that stays or one that is
+    replaced, or a list."""
+    name, _, query = path.partition("?")
+    _, _, folder, *rest = [*name.split("/"), "", ""][:4]
+    stays = any(letter.isdigit() for letter in "".join(rest))
+    return f"{method} {folder} {'once' if stays else 'again'} {sorted(parse_qs(query))}"
+
+
+def faults_of(kinds: list[str]) -> Iterator[tuple[str, int, str]]:
+    """(kind, how manieth of it, fault): each kind refused, and broken when it was carried out."""
+    for number, kind in enumerate(sorted(set(kinds))):
+        if EVERY_STEP:
+            yield from itertools.product([kind], range(kinds.count(kind)), FAULTS)
+            continue
+        reads = kind.startswith("GET")
+        yield kind, 0, ("reset", "error-500")[number % 2]
+        yield kind, 0, ("truncate", "alter")[number % 2] if reads else "done-reset"
+
+
+def test_any_broken_request(job: Job, world: World, proxy: S3Proxy, tmp_path: Path) -> None:
+    todo = rounds(job, world, tmp_path)
+    for _ in range(2):  # the second time, when the registry has read what it reads but once
+        place, act = next(todo)
+        proxy.reset()
+        act()
+        kinds = [kind_of(*request) for request in proxy.seen]
+        job.check(world, place)
     failed = 0
-    proxy.reset()
+    for kind, at, fault in faults_of(kinds):
+        place, act = next(todo)
+        before, seen = failed, itertools.count()
+        proxy.reset(
+            lambda _, *request: fault if kind_of(*request) == kind and next(seen) == at else None  # noqa: B023
+        )
+        try:
+            act()
+        except BackendError:
+            failed += 1
+        # What is asked a second time may differ: several threads of it ask together.
+        assert len(proxy.broken) == 1 or at > 0, (kind, proxy.seen)
+        finish(job, world, proxy, place, act, again=failed > before)
+    assert failed >= 2, "hardly anything failed: the test looks at nothing"
+    whole(world)
+
+
+def test_all_requests_from_one_on(job: Job, world: World, proxy: S3Proxy, tmp_path: Path) -> None:
+    failed = 0
     for number, (place, act) in enumerate(rounds(job, world, tmp_path)):
-        fault = "reset" if lasting else FAULTS[number % len(FAULTS)]
-        at = (number if lasting else number // len(FAULTS)) * job.every
-        proxy.reset(lambda n, *_: fault if n == at or (lasting and n > at) else None)  # noqa: B023
+        at = number * job.every
+        proxy.reset(lambda n, *_: "reset" if n >= at else None)  # noqa: B023
         before = failed
         try:
             act()
         except BackendError:
             failed += 1
         over = len(proxy.seen) <= at
-        proxy.reset()
-        if job is JOBS["scrub"]:
-            assert Scrub.of(world.registry, Pace(0)).damaged() == [], "a fault of the network"
-        if failed > before or job.repeatable:
-            act()
-        job.check(world, place)
+        finish(job, world, proxy, place, act, again=failed > before)
         if over:
             assert failed >= 2, "hardly anything failed: the test looks at nothing"
+            whole(world)
             return
+
+
+def finish(
+    job: Job, world: World, proxy: S3Proxy, place: Path, act: Callable[[], object], *, again: bool
+) -> None:
+    """What ends a round when nothing is broken any more: the same ``again``, and a look."""
+    proxy.reset()
+    if job is JOBS["scrub"]:
+        assert Scrub.of(world.registry, Pace(0)).damaged() == [], "a fault of the network"
+    if again or job.repeatable:
+        act()
+    job.check(world, place)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -253,6 +335,7 @@ def test_killed_at_every_request_and_commit(
         job.check(world, place)
         if finished:
             assert number >= 2, "it was hardly ever killed: the test looks at nothing"
+            whole(world)
             return
 
 
@@ -286,4 +369,4 @@ def test_a_deletion_that_was_done_and_never_answered(
     client = Client(create_app(world.registry).test_client(), token)
     client.publish(built)
     world.registry.collection.collect(OPERATOR, GRACE)
-    sound(world)
+    whole(world)

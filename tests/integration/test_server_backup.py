@@ -21,13 +21,14 @@ from server_fixtures import (
     database_url,
     drop_database,
     new_database,
+    rows,
     sara,
     world,
 )
 from sqlalchemy import select
 
 from forge_server.app import create_app
-from forge_server.db.models import Base, Token, User
+from forge_server.db.models import Token, User
 from forge_server.manage import cli
 from forge_server.operate import backup as backups
 from forge_server.operate.check import check_registry
@@ -62,17 +63,6 @@ def fresh(request: pytest.FixtureRequest, world: World) -> Iterator[list[str]]:
 
 def backup(world: World, target: Path, *options: str) -> str:
     return run("backup", world.root, target, *options).stdout.strip()
-
-
-def rows(world: World) -> dict[str, list[Any]]:
-    """Everything in the database that a backup keeps."""
-    found = {}
-    with world.registry.database.read() as session:
-        for table in Base.metadata.sorted_tables:
-            if table.name not in ("blob_leases", "blob_damage", "upkeep"):
-                query = select(table).order_by(*table.primary_key.columns)
-                found[table.name] = [tuple(row) for row in session.execute(query)]
-    return found
 
 
 class TestThere:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from ceph_node import CephNode
-from server_fixtures import Client, World, client, sara
+from server_fixtures import Client, World, client, rows, sara
 from stored_worlds import StoredWorld, make_stored_world
-from test_server_backup import rows, run
+from test_server_backup import run
 from test_server_collection import publish_at_every_step, walk_at_every_step
 
 from forge_server.app import create_app
