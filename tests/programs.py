@@ -178,7 +178,7 @@ def run_program(
         files[0].write(given.encode())
         files[0].seek(0)
         status = preloaded(name).run(
-            command, environment, folder, [each.fileno() for each in files]
+            [name, *map(str, arguments)], environment, folder, [each.fileno() for each in files]
         )
         for each in files:
             each.seek(0)
