@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,3 +144,10 @@ class LiveRegistry:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def copied(source: Path, place: Path) -> LiveRegistry:
+    """The registry that another `LiveRegistry` made at ``source`` and serves no longer, and its
+    people's homes, in the empty folder ``place``."""
+    shutil.copytree(source, place, dirs_exist_ok=True)
+    return LiveRegistry(place, existing=True)

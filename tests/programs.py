@@ -23,10 +23,11 @@ from pathlib import Path
 from thorough import EVERY_STEP
 
 BIN = Path(sys.executable).parent
-# program: (module whose `main` it calls, packages to import)
+# program: (module whose `main` it calls, packages to import). The last is not one of ours.
 PROGRAMS = {
     "forge": ("forge_cli.main", ("forge_cli",)),
     "forge-server": ("forge_server.manage", ("forge_server",)),
+    "forge-offline": ("offline", ("forge_cli",)),
 }
 # Commands that do not come to an end by themselves.
 _SERVERS = ("run", "demo", "worker")
@@ -125,6 +126,13 @@ def _is_set_up(environment: Mapping[str, str]) -> bool:
     return any(name.startswith("PYTHON") and name not in _HARMLESS for name in environment)
 
 
+def _real(name: str) -> list[str]:
+    """What starts the program itself."""
+    if (BIN / name).exists():
+        return [str(BIN / name)]
+    return [sys.executable, str(Path(__file__).with_name(f"{PROGRAMS[name][0]}.py"))]
+
+
 @functools.cache
 def preloaded(name: str) -> Preloaded:
     """Of this process, for as long as it lives."""
@@ -154,7 +162,7 @@ def run_program(
 
     With ``real`` it is a new process that imports what it runs.
     """
-    command = [str(BIN / name), *map(str, arguments)]
+    command = [*_real(name), *map(str, arguments)]
     if real or EVERY_STEP or _is_set_up(environment):
         return subprocess.run(
             command,
@@ -167,10 +175,10 @@ def run_program(
         )
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
-        files[0].write((given).encode())
+        files[0].write(given.encode())
         files[0].seek(0)
         status = preloaded(name).run(
-            command, environment, folder, [each.fileno() for each in files]
+            [name, *map(str, arguments)], environment, folder, [each.fileno() for each in files]
         )
         for each in files:
             each.seek(0)

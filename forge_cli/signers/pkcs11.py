@@ -25,8 +25,6 @@ from .uri import Pkcs11Uri
 if TYPE_CHECKING:
     from pkcs11 import Session, Token
 
-bring_back("pkcs11")  # whoever imports this module is about to use a token
-
 Ask = Callable[[str], bytes | None]
 # RFC 5480 §2.1.1.1; RFC 8410 §3, and the name that PKCS #11 3.0 §6.3.10 gives the same curve.
 _P256: Final = bytes.fromhex("06082a8648ce3d030107")
@@ -36,6 +34,7 @@ _EDWARDS25519: Final = b"\x13\x0cedwards25519"
 
 def open_token_key(reference: str, public: PublicKey | None, ask: Ask) -> SigningKey:
     """The key that the URI names. Raises as `open_external`."""
+    bring_back("pkcs11")
     uri = Pkcs11Uri.parse(reference)
     with _failures(uri):
         known = public or _public_in(_find_token(uri), uri)
@@ -48,6 +47,7 @@ def generate_in_token(reference: str, algorithm: str, ask: Ask) -> SigningKey:
     Raises:
         ForgeError: ``already-exists``; keys are never overwritten.
     """
+    bring_back("pkcs11")
     import pkcs11
 
     uri = Pkcs11Uri.parse(reference)

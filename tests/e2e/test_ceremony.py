@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from live_registry import BIN, LiveRegistry
+from live_registry import LiveRegistry
 from log_builders import Log, NamedKey
+from programs import run_program
 from softhsm import Tokens, require_module
 from static_server import Answer, StaticServer
 
@@ -26,14 +26,6 @@ from signing.keys import PrivateKey, load_private_key
 from signing.role_edits import sign_snapshot, sign_timestamp
 from signing.tlog.tiles import ENTRIES, parse_entries, tiles_of
 
-NO_NETWORK = """
-import socket, sys
-def refuse(*_, **__):
-    sys.exit("this machine has no network")
-socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-from forge_cli.main import main
-main()
-"""
 HOLDERS = ("amina", "brahim", "chama", "driss", "elias")
 # The keyholders whose private key never leaves a token of their own.
 TOKENS = ("brahim", "chama")
@@ -52,15 +44,11 @@ class Machine:
     keyid: str = ""
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-c", NO_NETWORK] if self.offline else [str(BIN / "forge")]
-        return subprocess.run(
-            [*program, *arguments],
-            env={**self.environment, "FORGE_HOME": str(self.home)},
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
+        return run_program(
+            "forge-offline" if self.offline else "forge",
+            arguments,
+            environment={**self.environment, "FORGE_HOME": str(self.home)},
+            folder=self.home,
         )
 
     def ok(self, *arguments: str) -> str:

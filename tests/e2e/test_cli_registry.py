@@ -33,9 +33,12 @@ class Person:
     def __call__(
         self, *args: str, pass_fds: tuple[int, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
+        environment = {**self.live.environment, "FORGE_HOME": str(self.home)}
+        if not pass_fds:
+            return self.live.forge_with(environment, *args)
         return subprocess.run(
             [str(BIN / "forge"), *args],
-            env={**self.live.environment, "FORGE_HOME": str(self.home)},
+            env=environment,
             cwd=self.live.place,
             capture_output=True,
             text=True,

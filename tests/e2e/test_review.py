@@ -1,7 +1,7 @@
 """Reviewer bodies with a real registry: named, deciding, withdrawn, their keys taken away.
 
 What one chapter does the next builds upon, so each test here is a story; commands are run as their
-users run them, in processes of their own.
+users run them, in processes of their own (`programs`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_registry import LiveRegistry
+from live_registry import LiveRegistry, copied
 
 NAME = "minds-lab/my-model"
 RELEASE = f"{NAME}==1.0.0"
 
 
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveRegistry]:
-    """A registry with two reviewer bodies, and one release."""
-    with LiveRegistry(tmp_path) as registry:
+@pytest.fixture(scope="module")
+def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with two reviewer bodies, and one release; nobody serves it."""
+    with LiveRegistry(tmp_path_factory.mktemp("prepared")) as registry:
         registry.register("minds-lab")
         registry.new_component("minds-lab", "my-model")
         registry.forge("publish", "my-model")
@@ -33,6 +33,13 @@ def live(tmp_path: Path) -> Iterator[LiveRegistry]:
             registry.forge("key", "new", body, "--insecure-unencrypted")
             public(registry, body)
             reviewers(registry, body, "--key", f"{body}.pub", "--display-name", body.title())
+    return registry.place
+
+
+@pytest.fixture
+def live(_prepared: Path, tmp_path: Path) -> Iterator[LiveRegistry]:
+    """A copy of that, and its server."""
+    with copied(_prepared, tmp_path) as registry:
         yield registry
 
 

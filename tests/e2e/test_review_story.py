@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_registry import BIN, LiveRegistry
+from live_registry import LiveRegistry
+from programs import run_program
 
 NAME = "minds-lab/my-model"
 RELEASE = f"{NAME}==1.0.0"
@@ -74,9 +75,9 @@ def reviewers(live: LiveRegistry, body: str, *options: str) -> None:
 
 def scan(live: LiveRegistry) -> None:
     """The worker does it within a minute; the operator at once."""
-    done = subprocess.run(
-        [str(BIN / "forge-server"), "scan", str(live.data), RELEASE],
-        capture_output=True, text=True, check=False, env=live.environment,
+    done = run_program(
+        "forge-server", ["scan", live.data, RELEASE], environment=live.environment,
+        folder=live.place,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
