@@ -170,10 +170,10 @@ class Ahead:
             self._changed.notify()
 
     def close(self) -> None:
-        """Begins with no other file: all are hashed, and the registry can be asked for more."""
+        """All are hashed. What goes in one request is still sent, while the registry is asked what
+        it lacks; parts are left to those who will send several at once."""
         with self._changed:
             self._open = False
-            self._waiting.clear()
             self._changed.notify_all()
 
     def finish(self, out: Output) -> None:
@@ -181,7 +181,8 @@ class Ahead:
         self.close()
         if not any(thread.is_alive() for thread in self._threads):
             return
-        left = max(0, self._begun_bytes - self._sending.moved.bytes)
+        waiting = sum(entry.size for entry, _, _ in list(self._waiting))
+        left = max(0, waiting + self._begun_bytes - self._sending.moved.bytes)
         with self._sending.shown(out, left):
             for thread in self._threads:
                 thread.join()
@@ -192,6 +193,8 @@ class Ahead:
     def stop(self) -> None:
         """Leaves everything where it is."""
         self._uploader.stop()
+        with self._changed:
+            self._waiting.clear()
         self.close()
 
     def _run(self) -> None:

@@ -101,7 +101,7 @@ class Uploader:
 
     def send_ahead(self, file: Outgoing, chunks: Outgoing, goes_on: Callable[[], bool]) -> bool:
         """Sends a file and its chunk list by this thread alone; False where the registry has the
-        file, or ``goes_on`` said No between two parts: `send` finds those that are there.
+        file, or parts are to go and ``goes_on`` says No: `send` finds those that are there.
 
         Raises as `send`.
         """
@@ -109,15 +109,17 @@ class Uploader:
             return False
         with self._lock:
             self._limits = self._limits or self._fetch_limits()
-        self._send_whole(chunks)
         if self._limits is None:
+            segments: Sequence[Segment] = ()
+        else:
+            segments = self._plain(file) if file.olds is None else self._recipe(file)
+        if all(segment.source is None for segment in segments) and self._is_quick(file):
+            self._send_whole(chunks)
             self._send(file)
             return True
-        segments = self._plain(file) if file.olds is None else self._recipe(file)
-        whole = all(segment.source is None for segment in segments)
-        if whole and self._is_quick(file):
-            self._send(file)
-            return True
+        if self._limits is None or not goes_on():
+            return False
+        self._send_whole(chunks)
         return self._send_parts(file, segments, alone=True, goes_on=goes_on)
 
     def stop(self) -> None:
