@@ -46,7 +46,8 @@ class Expiring:
 
 def expiring(expiries: Mapping[str, datetime], now: datetime) -> list[Expiring]:
     """Those of ``{role: expiry}`` that end within `WARN_BEFORE` (the status role: within
-    `STATUS_WARN_BEFORE`, those of reviewer bodies: `REVIEWS_WARN_BEFORE`), the first to end first."""
+    `STATUS_WARN_BEFORE`, those of reviewer bodies: `REVIEWS_WARN_BEFORE`), the first to end
+    first."""
     found = [
         Expiring(
             role=role,

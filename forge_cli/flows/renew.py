@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from signing.names import ComponentName, parse_org_name
 from signing.bodies import body_of, is_reviews
+from signing.names import ComponentName, parse_org_name
 from signing.renewal import expiring, renew_role
 from signing.roles import Delegation, delegations_of, role_expires, role_version, verify_role
 from signing.updates import check_role_update
