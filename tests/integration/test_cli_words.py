@@ -53,6 +53,8 @@ def test_a_mistyped_name_is_met_with_the_nearest(
     ("arguments", "words"),
     [
         (("info", "my-model"), "ORG/NAME"),
+        (("install", "my-model"), "forge search my-model"),
+        (("lock", "my-model"), "forge search my-model"),
         (("trust", "add", "http://127.0.0.1:1", "--fingerprint", "abc"), "--fingerprint"),
         (("login", "127.0.0.1:8080"), "http://127.0.0.1:8080"),
         (("init", "x", "--org", "o", "--kind", "model", "--license", "nope"), "--license"),
