@@ -21,6 +21,7 @@ from signing.digests import sha256_hex
 from signing.encoding import canonical_json
 
 from ..db.engine import Database
+from ..db.later import later
 from ..db.models import Event
 from ..domain.tokens import redact
 from ..errors import RegistryError
@@ -62,7 +63,7 @@ class Audit:
             event.detail = {**event.detail, "nonce": os.urandom(16).hex()}
             leaf = append_act(session, action, None, commitment(event), event.at)
             event.detail = {**event.detail, "leaf": leaf}
-        session.add(event)  # goes to the database with what follows: of several, in one statement
+        later(session, _write, event)
         with session.no_autoflush:
             enqueue(session, event)
 
@@ -115,6 +116,11 @@ class Audit:
                 for key, value in detail.items()
             },
         )
+
+
+def _write(session: Session, events: list[Event]) -> None:
+    session.add_all(events)
+    session.flush()
 
 
 def commitment(event: Event) -> str:

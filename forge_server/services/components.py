@@ -7,7 +7,7 @@ from datetime import datetime
 from secrets import randbits
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from signing.deprecation import Deprecation
@@ -15,6 +15,7 @@ from signing.names import ComponentName
 from signing.roles import IndexEntry
 
 from ..db.engine import upsert
+from ..db.later import later
 from ..db.models import Component, Release, Requirement, ReviewStatement, table_of
 from ..domain.versions import latest_version
 from ..search.tables import WAITING
@@ -40,7 +41,7 @@ _VERSIONS: Final = select(_RELEASES.version, _RELEASES.yanked).where(
 )
 _REQUIREMENTS: Final = table_of(Requirement)
 _FORGET_REQUIREMENTS: Final = delete(_REQUIREMENTS).where(
-    _REQUIREMENTS.c.component_id == bindparam("component")
+    _REQUIREMENTS.c.component_id.in_(bindparam("components", expanding=True))
 )
 _PUBLISHED: Final = (
     select(_RELEASES.id)
@@ -91,8 +92,8 @@ def refresh_component(
     row.tasks = newest.details["tasks"]
     row.updated_at = now
     words = [row.organisation, row.name, row.kind, row.summary, *row.languages, *row.tasks]
-    _note_requirements(session, row.id, newest.details["requires"])
-    _mark(session, [row.id])
+    later(session, _note_requirements, (row.id, newest.details["requires"]))
+    later(session, _mark, row.id)
     row.search_text = f"{row.organisation}/{row.name} {' '.join(words)}".casefold()
 
 
@@ -117,9 +118,16 @@ def deprecation_of(release: Release) -> Deprecation | None:
     return None if release.deprecated is None else Deprecation(**release.deprecated)
 
 
-def _note_requirements(session: Session, component_id: int, requires: Iterable[str]) -> None:
-    session.connection().execute(_FORGET_REQUIREMENTS, {"component": component_id})
-    session.add_all(Requirement(component_id=component_id, required=each) for each in requires)
+def _note_requirements(session: Session, found: list[tuple[int, Iterable[str]]]) -> None:
+    newest = dict(found)
+    session.connection().execute(_FORGET_REQUIREMENTS, {"components": list(newest)})
+    rows = [
+        {"component_id": number, "required": each}
+        for number, requires in newest.items()
+        for each in requires
+    ]
+    if rows:
+        session.connection().execute(insert(_REQUIREMENTS), rows)
 
 
 def mark_reviewed(session: Session, name: ComponentName) -> None:
@@ -143,7 +151,7 @@ def mark_changed(session: Session, condition: ColumnElement[bool]) -> None:
 def _mark(session: Session, ids: Sequence[int]) -> None:
     query = upsert(session, WAITING)
     # Made up, so that whoever is indexing the component right now sees that it changed.
-    rows = [{"component_id": each, "mark": randbits(62)} for each in ids]
+    rows = [{"component_id": each, "mark": randbits(62)} for each in sorted(set(ids))]
     session.execute(
         query.on_conflict_do_update(
             index_elements=[WAITING.c.component_id], set_={"mark": query.excluded.mark}

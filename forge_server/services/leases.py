@@ -47,6 +47,7 @@ from sqlalchemy.orm import Session
 from storage import BlobStore
 
 from ..db.engine import Database, upsert
+from ..db.later import write_now
 from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile, table_of
 from ..db.upstream_models import UpstreamFile
 from ..logs import LOGGER
@@ -97,6 +98,7 @@ def referred(session: Session, digests: Sequence[str]) -> set[str]:
         ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
         UpstreamFile.blob_sha256,
     )  # fmt: skip
+    write_now(session)  # a release of this very transaction may be one
     query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
     return {str(row[0]) for row in session.execute(query)}
 
@@ -120,7 +122,11 @@ class Leases:
     def seen(self, digests: Iterable[str]) -> dict[str, str]:
         """The leases that are there for ``digests`` and not doomed. Ask before the store."""
         with self.database.read() as session:
-            return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
+            return self.look(session, digests)
+
+    def look(self, session: Session, digests: Iterable[str]) -> dict[str, str]:
+        """`seen`, as of a transaction that only reads."""
+        return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
 
     def hold(self, sizes: Mapping[str, int], organisation: str | None) -> dict[str, str]:
         """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;

@@ -7,11 +7,12 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import BytesIO
+from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -30,7 +31,8 @@ from storage.checks import check_published_path
 from storage.hashing import Readable
 
 from ..db.engine import Database
-from ..db.models import Component, Release, ReleaseFile
+from ..db.later import later
+from ..db.models import Component, Release, ReleaseFile, table_of
 from ..errors import RegistryError
 from .admission import Admission
 from .audit import Audit
@@ -48,6 +50,7 @@ from .roles import require_no_look_alike
 from .together import Together
 from .withheld import is_in_force, require_in_force
 
+_ADD_RELEASE: Final = insert(table_of(Release)).returning(table_of(Release).c.id)
 _ROUNDS = 3  # in which blobs may vanish under an offer
 
 
@@ -239,22 +242,20 @@ class Releases:
         wanted = _blobs_of(manifest).keys() - fresh.keys()
         if not wanted:
             return dict(fresh), {}
-        held = {**fresh, **self.leases.seen(wanted)}
-        missing = self._missing(manifest)
-        if missing:
-            return held, missing
         with self.database.read() as session:
+            held = {**fresh, **self.leases.look(session, wanted)}
             loose = [
                 digest
                 for batch in batches(digest for digest in wanted if digest not in held)
                 for digest in set(batch) - referred(session, batch)
             ]
-        if not loose:
-            return held, {}
+        missing = self._missing(manifest, wanted)
+        if missing or not loose:
+            return held, missing
         # Here from before there were leases, or about to go: take them, and look again.
         sizes = {digest: self._size(digest) for digest in loose}
         held |= self.leases.hold(sizes, manifest.component.org)
-        return held, self._missing(manifest)
+        return held, self._missing(manifest, wanted)
 
     def _size(self, digest: str) -> int:
         try:
@@ -388,8 +389,12 @@ class Releases:
         )
         return _Checked(offer=offer, text=text, org_role=org_role)
 
-    def _missing(self, manifest: Manifest) -> dict[str, int | None]:
-        wanted = _blobs_of(manifest)
+    def _missing(
+        self, manifest: Manifest, those: Collection[str] | None = None
+    ) -> dict[str, int | None]:
+        """Which blobs are not in the store, of all or of ``those``."""
+        blobs = _blobs_of(manifest)
+        wanted = {each: blobs[each] for each in (blobs if those is None else those)}
         missing = self.blobs.missing(wanted)
         for digest, size in wanted.items():
             if digest not in missing and size is not None:
@@ -549,40 +554,42 @@ def _add_release(
         )  # fmt: skip
         session.add(row)
         session.flush()
-    release = Release(
-        component_id=row.id,
-        version=str(manifest.version),
-        kind=manifest.kind,
-        details=manifest.metadata,
-        manifest_sha256=manifest.digest,
-        bundle_sha256=sha256_hex(checked.text.bundle),
-        total_bytes=manifest.total_size,
-        file_count=len(manifest.files),
-        publisher_id=identity.user_id,
-        publisher_key=checked.offer.publisher.keyid,
-        role=component.role,
-        role_version=role_version(checked.role),
-        snapshot_version=snapshot,
-        published_at=now,
-    )
-    session.add(release)
-    session.flush()
-    _add_files(session, release.id, manifest)
+    values: dict[str, Any] = {
+        "component_id": row.id,
+        "version": str(manifest.version),
+        "kind": manifest.kind,
+        "details": manifest.metadata,
+        "manifest_sha256": manifest.digest,
+        "bundle_sha256": sha256_hex(checked.text.bundle),
+        "total_bytes": manifest.total_size,
+        "file_count": len(manifest.files),
+        "publisher_id": identity.user_id,
+        "publisher_key": checked.offer.publisher.keyid,
+        "role": component.role,
+        "role_version": role_version(checked.role),
+        "snapshot_version": snapshot,
+        "published_at": now,
+    }
+    # Past the session, which would write all that waits in it before.
+    number = session.connection().scalar(_ADD_RELEASE, values)
+    release = Release(id=number, **values)
+    later(session, _add_files, *_files_of(release.id, manifest))
     refresh_component(session, row, now, release)
     return release
 
 
-def _add_files(session: Session, release_id: int, manifest: Manifest) -> None:
-    session.execute(
-        insert(ReleaseFile),
-        [
-            {
-                "release_id": release_id,
-                "path": entry.path,
-                "size": entry.size,
-                "sha256": entry.sha256,
-                "chunks": entry.chunks,
-            }
-            for entry in manifest.files
-        ],
-    )
+def _files_of(release_id: int, manifest: Manifest) -> list[dict[str, object]]:
+    return [
+        {
+            "release_id": release_id,
+            "path": entry.path,
+            "size": entry.size,
+            "sha256": entry.sha256,
+            "chunks": entry.chunks,
+        }
+        for entry in manifest.files
+    ]
+
+
+def _add_files(session: Session, rows: list[dict[str, object]]) -> None:
+    session.connection().execute(insert(table_of(ReleaseFile)), rows)

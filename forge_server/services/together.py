@@ -28,9 +28,9 @@ from .log import part
 _Made = TypeVar("_Made")
 
 Change = Callable[[Session], tuple[_Made, bool]]
-"""Makes a change in a transaction; returns what came of it, and whether anything changed that must
-be announced. It may be called several times, each in a transaction or part of one that is rolled
-back but for the last."""
+"""Makes a change in a transaction, which does not flush by itself; returns what came of it, and
+whether anything changed that must be announced. It may be called several times, each in a
+transaction or part of one that is rolled back but for the last."""
 
 
 class _OneFailedError(Exception):
@@ -79,7 +79,9 @@ class Together:
         """What came of each; nobody is told anything before the end of the transaction."""
         outcomes: list[Any] = []
         one = len(changes) == 1  # the transaction is its part
-        with self.database.write() as session:
+        # Nothing is flushed before somebody says so: what the session waits for is written for all
+        # changes at once.
+        with self.database.write() as session, session.no_autoflush:
             has_news = False
             for change in changes:
                 try:

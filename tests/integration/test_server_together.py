@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from server_fixtures import ORG, Built, Client, World, _fresh_registry, client, sara, world
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -134,6 +135,28 @@ def test_one_snapshot_announces_them_all(world: World, sara: Client) -> None:
     assert [answer["receipt"] for answer in again] == [answer["receipt"] for answer in answers]
 
 
+def test_rows_of_one_kind_are_written_at_once(world: World, sara: Client) -> None:
+    offers = ready(sara, world)
+    written: Counter[str] = Counter()
+
+    def note(*arguments: Any) -> None:
+        words = str(arguments[2]).split()
+        if words[:2] == ["INSERT", "INTO"]:
+            written[words[2]] += 1
+
+    engine = world.registry.database.writing.kw["bind"]
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        publish_all(world, sara, offers)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    # One alone, and then the others.
+    for table in ("release_files", "search_waiting", "events", "log_entries"):
+        assert written[table] == 2, table
+    assert written["releases"] == MANY
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
 def test_what_fails_leaves_nothing_and_the_others_go_on(world: World, sara: Client) -> None:
     """Two of them bring the same version of the same component, with different files."""
     offers = ready(sara, world)
@@ -160,6 +183,9 @@ def test_a_change_that_fails_late_leaves_no_leaves(world: World, sara: Client) -
     assert leaves(world) == size + 2 * (MANY - 1) + 4
     assert check_registry(world.registry, deep=True).problems == ()
     assert not group._gathering._waiting
+    done = [each for each in audit.newest(1000, action="release.publish") if each.outcome == "done"]
+    assert str(role) not in {event.subject for event in done}
+    assert len(done) == 2 * MANY - 1
 
 
 class _Failing:
