@@ -38,6 +38,7 @@ from .services.downloads import DownloadCounter
 from .services.expiry import Expiry
 from .services.feeds import Feeds
 from .services.findings import Findings
+from .services.foresight import Foresight
 from .services.health import Health
 from .services.leases import Leases
 from .services.locks import DatabaseLock, FolderLock, Lock
@@ -188,14 +189,15 @@ def _assemble(folder: DataFolder, settings: Settings, database: Database, clock:
     quotas = Quotas(
         database, audit, settings.max_organisation_bytes, settings.max_organisation_releases
     )
-    together = Together(database, publication.announce)
+    foresight = Foresight(quotas, leases)
+    together = Together(database, publication.announce, foresight)
     distributions = Distributions(database, blobs)
     scans = Scans(database, blobs, clock, settings)
     desk = ReviewDesk(database, audit, clock)
     waivers = Waivers(desk)
     releases = Releases(
         database, audit, publication, blobs, chunk_checks, leases, quotas, clock, together,
-        distributions, Admission(database, blobs, settings.allow_code_formats, waivers),
+        distributions, Admission(database, blobs, settings.allow_code_formats, waivers), foresight,
     )  # fmt: skip
     accounts = Accounts(database, audit, clock, os.urandom)
     facade_releases = FacadeReleases(database)

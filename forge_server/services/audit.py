@@ -13,8 +13,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
@@ -22,15 +23,17 @@ from signing.encoding import canonical_json
 
 from ..db.engine import Database
 from ..db.later import later
-from ..db.models import Event
+from ..db.models import Event, table_of
 from ..domain.tokens import redact
 from ..errors import RegistryError
 from .callers import Caller
 from .clock import Clock
 from .log import COMMITTED_ACTS, LOGGED_ACTS, append_act
-from .outbox import enqueue
+from .outbox import enqueue_all
 
 DONE = "done"
+_TABLE: Final = table_of(Event)
+_COLUMNS: Final = [each.name for each in _TABLE.c if not each.primary_key]
 _MAX_SUBJECT = 300
 
 
@@ -64,8 +67,6 @@ class Audit:
             leaf = append_act(session, action, None, commitment(event), event.at)
             event.detail = {**event.detail, "leaf": leaf}
         later(session, _write, event)
-        with session.no_autoflush:
-            enqueue(session, event)
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError
@@ -119,8 +120,9 @@ class Audit:
 
 
 def _write(session: Session, events: list[Event]) -> None:
-    session.add_all(events)
-    session.flush()
+    rows = [{name: getattr(event, name) for name in _COLUMNS} for event in events]
+    session.connection().execute(insert(_TABLE), rows)
+    enqueue_all(session, events)
 
 
 def commitment(event: Event) -> str:

@@ -7,11 +7,11 @@ from datetime import datetime
 from secrets import randbits
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from signing.deprecation import Deprecation
-from signing.names import ComponentName
+from signing.names import ComponentName, OrgName, ProjectName
 from signing.roles import IndexEntry
 
 from ..db.engine import upsert
@@ -36,22 +36,56 @@ _RELEASE: Final = (
 
 _RELEASES: Final = table_of(Release).c
 _COMPONENTS: Final = table_of(Component).c
-_VERSIONS: Final = select(_RELEASES.version, _RELEASES.yanked).where(
-    _RELEASES.component_id == bindparam("component")
+_SEVERAL: Final = select(Component).where(
+    tuple_(Component.organisation, Component.name).in_(bindparam("pairs", expanding=True))
+)
+_VERSIONS: Final = select(_RELEASES.component_id, _RELEASES.version, _RELEASES.yanked).where(
+    _RELEASES.component_id.in_(bindparam("components", expanding=True))
 )
 _REQUIREMENTS: Final = table_of(Requirement)
 _FORGET_REQUIREMENTS: Final = delete(_REQUIREMENTS).where(
     _REQUIREMENTS.c.component_id.in_(bindparam("components", expanding=True))
 )
 _PUBLISHED: Final = (
-    select(_RELEASES.id)
+    select(_COMPONENTS.organisation, _COMPONENTS.name, _RELEASES.version)
     .join(table_of(Component), _RELEASES.component_id == _COMPONENTS.id)
     .where(
-        _COMPONENTS.organisation == bindparam("org"),
-        _COMPONENTS.name == bindparam("name"),
-        _RELEASES.version == bindparam("version"),
+        tuple_(_COMPONENTS.organisation, _COMPONENTS.name, _RELEASES.version).in_(
+            bindparam("triples", expanding=True)
+        )
     )
 )
+
+
+def find_components(
+    session: Session, names: Iterable[ComponentName]
+) -> dict[ComponentName, Component]:
+    """The rows of those of ``names`` of which something was published, in one question."""
+    pairs = sorted({(each.org, each.name) for each in names})
+    found = session.scalars(_SEVERAL, {"pairs": pairs})
+    return {ComponentName(OrgName(row.organisation), ProjectName(row.name)): row for row in found}
+
+
+def versions_of(
+    session: Session, components: Iterable[Component]
+) -> dict[int, list[tuple[str, str | None]]]:
+    """``{component id: [(version, why it is yanked or None)]}``, in one question."""
+    versions: dict[int, list[tuple[str, str | None]]] = {each.id: [] for each in components}
+    asked = {"components": sorted(versions)}
+    for number, version, yanked in session.connection().execute(_VERSIONS, asked):
+        versions[number].append((version, yanked))
+    return versions
+
+
+def published_of(
+    session: Session, asked: Iterable[tuple[ComponentName, str]]
+) -> set[tuple[ComponentName, str]]:
+    """Those of ``(component, version)`` that are published; costs less than to find them."""
+    triples = sorted({(name.org, name.name, version) for name, version in asked})
+    found = session.connection().execute(_PUBLISHED, {"triples": triples})
+    return {
+        (ComponentName(OrgName(org), ProjectName(name)), version) for org, name, version in found
+    }
 
 
 def find_component(session: Session, name: ComponentName) -> Component | None:
@@ -66,16 +100,22 @@ def find_release(session: Session, name: ComponentName, version: str) -> Release
 
 def is_published(session: Session, name: ComponentName, version: str) -> bool:
     """Whether there is such a release; costs less than to find it."""
-    asked = {"org": name.org, "name": name.name, "version": version}
-    return session.connection().execute(_PUBLISHED, asked).first() is not None
+    return bool(published_of(session, [(name, version)]))
 
 
 def refresh_component(
-    session: Session, row: Component, now: datetime, added: Release | None = None
+    session: Session,
+    row: Component,
+    now: datetime,
+    added: Release | None = None,
+    others: Sequence[tuple[str, str | None]] | None = None,
 ) -> None:
     """Derives the component's description from its releases as they are in this transaction, of
-    which ``added`` has just become one."""
-    releases = session.connection().execute(_VERSIONS, {"component": row.id}).all()
+    which ``added`` has just become one. ``others`` are all before it, where they are known."""
+    if others is None:
+        releases = versions_of(session, [row])[row.id]
+    else:
+        releases = [*others, *([(added.version, added.yanked)] if added is not None else ())]
     latest = latest_version((version, yanked is not None) for version, yanked in releases)
     assert latest is not None
     newest = added

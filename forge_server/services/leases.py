@@ -36,7 +36,7 @@ be lost.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -73,6 +73,20 @@ _END: Final = (
 
 Held = Mapping[str, str]
 """``{digest: token}`` of the leases that were there when somebody looked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """``{digest: token}`` of the leases that a transaction ended and that were not doomed, and of
+    the other blobs those that somebody referred to already."""
+
+    leases: Held
+    referred: Set[str]
+
+    def vouches(self, digest: str, held: Held) -> bool:
+        """Whether the blob is in the store for somebody who saw the leases ``held``."""
+        token = self.leases.get(digest)
+        return digest in self.referred if token is None else held.get(digest) == token
 
 
 class BlobsGoneError(Exception):
@@ -186,21 +200,32 @@ class Leases:
                 .values(held_at=self.clock(), organisation=owner)
             )
 
-    def settle(self, session: Session, digests: Iterable[str], held: Held) -> None:
+    def end(self, session: Session, digests: Iterable[str]) -> Ended:
+        """Ends the leases of ``digests`` in the transaction that will refer to all of them, if
+        `settle` finds nothing amiss."""
+        ended: dict[str, str] = {}
+        kept: set[str] = set()
+        for batch in batches(sorted(set(digests))):
+            found = session.connection().execute(_END, {"digests": batch})
+            ended |= {row.sha256: row.token for row in found if row.doomed_at is None}
+            rest = [digest for digest in batch if digest not in ended]
+            kept |= referred(session, rest) if rest else set()
+        return Ended(leases=ended, referred=kept)
+
+    def settle(
+        self, session: Session, digests: Iterable[str], held: Held, ended: Ended | None = None
+    ) -> None:
         """Establishes, in the transaction that will refer to ``digests``, that all of them are in
-        the store, and ends their leases. ``held`` was looked up before the store was.
+        the store, and ends their leases. ``held`` was looked up before the store was; ``ended``
+        is what the same transaction has ended already, for others as well.
 
         Raises:
             BlobsGoneError: one may have been deleted since; the transaction must not be committed.
         """
-        for batch in batches(set(digests)):
-            ended = session.connection().execute(_END, {"digests": batch})
-            sure = {
-                row.sha256
-                for row in ended
-                if row.doomed_at is None and held.get(row.sha256) == row.token
-            }
-            rest = [digest for digest in batch if digest not in sure]
+        wanted = set(digests)
+        ended = self.end(session, wanted) if ended is None else ended
+        for batch in batches(wanted):
+            rest = [digest for digest in batch if not ended.vouches(digest, held)]
             if rest and set(rest) - referred(session, rest):
                 raise BlobsGoneError
 

@@ -141,6 +141,7 @@ def part(session: Session) -> Iterator[None]:
     try:
         with session.begin_nested():
             yield
+            write_now(session)  # and what waits now is its own
     except BaseException:
         forget(session)
         if before is None:

@@ -7,7 +7,7 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ from storage.checks import check_published_path
 from storage.hashing import Readable
 
 from ..db.engine import Database
-from ..db.later import later
+from ..db.later import later, write_now
 from ..db.models import Component, Release, ReleaseFile, table_of
 from ..errors import RegistryError
 from .admission import Admission
@@ -39,18 +39,23 @@ from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
-from .components import find_component, find_release, is_published, refresh_component
-from .distributions import Distributions, WheelRead
+from .components import find_release, is_published, published_of, refresh_component
+from .distributions import Distributions, WheelRead, files_of
+from .foresight import Foresight, Seen, Wish
+from .gathering import Gathering
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
-from .quotas import Quotas
-from .rights import require_member
-from .rolebook import add_role, current_roles
+from .quotas import Quotas, QuotaState
+from .rights import Standings, require_member, require_standing, standings
+from .rolebook import add_role_later, current_roles
 from .roles import require_no_look_alike
 from .together import Together
 from .withheld import is_in_force, require_in_force
 
-_ADD_RELEASE: Final = insert(table_of(Release)).returning(table_of(Release).c.id)
+_RELEASES: Final = table_of(Release)
+_ADD_RELEASE: Final = insert(_RELEASES).returning(
+    _RELEASES.c.id, _RELEASES.c.component_id, _RELEASES.c.version
+)
 _ROUNDS = 3  # in which blobs may vanish under an offer
 
 
@@ -105,6 +110,35 @@ class _Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who offers what, with files of so many bytes."""
+
+    identity: Identity
+    manifest: Manifest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What several who offer something must know."""
+
+    standings: Standings
+    published: Set[tuple[ComponentName, str]]
+    roles: Mapping[str, bytes]
+    quotas: Mapping[str, QuotaState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The receipt of what is published already; else the roles that judge the offer, and whether
+    the organisation has room for the files that came along."""
+
+    receipt: Receipt | None = None
+    roles: Mapping[str, bytes] = field(default_factory=dict)
+    has_room: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Brought:
     """Files that came along with an offer and were stored: their sizes, and the leases under which
     they, and perhaps manifest and bundle, were."""
@@ -126,6 +160,8 @@ class Releases:
     together: Together
     distributions: Distributions
     admission: Admission
+    foresight: Foresight
+    _looking: Gathering[_Asked, _Found] = field(default_factory=Gathering)
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -136,25 +172,16 @@ class Releases:
         """
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
+        size = sum(map(len, text.files.values()))
+        # Of many who offer something at once, one looks for all.
+        asked = _Asked(identity=identity, manifest=manifest, size=size)
+        found = self._looking.ask(asked, self._look)
         component = manifest.component
-        has_room = False
-        with self.database.read() as session:
-            self._require_publisher(session, identity, component)
-            receipt = _same_release(session, manifest)
-            current = current_roles(session, ("registrar", component.org, component.role))
-            if receipt is None:
-                # Before anything is sent in vain; what counts is asked again by the transaction.
-                self.quotas.require_room_for_release(session, component.org, manifest.total_size)
-                self.distributions.require_free(session, manifest)
-                size = sum(map(len, text.files.values()))
-                has_room = not size or not self.quotas.why_no_room_for_upload(
-                    session, component.org, size
-                )
-        if receipt is not None:
+        if found.receipt is not None:
             self.publication.materialise()
-            return Answer(receipt=receipt, missing={})
-        checked = self._check(manifest, text, current)
-        brought = self._take(manifest, text, has_room)
+            return Answer(receipt=found.receipt, missing={})
+        checked = self._check(manifest, text, found.roles)
+        brought = self._take(manifest, text, found.has_room)
         answer: Answer | None = None
         try:
             answer = self._settle(caller, identity, checked, brought)
@@ -163,6 +190,47 @@ class Releases:
             # What is published has its events in the transaction that publishes it.
             if answer is None or not answer.created:
                 self._note(caller, component, brought)
+
+    def _look(self, asked: Sequence[_Asked]) -> list[_Found | Exception]:
+        """How things are before anything is checked or stored."""
+        components = [each.manifest.component for each in asked]
+        users = [each.identity.user_id for each in asked]
+        organisations = {each.org for each in components}
+        with self.database.read() as session:
+            self.publication.check_writable(session)
+            known = _Known(
+                standings=standings(
+                    session,
+                    {(user, each.org) for user, each in zip(users, components, strict=True)},
+                ),
+                published=published_of(
+                    session,
+                    [(each.manifest.component, str(each.manifest.version)) for each in asked],
+                ),
+                roles=current_roles(
+                    session, {"registrar", *organisations, *(each.role for each in components)}
+                ),
+                quotas=self.quotas.states(session, organisations),
+            )
+            return [self._look_for(session, known, each) for each in asked]
+
+    def _look_for(self, session: Session, known: _Known, asked: _Asked) -> _Found | Exception:
+        manifest, component = asked.manifest, asked.manifest.component
+        try:
+            asked.identity.require("publish", organisation=component.org, component=str(component))
+            require_standing(session, known.standings, asked.identity, component.org, "publisher")
+            if (component, str(manifest.version)) in known.published:
+                return _Found(receipt=_same_release(session, manifest))
+            quota = known.quotas[component.org]
+            # Before anything is sent in vain; what counts is asked again by the transaction.
+            self.quotas.require_room_for_release(quota, manifest.total_size)
+            self.distributions.require_free(session, manifest)
+            full = asked.size and self.quotas.why_no_room_for_upload(session, quota, asked.size)
+        except RegistryError as error:
+            return error
+        names = ("registrar", component.org, component.role)
+        roles = {name: known.roles[name] for name in names if name in known.roles}
+        return _Found(roles=roles, has_room=not full)
 
     def _settle(
         self, caller: Caller, identity: Identity, checked: _Checked, brought: _Brought
@@ -183,8 +251,9 @@ class Releases:
                 if rest := {digest: small[digest] for digest in small.keys() - fresh.keys()}:
                     held |= self._put(manifest.component.org, rest)
                 wheels = self.distributions.read(manifest)
-                publish = partial(self._publish, caller, identity, checked, brought, held, wheels)
-                receipt, created = self.together.make(publish)
+                wish = _wish(identity, manifest, text.bundle)
+                publish = partial(self._publish, caller, wish, checked, brought, held, wheels)
+                receipt, created = self.together.make(publish, wish)
             except (BlobsGoneError, BlobNotFoundError):
                 fresh = {}  # deleted since we looked
                 continue
@@ -294,7 +363,8 @@ class Releases:
         """
         with self.database.read() as session:
             self._require_publisher(session, _identity(caller), component)
-            refusal = self.quotas.why_no_room_for_upload(session, component.org, size)
+            state = self.quotas.state(session, component.org)
+            refusal = self.quotas.why_no_room_for_upload(session, state, size)
             is_going = self.leases.is_going(session, digest)
         if not self.blobs.missing([digest]) and self.keep(component, digest, size):
             return False
@@ -430,7 +500,7 @@ class Releases:
     def _publish(
         self,
         caller: Caller,
-        identity: Identity,
+        wish: Wish,
         checked: _Checked,
         brought: _Brought,
         held: Held,
@@ -442,24 +512,31 @@ class Releases:
 
         Raises:
             BlobsGoneError: a blob was deleted since it was looked for.
+            AgainError: another of the same transaction changed the component.
         """
         manifest, component, now = checked.offer.manifest, checked.component, self.clock()
-        require_member(session, identity, component.org, "publisher")
+        identity = _identity(caller)
         # Looked at again now that nobody else can write: of many, one wins.
-        receipt = _same_release(session, manifest)
-        if receipt is not None:
+        seen = self.foresight.of(session, wish)
+        require_standing(session, seen.standings, identity, component.org, "publisher")
+        seen.take(component)
+        if seen.is_published(wish):
+            receipt = _same_release(session, manifest)
+            assert receipt is not None
             return (receipt, False), False
-        self.quotas.count(session, component.org, manifest.total_size)
-        own = (manifest.digest, sha256_hex(checked.text.bundle))
-        self.leases.settle(session, (*_blobs_of(manifest), *own), held)
+        quota = seen.quotas[component.org]
+        seen.quotas[component.org] = self.quotas.count(session, quota, manifest.total_size)
+        self.leases.settle(session, wish.digests, held, seen.ended)
         if checked.org_role is not None:
             version = role_version(checked.org_role)
-            add_role(session, component.org, version, checked.org_role, now)
+            add_role_later(session, component.org, version, checked.org_role, now)
             self.audit.record(session, caller, "role.accept", component.org, version=version)
-        add_role(session, component.role, role_version(checked.role), checked.role, now)
+        add_role_later(session, component.role, role_version(checked.role), checked.role, now)
         snapshot = self.publication.next_snapshot(session)
-        release = _add_release(session, identity, checked, snapshot, now)
-        self.distributions.record(session, release, manifest, wheels)
+        release = _add_release(session, identity, checked, seen, snapshot, now)
+        if files_of(manifest):
+            write_now(session)  # its names want to know its number
+            self.distributions.record(session, release, manifest, wheels)
         self._record_blobs(session, caller, component, brought)
         self.audit.record(
             session,
@@ -477,6 +554,15 @@ def _identity(caller: Caller) -> Identity:
     if caller.identity is None:
         raise RegistryError("not-authenticated", "expected an access token, found none")
     return caller.identity
+
+
+def _wish(identity: Identity, manifest: Manifest, bundle: bytes) -> Wish:
+    return Wish(
+        user_id=identity.user_id,
+        component=manifest.component,
+        version=str(manifest.version),
+        digests=(*_blobs_of(manifest), manifest.digest, sha256_hex(bundle)),
+    )
 
 
 def _blobs_of(manifest: Manifest) -> dict[str, int | None]:
@@ -542,10 +628,16 @@ def _receipt(component: ComponentName, release: Release) -> Receipt:
 
 
 def _add_release(
-    session: Session, identity: Identity, checked: _Checked, snapshot: int, now: datetime
+    session: Session,
+    identity: Identity,
+    checked: _Checked,
+    seen: Seen,
+    snapshot: int,
+    now: datetime,
 ) -> Release:
+    """The row to be, which has no number before `write_now`."""
     manifest, component = checked.offer.manifest, checked.component
-    row = find_component(session, component)
+    row = seen.components.get(component)
     if row is None:
         row = Component(
             organisation=component.org, name=component.name, kind=manifest.kind, summary="",
@@ -570,12 +662,22 @@ def _add_release(
         "snapshot_version": snapshot,
         "published_at": now,
     }
-    # Past the session, which would write all that waits in it before.
-    number = session.connection().scalar(_ADD_RELEASE, values)
-    release = Release(id=number, **values)
-    later(session, _add_files, *_files_of(release.id, manifest))
-    refresh_component(session, row, now, release)
+    release = Release(**values)
+    later(session, _add_releases, (release, values, manifest))
+    refresh_component(session, row, now, release, seen.versions_of(component))
     return release
+
+
+def _add_releases(
+    session: Session, found: Sequence[tuple[Release, dict[str, Any], Manifest]]
+) -> None:
+    connection = session.connection()
+    rows = connection.execute(_ADD_RELEASE, [values for _, values, _ in found])
+    numbers = {(component, version): number for number, component, version in rows}
+    for release, _, _ in found:
+        release.id = numbers[release.component_id, release.version]
+    files = [row for release, _, manifest in found for row in _files_of(release.id, manifest)]
+    connection.execute(insert(table_of(ReleaseFile)), files)
 
 
 def _files_of(release_id: int, manifest: Manifest) -> list[dict[str, object]]:
@@ -589,7 +691,3 @@ def _files_of(release_id: int, manifest: Manifest) -> list[dict[str, object]]:
         }
         for entry in manifest.files
     ]
-
-
-def _add_files(session: Session, rows: list[dict[str, object]]) -> None:
-    session.connection().execute(insert(table_of(ReleaseFile)), rows)
