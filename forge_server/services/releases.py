@@ -7,7 +7,7 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -173,18 +173,25 @@ class Releases:
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
         size = sum(map(len, text.files.values()))
-        # Of many who offer something at once, one looks for all.
         asked = _Asked(identity=identity, manifest=manifest, size=size)
-        found = self._looking.ask(asked, self._look)
-        component = manifest.component
-        if found.receipt is not None:
-            self.publication.materialise()
-            return Answer(receipt=found.receipt, missing={})
-        checked = self._check(manifest, text, found.roles)
-        brought = self._take(manifest, text, found.has_room)
+        with self.together.coming() as arrive:
+            # Of many who offer something at once, one looks for all.
+            found = self._looking.ask(asked, self._look)
+            if found.receipt is not None:
+                arrive()
+                self.publication.materialise()
+                return Answer(receipt=found.receipt, missing={})
+            checked = self._check(manifest, text, found.roles)
+            brought = self._take(manifest, text, found.has_room)
+            return self._finish(caller, checked, brought, arrive)
+
+    def _finish(
+        self, caller: Caller, checked: _Checked, brought: _Brought, arrive: Callable[[], None]
+    ) -> Answer:
+        component = checked.component
         answer: Answer | None = None
         try:
-            answer = self._settle(caller, identity, checked, brought)
+            answer = self._settle(caller, checked, brought, arrive)
             return answer
         finally:
             # What is published has its events in the transaction that publishes it.
@@ -233,9 +240,9 @@ class Releases:
         return _Found(roles=roles, has_room=not full)
 
     def _settle(
-        self, caller: Caller, identity: Identity, checked: _Checked, brought: _Brought
+        self, caller: Caller, checked: _Checked, brought: _Brought, arrive: Callable[[], None]
     ) -> Answer:
-        """Publishes what is all here."""
+        """Publishes what is all here; tells by ``arrive`` that nothing else is in the way."""
         manifest, text = checked.offer.manifest, checked.text
         fresh, taken = brought.held, tuple(brought.sizes)
         for _ in range(_ROUNDS):
@@ -251,8 +258,9 @@ class Releases:
                 if rest := {digest: small[digest] for digest in small.keys() - fresh.keys()}:
                     held |= self._put(manifest.component.org, rest)
                 wheels = self.distributions.read(manifest)
-                wish = _wish(identity, manifest, text.bundle)
+                wish = _wish(_identity(caller), manifest, text.bundle)
                 publish = partial(self._publish, caller, wish, checked, brought, held, wheels)
+                arrive()
                 receipt, created = self.together.make(publish, wish)
             except (BlobsGoneError, BlobNotFoundError):
                 fresh = {}  # deleted since we looked

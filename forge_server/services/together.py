@@ -12,8 +12,8 @@ are first made without; where one fails everything is rolled back and made again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -48,6 +48,12 @@ class Together:
     announce: Callable[[Session], object]
     foresee: Callable[[Session, Sequence[Any]], object] = lambda _session, _wishes: None
     _gathering: Gathering[tuple[Change[Any], Any], Any] = field(default_factory=Gathering)
+
+    @contextmanager
+    def coming(self) -> Iterator[Callable[[], None]]:
+        """Around all that somebody does before `make`: see `Gathering.coming`."""
+        with self._gathering.coming() as arrive:
+            yield arrive
 
     def make(self, change: Change[_Made], wish: object = None) -> _Made:
         """Makes ``change`` and commits it, with those of others who ask meanwhile. ``wish`` is for
