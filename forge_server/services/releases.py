@@ -24,7 +24,7 @@ from signing.manifest import Manifest, build_manifest, parse_manifest
 from signing.names import ComponentName
 from signing.policy import KIND as POLICY
 from signing.policy import MAX_POLICY_BYTES, parse_policy, require_policy_file
-from signing.roles import role_version
+from signing.roles import role_expires, role_version
 from signing.updates import Offer, check_offer, check_role_update
 from storage import BlobNotFoundError, BlobStore
 from storage.checks import check_published_path
@@ -537,9 +537,13 @@ class Releases:
         self.leases.settle(session, wish.digests, held, seen.ended)
         if checked.org_role is not None:
             version = role_version(checked.org_role)
-            add_role_later(session, component.org, version, checked.org_role, now)
+            expires = role_expires(checked.org_role)
+            add_role_later(session, component.org, version, checked.org_role, now, expires)
             self.audit.record(session, caller, "role.accept", component.org, version=version)
-        add_role_later(session, component.role, role_version(checked.role), checked.role, now)
+        offer = checked.offer
+        add_role_later(
+            session, component.role, offer.role_version, checked.role, now, offer.role_expires
+        )
         snapshot = self.publication.next_snapshot(session)
         release = _add_release(session, identity, checked, seen, snapshot, now)
         if files_of(manifest):
@@ -666,7 +670,7 @@ def _add_release(
         "publisher_id": identity.user_id,
         "publisher_key": checked.offer.publisher.keyid,
         "role": component.role,
-        "role_version": role_version(checked.role),
+        "role_version": checked.offer.role_version,
         "snapshot_version": snapshot,
         "published_at": now,
     }

@@ -146,11 +146,13 @@ class _Added:
     expires: datetime
 
 
-def add_role_later(session: Session, name: str, version: int, data: bytes, now: datetime) -> None:
+def add_role_later(
+    session: Session, name: str, version: int, data: bytes, now: datetime, expires: datetime
+) -> None:
     """`add_role`, which is written with those of others in the same transaction. That, and not
     this, raises when someone else was faster; nobody may read the role before."""
     added = _Added(
-        name=name, version=version, data=data, now=now, expires=signed_expiry(data, name),
+        name=name, version=version, data=data, now=now, expires=expires,
         log_index=append_role(session, name, version, data),
     )  # fmt: skip
     later(session, _add_roles, added)
