@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint, LogEntry, Release
+from forge_server.db.models import LogCheckpoint, LogEntry, MetadataVersion, Release
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
 from forge_server.services import gathering as gathering_module
@@ -284,3 +284,75 @@ def test_the_operator_is_told_of_each(world: World, sara: Client) -> None:
     events = world.registry.audit.newest(1000, action="release.publish")
     assert len({event.request_id for event in events}) == 2 * MANY
     assert OPERATOR.actor not in {event.actor for event in events}
+
+
+def test_a_row_that_the_database_refuses_is_one_publishers_own(world: World, sara: Client) -> None:
+    """The rows of all are written with one statement, and one of them breaks a constraint."""
+    offers = ready(sara, world)
+    role = offers[3].manifest.component.role
+    database, size = world.registry.database, leaves(world)
+    with database.write() as session:
+        # As nobody ever leaves it: a version of the role that is not the current one.
+        in_the_way = MetadataVersion(
+            role=role, version=2, data=b"{}", created_at=world.clock(), published_at=world.clock()
+        )
+        session.add(in_the_way)
+    answers = publish_all(world, sara, offers)
+    codes = [answer.get("code") for answer in answers]
+    assert codes == [None, None, None, "storage-failed", None, None]
+    with database.write() as session:
+        session.delete(in_the_way)
+    assert check_registry(world.registry, deep=True).problems == ()
+    sara.post("/api/v1/releases", offers[3].body(), expect=201)
+    assert leaves(world) == size + 2 * MANY + 2 * MANY  # each by itself, with what announces it
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_a_role_that_came_too_late_is_one_publishers_own(world: World, sara: Client) -> None:
+    """Two begin new components with the same next version of their organisation's role."""
+    offers = ready(sara, world, 3)
+    for name in ("new", "newer"):
+        built = world.release(name)
+        assert ORG in built.roles
+        sara.put_blobs(built)
+        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+        offers.append(built)
+    answers = publish_all(world, sara, offers)
+    assert [answer.get("code") for answer in answers] == [None] * 4 + ["role-version"]
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_the_quota_counts_each_of_them(world: World, sara: Client) -> None:
+    offers = ready(sara, world)
+    quotas = world.registry.quotas
+    quotas.set(OPERATOR, ORG, None, MANY + 3)
+    answers = publish_all(world, sara, offers)
+    codes = [answer.get("code") for answer in answers]
+    assert codes == [None, None, None] + ["quota-exceeded"] * 3
+    assert quotas.of(ORG).used_releases == MANY + 3
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_the_same_twice_is_published_once(world: World, sara: Client) -> None:
+    offers = ready(sara, world, 3)
+    answers = publish_all(world, sara, [*offers, offers[1]])
+    assert answers[3]["receipt"] == answers[1]["receipt"]
+    events = world.registry.audit.newest(1000, action="release.publish")
+    assert len(events) == 3 + 3
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_several_bring_the_same_new_file(world: World, sara: Client) -> None:
+    offers = [
+        world.release(f"model-{number}", "1.1.0", files={"weights.bin": b"new, and in each"})
+        for number in range(3)
+    ]
+    ready(sara, world, 3)
+    for built in offers:
+        sara.put_blobs(built)
+        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+    signed = checkpoints(world)
+    answers = publish_all(world, sara, offers)
+    assert ["receipt" in answer for answer in answers] == [True] * 3
+    assert checkpoints(world) == signed + 2
+    assert check_registry(world.registry, deep=True).problems == ()
