@@ -343,11 +343,11 @@ def test_the_same_twice_is_published_once(world: World, sara: Client) -> None:
 
 
 def test_several_bring_the_same_new_file(world: World, sara: Client) -> None:
+    ready(sara, world, 3)
     offers = [
         world.release(f"model-{number}", "1.1.0", files={"weights.bin": b"new, and in each"})
         for number in range(3)
     ]
-    ready(sara, world, 3)
     for built in offers:
         sara.put_blobs(built)
         world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
