@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .services.expiry import Expiry
     from .services.feeds import Feeds
     from .services.findings import Findings
+    from .services.foresight import Foresight
     from .services.health import Health
     from .services.leases import Leases
     from .services.locks import Lock
@@ -202,10 +203,17 @@ def _quotas(at: Registry) -> Quotas:
 
 
 @_later
+def _foresight(at: Registry) -> Foresight:
+    from .services.foresight import Foresight
+
+    return Foresight(at.quotas, at.leases)
+
+
+@_later
 def _together(at: Registry) -> Together:
     from .services.together import Together
 
-    return Together(at.database, at.publication.announce)
+    return Together(at.database, at.publication.announce, at.foresight)
 
 
 @_later
@@ -242,7 +250,7 @@ def _releases(at: Registry) -> Releases:
 
     return Releases(
         at.database, at.audit, at.publication, at.blobs, at.chunk_checks, at.leases, at.quotas,
-        at.clock, at.together, at.distributions, at.admission,
+        at.clock, at.together, at.distributions, at.admission, at.foresight,
     )  # fmt: skip
 
 
@@ -583,6 +591,7 @@ class Registry:
     chunk_checks: ChunkChecks = _chunk_checks
     leases: Leases = _leases
     quotas: Quotas = _quotas
+    foresight: Foresight = _foresight
     together: Together = _together
     distributions: Distributions = _distributions
     review_desk: ReviewDesk = _review_desk

@@ -242,7 +242,11 @@ def _delegated(parent: Targets, role: str) -> DelegatedRole:
 
 def delegation_of(data: bytes, role: str, where: str = "parent") -> Delegation:
     """What the role ``data`` says of ``role``, one of those it delegates to."""
-    signed = parse_targets(data, where).signed
+    return delegation_in(parse_targets(data, where).signed, role)
+
+
+def delegation_in(signed: Targets, role: str) -> Delegation:
+    """`delegation_of` for a role already parsed."""
     return _delegation(_delegated(signed, role), signed)
 
 

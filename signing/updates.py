@@ -26,13 +26,13 @@ from .role_edits import check_version_free
 from .roles import (
     EXPIRY,
     IndexEntry,
-    delegation_of,
+    delegation_in,
     delegations_in,
     delegations_of,
     index_of,
     level_of,
     parse_targets,
-    releases_of,
+    verify_against,
     verify_role,
 )
 from .status import status_in, status_of
@@ -43,11 +43,13 @@ CLOCK_SKEW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A release that passed every pure check."""
+    """A release that passed every pure check, and what the role that lists it says of itself."""
 
     manifest: Manifest
     entry: IndexEntry
     publisher: PublicKey
+    role_version: int
+    role_expires: datetime
 
 
 def check_role_update(
@@ -90,11 +92,16 @@ def check_next(
     """All of `check_role_update` but the signatures: whether ``signed`` may be signed at all."""
     check_shape(name, signed)
     previous = None if current is None else parse_targets(current, name).signed
+    _check_next(name, signed, previous, now)
+    if previous is not None:
+        _check_nothing_lost(name, previous, signed, resigned)
+
+
+def _check_next(name: str, signed: Targets, previous: Targets | None, now: datetime) -> None:
+    """What can be said of the next version of any role without looking at what it lists."""
     check_version(name, signed.version, 1 if previous is None else previous.version + 1)
     check_expiry(name, signed.expires, now)
     delegations_in(signed)  # sound keys and right paths in each, or nobody could follow it
-    if previous is not None:
-        _check_nothing_lost(name, previous, signed, resigned)
 
 
 def check_version(name: str, found: int, expected: int) -> None:
@@ -184,8 +191,7 @@ def _check_nothing_lost(
     if level_of(name) == "project":
         component = ComponentName.from_role(name)
         before, after = index_of(previous, component), index_of(signed, component)
-        for version, entry in before.items():
-            _check_same_release(component, entry, after.get(version), version in resigned)
+        _check_releases_kept(component, before, after, resigned)
         return
     if level_of(name) == "reviews":
         return  # a body may withdraw whatever it said
@@ -203,6 +209,16 @@ def _check_nothing_lost(
                 "none",
                 "to shut it out, replace its keys",
             )
+
+
+def _check_releases_kept(
+    component: ComponentName,
+    before: Mapping[str, IndexEntry],
+    after: Mapping[str, IndexEntry],
+    resigned: Collection[str] = (),
+) -> None:
+    for version, entry in before.items():
+        _check_same_release(component, entry, after.get(version), version in resigned)
 
 
 def _check_same_release(
@@ -248,15 +264,26 @@ def check_offer(
     """
     parsed = parse_manifest(manifest)
     component = parsed.component
-    before = {} if current_role is None else releases_of(current_role, component)
+    # `check_role_update` in its own words: each of the three roles is read once, for a registry
+    # does this for every release, and reading them is most of what it takes.
+    name = component.role
+    previous = None if current_role is None else parse_targets(current_role, name).signed
+    before = {} if previous is None else index_of(previous, component)
     check_version_free(before, parsed)
-    check_role_update(component.role, role, current_role, org_role, now)
-    after = releases_of(role, component)
+    parent = parse_targets(org_role, f"parent of {name}").signed
+    signed = verify_against(parent, name, role).signed
+    check_shape(name, signed)
+    _check_next(name, signed, previous, now)
+    after = index_of(signed, component)
+    _check_releases_kept(component, before, after)
     entry = _only_addition(component, before, after, str(parsed.version))
     check_index_entry(entry, parsed, bundle)
-    verified = verify_bundle(bundle, delegation_of(org_role, component.role).keys)
+    verified = verify_bundle(bundle, delegation_in(parent, name).keys)
     check_same_files(verified, parsed)
-    return Offer(manifest=parsed, entry=entry, publisher=verified.key)
+    return Offer(
+        manifest=parsed, entry=entry, publisher=verified.key,
+        role_version=signed.version, role_expires=signed.expires,
+    )  # fmt: skip
 
 
 def _only_addition(

@@ -13,23 +13,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from signing.digests import sha256_hex
 from signing.encoding import canonical_json
 
 from ..db.engine import Database
-from ..db.models import Event
+from ..db.later import later
+from ..db.models import Event, table_of
 from ..domain.tokens import redact
 from ..errors import RegistryError
 from .callers import Caller
 from .clock import Clock
 from .log import COMMITTED_ACTS, LOGGED_ACTS, append_act
-from .outbox import enqueue
+from .outbox import enqueue_all
 
 DONE = "done"
+_TABLE: Final = table_of(Event)
+_COLUMNS: Final = [each.name for each in _TABLE.c if not each.primary_key]
 _MAX_SUBJECT = 300
 
 
@@ -62,9 +66,7 @@ class Audit:
             event.detail = {**event.detail, "nonce": os.urandom(16).hex()}
             leaf = append_act(session, action, None, commitment(event), event.at)
             event.detail = {**event.detail, "leaf": leaf}
-        session.add(event)  # goes to the database with what follows: of several, in one statement
-        with session.no_autoflush:
-            enqueue(session, event)
+        later(session, _write, event)
 
     def refused(
         self, caller: Caller, action: str, subject: str | None, error: RegistryError
@@ -115,6 +117,12 @@ class Audit:
                 for key, value in detail.items()
             },
         )
+
+
+def _write(session: Session, events: list[Event]) -> None:
+    rows = [{name: getattr(event, name) for name in _COLUMNS} for event in events]
+    session.connection().execute(insert(_TABLE), rows)
+    enqueue_all(session, events)
 
 
 def commitment(event: Event) -> str:

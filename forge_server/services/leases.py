@@ -36,7 +36,7 @@ be lost.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -47,6 +47,7 @@ from sqlalchemy.orm import Session
 from storage import BlobStore
 
 from ..db.engine import Database, upsert
+from ..db.later import write_now
 from ..db.models import BlobDamage, BlobLease, Release, ReleaseFile, table_of
 from ..db.upstream_models import UpstreamFile
 from ..logs import LOGGER
@@ -74,6 +75,20 @@ Held = Mapping[str, str]
 """``{digest: token}`` of the leases that were there when somebody looked."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """``{digest: token}`` of the leases that a transaction ended and that were not doomed, and of
+    the other blobs those that somebody referred to already."""
+
+    leases: Held
+    referred: Set[str]
+
+    def vouches(self, digest: str, held: Held) -> bool:
+        """Whether the blob is in the store for somebody who saw the leases ``held``."""
+        token = self.leases.get(digest)
+        return digest in self.referred if token is None else held.get(digest) == token
+
+
 class BlobsGoneError(Exception):
     """A blob that a transaction was about to refer to may not be in the store any more."""
 
@@ -97,6 +112,7 @@ def referred(session: Session, digests: Sequence[str]) -> set[str]:
         ReleaseFile.sha256, ReleaseFile.chunks, Release.manifest_sha256, Release.bundle_sha256,
         UpstreamFile.blob_sha256,
     )  # fmt: skip
+    write_now(session)  # a release of this very transaction may be one
     query = union_all(*(select(column).where(column.in_(digests)).distinct() for column in columns))
     return {str(row[0]) for row in session.execute(query)}
 
@@ -120,7 +136,11 @@ class Leases:
     def seen(self, digests: Iterable[str]) -> dict[str, str]:
         """The leases that are there for ``digests`` and not doomed. Ask before the store."""
         with self.database.read() as session:
-            return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
+            return self.look(session, digests)
+
+    def look(self, session: Session, digests: Iterable[str]) -> dict[str, str]:
+        """`seen`, as of a transaction that only reads."""
+        return {row.sha256: row.token for row in _rows(session, digests) if not row.doomed_at}
 
     def hold(self, sizes: Mapping[str, int], organisation: str | None) -> dict[str, str]:
         """Takes leases, or makes those that are there young again, for blobs of ``{digest: size}``;
@@ -180,21 +200,32 @@ class Leases:
                 .values(held_at=self.clock(), organisation=owner)
             )
 
-    def settle(self, session: Session, digests: Iterable[str], held: Held) -> None:
+    def end(self, session: Session, digests: Iterable[str]) -> Ended:
+        """Ends the leases of ``digests`` in the transaction that will refer to all of them, if
+        `settle` finds nothing amiss."""
+        ended: dict[str, str] = {}
+        kept: set[str] = set()
+        for batch in batches(sorted(set(digests))):
+            found = session.connection().execute(_END, {"digests": batch})
+            ended |= {row.sha256: row.token for row in found if row.doomed_at is None}
+            rest = [digest for digest in batch if digest not in ended]
+            kept |= referred(session, rest) if rest else set()
+        return Ended(leases=ended, referred=kept)
+
+    def settle(
+        self, session: Session, digests: Iterable[str], held: Held, ended: Ended | None = None
+    ) -> None:
         """Establishes, in the transaction that will refer to ``digests``, that all of them are in
-        the store, and ends their leases. ``held`` was looked up before the store was.
+        the store, and ends their leases. ``held`` was looked up before the store was; ``ended``
+        is what the same transaction has ended already, for others as well.
 
         Raises:
             BlobsGoneError: one may have been deleted since; the transaction must not be committed.
         """
-        for batch in batches(set(digests)):
-            ended = session.connection().execute(_END, {"digests": batch})
-            sure = {
-                row.sha256
-                for row in ended
-                if row.doomed_at is None and held.get(row.sha256) == row.token
-            }
-            rest = [digest for digest in batch if digest not in sure]
+        wanted = set(digests)
+        ended = self.end(session, wanted) if ended is None else ended
+        for batch in batches(wanted):
+            rest = [digest for digest in batch if not ended.vouches(digest, held)]
             if rest and set(rest) - referred(session, rest):
                 raise BlobsGoneError
 

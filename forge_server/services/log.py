@@ -27,6 +27,7 @@ from signing.tlog.entries import Entry, role_entry
 from signing.tlog.merkle import Frontier, Node, ReadNodes, leaf_hash
 from signing.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, nodes_from, pack_entries, tiles_for
 
+from ..db.later import forget, write_now
 from ..db.models import LogCheckpoint, LogEntry, LogHash
 from .clock import Clock
 from .log_keys import LogKeys
@@ -136,10 +137,13 @@ def part(session: Session) -> Iterator[None]:
     """A part of a transaction: when it fails, neither rows nor leaves of it are left in that."""
     appended: _Appended | None = session.info.get(_APPENDED)
     before = None if appended is None else appended.copy()
+    write_now(session)  # what waits is not the part's, and must not go with it
     try:
         with session.begin_nested():
             yield
+            write_now(session)  # and what waits now is its own
     except BaseException:
+        forget(session)
         if before is None:
             session.info.pop(_APPENDED, None)
         else:

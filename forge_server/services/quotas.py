@@ -11,14 +11,15 @@ an upload (`require_room_for_upload`) is only there to spare it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from ..db.engine import Database
+from ..db.later import later
 from ..db.models import BlobLease, Component, Quota, Release, table_of
 from ..domain.amounts import show_bytes
 from ..errors import RegistryError
@@ -32,14 +33,16 @@ _COLUMNS: Final = (
     _TABLE.c.max_bytes, _TABLE.c.max_releases, _TABLE.c.used_bytes, _TABLE.c.used_releases,
 )  # fmt: skip
 _QUOTA: Final = select(*_COLUMNS).where(_TABLE.c.organisation == bindparam("org"))
+_QUOTAS: Final = select(_TABLE.c.organisation, *_COLUMNS).where(
+    _TABLE.c.organisation.in_(bindparam("orgs", expanding=True))
+)
 _COUNT: Final = (
     update(_TABLE)
     .where(_TABLE.c.organisation == bindparam("org"))
     .values(
         used_bytes=_TABLE.c.used_bytes + bindparam("size"),
-        used_releases=_TABLE.c.used_releases + 1,
+        used_releases=_TABLE.c.used_releases + bindparam("number"),
     )
-    .returning(*_COLUMNS)
 )
 
 
@@ -117,45 +120,64 @@ class Quotas:
             max_releases=self.default_releases if own_releases is None else own_releases,
         )
 
+    def states(self, session: Session, organisations: Collection[str]) -> dict[str, QuotaState]:
+        """`state` of several, in one question for all that have published anything."""
+        asked = {"orgs": sorted(organisations)}
+        found = {
+            name: self._state(name, row)
+            for name, *row in session.connection().execute(_QUOTAS, asked)
+        }
+        missing = [each for each in asked["orgs"] if each not in found]
+        return found | {each: self.state(session, each) for each in missing}
+
     def require_room_for_upload(self, organisation: str, size: int) -> None:
         """Raises RegistryError (``quota-exceeded``) when ``size`` more bytes could not be
         published, counting what the organisation has sent already and not published."""
         with self.database.read() as session:
-            refusal = self.why_no_room_for_upload(session, organisation, size)
+            refusal = self.why_no_room_for_upload(session, self.state(session, organisation), size)
         if refusal is not None:
             raise refusal
 
     def why_no_room_for_upload(
-        self, session: Session, organisation: str, size: int
+        self, session: Session, state: QuotaState, size: int
     ) -> RegistryError | None:
         """What `require_room_for_upload` raises; None when there is room."""
-        state = self.state(session, organisation)
         if not state.max_bytes:
             return None
-        query = select(func.sum(BlobLease.size)).where(BlobLease.organisation == organisation)
+        query = select(func.sum(BlobLease.size)).where(BlobLease.organisation == state.organisation)
         try:
             _require_bytes(state, size, int(session.scalar(query) or 0))
         except RegistryError as error:
             return error
         return None
 
-    def require_room_for_release(self, session: Session, organisation: str, size: int) -> None:
+    def require_room_for_release(self, state: QuotaState, size: int) -> None:
         """Raises RegistryError (``quota-exceeded``) when ``size`` bytes more are too many."""
-        _require_release(self.state(session, organisation), size)
+        _require_release(state, size)
 
-    def count(self, session: Session, organisation: str, size: int) -> None:
+    def count(self, session: Session, state: QuotaState, size: int) -> QuotaState:
         """Adds a release of ``size`` bytes, in the transaction that publishes it and before its
-        row is there.
+        row is there; ``state`` is as of that transaction, and what it is from now on is returned.
 
         Raises:
             RegistryError: it does not fit (``quota-exceeded``).
         """
-        asked = {"org": organisation, "size": size}
-        row = session.connection().execute(_COUNT, asked).one_or_none()
-        if row is None:
-            self._row(session, organisation)
-            row = session.connection().execute(_COUNT, asked).one()
-        _require_release(self._state(organisation, row, -size, -1), size)
+        _require_release(state, size)
+        later(session, self._add, (state.organisation, size))
+        return replace(
+            state, used_bytes=state.used_bytes + size, used_releases=state.used_releases + 1
+        )
+
+    def _add(self, session: Session, counted: Sequence[tuple[str, int]]) -> None:
+        """Comes before the releases that it counts: a first row is what all others add up to."""
+        sums: dict[str, list[int]] = {}
+        for organisation, size in counted:
+            sums.setdefault(organisation, []).append(size)
+        for organisation, sizes in sorted(sums.items()):
+            added = {"org": organisation, "size": sum(sizes), "number": len(sizes)}
+            if not session.connection().execute(_COUNT, added).rowcount:
+                self._row(session, organisation)
+                session.connection().execute(_COUNT, added)
 
     def _row(self, session: Session, organisation: str) -> Quota:
         row = session.get(Quota, organisation)

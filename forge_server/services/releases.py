@@ -7,11 +7,12 @@ durable before the published tree announces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import BytesIO
+from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -23,31 +24,38 @@ from signing.manifest import Manifest, build_manifest, parse_manifest
 from signing.names import ComponentName
 from signing.policy import KIND as POLICY
 from signing.policy import MAX_POLICY_BYTES, parse_policy, require_policy_file
-from signing.roles import role_version
+from signing.roles import role_expires, role_version
 from signing.updates import Offer, check_offer, check_role_update
 from storage import BlobNotFoundError, BlobStore
 from storage.checks import check_published_path
 from storage.hashing import Readable
 
 from ..db.engine import Database
-from ..db.models import Component, Release, ReleaseFile
+from ..db.later import later, write_now
+from ..db.models import Component, Release, ReleaseFile, table_of
 from ..errors import RegistryError
 from .admission import Admission
 from .audit import Audit
 from .callers import Caller, Identity
 from .chunk_checks import ChunkChecks
 from .clock import Clock
-from .components import find_component, find_release, is_published, refresh_component
-from .distributions import Distributions, WheelRead
+from .components import find_release, is_published, published_of, refresh_component
+from .distributions import Distributions, WheelRead, files_of
+from .foresight import Foresight, Seen, Wish
+from .gathering import Gathering
 from .leases import BlobsGoneError, Held, Leases, batches, referred
 from .publication import Publication, target_path
-from .quotas import Quotas
-from .rights import require_member
-from .rolebook import add_role, current_roles
+from .quotas import Quotas, QuotaState
+from .rights import Standings, require_member, require_standing, standings
+from .rolebook import add_role_later, current_roles
 from .roles import require_no_look_alike
 from .together import Together
 from .withheld import is_in_force, require_in_force
 
+_RELEASES: Final = table_of(Release)
+_ADD_RELEASE: Final = insert(_RELEASES).returning(
+    _RELEASES.c.id, _RELEASES.c.component_id, _RELEASES.c.version
+)
 _ROUNDS = 3  # in which blobs may vanish under an offer
 
 
@@ -102,6 +110,35 @@ class _Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who offers what, with files of so many bytes."""
+
+    identity: Identity
+    manifest: Manifest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What several who offer something must know."""
+
+    standings: Standings
+    published: Set[tuple[ComponentName, str]]
+    roles: Mapping[str, bytes]
+    quotas: Mapping[str, QuotaState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The receipt of what is published already; else the roles that judge the offer, and whether
+    the organisation has room for the files that came along."""
+
+    receipt: Receipt | None = None
+    roles: Mapping[str, bytes] = field(default_factory=dict)
+    has_room: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Brought:
     """Files that came along with an offer and were stored: their sizes, and the leases under which
     they, and perhaps manifest and bundle, were."""
@@ -123,6 +160,8 @@ class Releases:
     together: Together
     distributions: Distributions
     admission: Admission
+    foresight: Foresight
+    _looking: Gathering[_Asked, _Found] = field(default_factory=Gathering)
 
     def offer(self, caller: Caller, text: OfferText) -> Answer:
         """Publishes the release if all its blobs are here, else says which are not.
@@ -133,38 +172,77 @@ class Releases:
         """
         identity = _identity(caller)
         manifest = parse_manifest(text.manifest)
-        component = manifest.component
-        has_room = False
-        with self.database.read() as session:
-            self._require_publisher(session, identity, component)
-            receipt = _same_release(session, manifest)
-            current = current_roles(session, ("registrar", component.org, component.role))
-            if receipt is None:
-                # Before anything is sent in vain; what counts is asked again by the transaction.
-                self.quotas.require_room_for_release(session, component.org, manifest.total_size)
-                self.distributions.require_free(session, manifest)
-                size = sum(map(len, text.files.values()))
-                has_room = not size or not self.quotas.why_no_room_for_upload(
-                    session, component.org, size
-                )
-        if receipt is not None:
-            self.publication.materialise()
-            return Answer(receipt=receipt, missing={})
-        checked = self._check(manifest, text, current)
-        brought = self._take(manifest, text, has_room)
+        size = sum(map(len, text.files.values()))
+        asked = _Asked(identity=identity, manifest=manifest, size=size)
+        with self.together.coming() as arrive:
+            # Of many who offer something at once, one looks for all.
+            found = self._looking.ask(asked, self._look)
+            if found.receipt is not None:
+                arrive()
+                self.publication.materialise()
+                return Answer(receipt=found.receipt, missing={})
+            checked = self._check(manifest, text, found.roles)
+            brought = self._take(manifest, text, found.has_room)
+            return self._finish(caller, checked, brought, arrive)
+
+    def _finish(
+        self, caller: Caller, checked: _Checked, brought: _Brought, arrive: Callable[[], None]
+    ) -> Answer:
+        component = checked.component
         answer: Answer | None = None
         try:
-            answer = self._settle(caller, identity, checked, brought)
+            answer = self._settle(caller, checked, brought, arrive)
             return answer
         finally:
             # What is published has its events in the transaction that publishes it.
             if answer is None or not answer.created:
                 self._note(caller, component, brought)
 
+    def _look(self, asked: Sequence[_Asked]) -> list[_Found | Exception]:
+        """How things are before anything is checked or stored."""
+        components = [each.manifest.component for each in asked]
+        users = [each.identity.user_id for each in asked]
+        organisations = {each.org for each in components}
+        with self.database.read() as session:
+            self.publication.check_writable(session)
+            known = _Known(
+                standings=standings(
+                    session,
+                    {(user, each.org) for user, each in zip(users, components, strict=True)},
+                ),
+                published=published_of(
+                    session,
+                    [(each.manifest.component, str(each.manifest.version)) for each in asked],
+                ),
+                roles=current_roles(
+                    session, {"registrar", *organisations, *(each.role for each in components)}
+                ),
+                quotas=self.quotas.states(session, organisations),
+            )
+            return [self._look_for(session, known, each) for each in asked]
+
+    def _look_for(self, session: Session, known: _Known, asked: _Asked) -> _Found | Exception:
+        manifest, component = asked.manifest, asked.manifest.component
+        try:
+            asked.identity.require("publish", organisation=component.org, component=str(component))
+            require_standing(session, known.standings, asked.identity, component.org, "publisher")
+            if (component, str(manifest.version)) in known.published:
+                return _Found(receipt=_same_release(session, manifest))
+            quota = known.quotas[component.org]
+            # Before anything is sent in vain; what counts is asked again by the transaction.
+            self.quotas.require_room_for_release(quota, manifest.total_size)
+            self.distributions.require_free(session, manifest)
+            full = asked.size and self.quotas.why_no_room_for_upload(session, quota, asked.size)
+        except RegistryError as error:
+            return error
+        names = ("registrar", component.org, component.role)
+        roles = {name: known.roles[name] for name in names if name in known.roles}
+        return _Found(roles=roles, has_room=not full)
+
     def _settle(
-        self, caller: Caller, identity: Identity, checked: _Checked, brought: _Brought
+        self, caller: Caller, checked: _Checked, brought: _Brought, arrive: Callable[[], None]
     ) -> Answer:
-        """Publishes what is all here."""
+        """Publishes what is all here; tells by ``arrive`` that nothing else is in the way."""
         manifest, text = checked.offer.manifest, checked.text
         fresh, taken = brought.held, tuple(brought.sizes)
         for _ in range(_ROUNDS):
@@ -180,8 +258,10 @@ class Releases:
                 if rest := {digest: small[digest] for digest in small.keys() - fresh.keys()}:
                     held |= self._put(manifest.component.org, rest)
                 wheels = self.distributions.read(manifest)
-                publish = partial(self._publish, caller, identity, checked, brought, held, wheels)
-                receipt, created = self.together.make(publish)
+                wish = _wish(_identity(caller), manifest, text.bundle)
+                publish = partial(self._publish, caller, wish, checked, brought, held, wheels)
+                arrive()
+                receipt, created = self.together.make(publish, wish)
             except (BlobsGoneError, BlobNotFoundError):
                 fresh = {}  # deleted since we looked
                 continue
@@ -239,22 +319,20 @@ class Releases:
         wanted = _blobs_of(manifest).keys() - fresh.keys()
         if not wanted:
             return dict(fresh), {}
-        held = {**fresh, **self.leases.seen(wanted)}
-        missing = self._missing(manifest)
-        if missing:
-            return held, missing
         with self.database.read() as session:
+            held = {**fresh, **self.leases.look(session, wanted)}
             loose = [
                 digest
                 for batch in batches(digest for digest in wanted if digest not in held)
                 for digest in set(batch) - referred(session, batch)
             ]
-        if not loose:
-            return held, {}
+        missing = self._missing(manifest, wanted)
+        if missing or not loose:
+            return held, missing
         # Here from before there were leases, or about to go: take them, and look again.
         sizes = {digest: self._size(digest) for digest in loose}
         held |= self.leases.hold(sizes, manifest.component.org)
-        return held, self._missing(manifest)
+        return held, self._missing(manifest, wanted)
 
     def _size(self, digest: str) -> int:
         try:
@@ -293,7 +371,8 @@ class Releases:
         """
         with self.database.read() as session:
             self._require_publisher(session, _identity(caller), component)
-            refusal = self.quotas.why_no_room_for_upload(session, component.org, size)
+            state = self.quotas.state(session, component.org)
+            refusal = self.quotas.why_no_room_for_upload(session, state, size)
             is_going = self.leases.is_going(session, digest)
         if not self.blobs.missing([digest]) and self.keep(component, digest, size):
             return False
@@ -347,7 +426,7 @@ class Releases:
         many bytes, as an offer of it would."""
         with self.database.read() as session:
             self._require_publisher(session, _identity(caller), component)
-            self.quotas.require_room_for_release(session, component.org, size)
+            self.quotas.require_room_for_release(self.quotas.state(session, component.org), size)
 
     def _require_publisher(
         self, session: Session, identity: Identity, component: ComponentName
@@ -395,8 +474,12 @@ class Releases:
         )
         return _Checked(offer=offer, text=text, org_role=org_role)
 
-    def _missing(self, manifest: Manifest) -> dict[str, int | None]:
-        wanted = _blobs_of(manifest)
+    def _missing(
+        self, manifest: Manifest, those: Collection[str] | None = None
+    ) -> dict[str, int | None]:
+        """Which blobs are not in the store, of all or of ``those``."""
+        blobs = _blobs_of(manifest)
+        wanted = {each: blobs[each] for each in (blobs if those is None else those)}
         missing = self.blobs.missing(wanted)
         for digest, size in wanted.items():
             if digest not in missing and size is not None:
@@ -432,7 +515,7 @@ class Releases:
     def _publish(
         self,
         caller: Caller,
-        identity: Identity,
+        wish: Wish,
         checked: _Checked,
         brought: _Brought,
         held: Held,
@@ -444,24 +527,35 @@ class Releases:
 
         Raises:
             BlobsGoneError: a blob was deleted since it was looked for.
+            AgainError: another of the same transaction changed the component.
         """
         manifest, component, now = checked.offer.manifest, checked.component, self.clock()
-        require_member(session, identity, component.org, "publisher")
+        identity = _identity(caller)
         # Looked at again now that nobody else can write: of many, one wins.
-        receipt = _same_release(session, manifest)
-        if receipt is not None:
+        seen = self.foresight.of(session, wish)
+        require_standing(session, seen.standings, identity, component.org, "publisher")
+        seen.take(component)
+        if seen.is_published(wish):
+            receipt = _same_release(session, manifest)
+            assert receipt is not None
             return (receipt, False), False
-        self.quotas.count(session, component.org, manifest.total_size)
-        own = (manifest.digest, sha256_hex(checked.text.bundle))
-        self.leases.settle(session, (*_blobs_of(manifest), *own), held)
+        quota = seen.quotas[component.org]
+        seen.quotas[component.org] = self.quotas.count(session, quota, manifest.total_size)
+        self.leases.settle(session, wish.digests, held, seen.ended)
         if checked.org_role is not None:
             version = role_version(checked.org_role)
-            add_role(session, component.org, version, checked.org_role, now)
+            expires = role_expires(checked.org_role)
+            add_role_later(session, component.org, version, checked.org_role, now, expires)
             self.audit.record(session, caller, "role.accept", component.org, version=version)
-        add_role(session, component.role, role_version(checked.role), checked.role, now)
+        offer = checked.offer
+        add_role_later(
+            session, component.role, offer.role_version, checked.role, now, offer.role_expires
+        )
         snapshot = self.publication.next_snapshot(session)
-        release = _add_release(session, identity, checked, snapshot, now)
-        self.distributions.record(session, release, manifest, wheels)
+        release = _add_release(session, identity, checked, seen, snapshot, now)
+        if files_of(manifest):
+            write_now(session)  # its names want to know its number
+            self.distributions.record(session, release, manifest, wheels)
         self._record_blobs(session, caller, component, brought)
         self.audit.record(
             session,
@@ -479,6 +573,15 @@ def _identity(caller: Caller) -> Identity:
     if caller.identity is None:
         raise RegistryError("not-authenticated", "expected an access token, found none")
     return caller.identity
+
+
+def _wish(identity: Identity, manifest: Manifest, bundle: bytes) -> Wish:
+    return Wish(
+        user_id=identity.user_id,
+        component=manifest.component,
+        version=str(manifest.version),
+        digests=(*_blobs_of(manifest), manifest.digest, sha256_hex(bundle)),
+    )
 
 
 def _blobs_of(manifest: Manifest) -> dict[str, int | None]:
@@ -544,10 +647,16 @@ def _receipt(component: ComponentName, release: Release) -> Receipt:
 
 
 def _add_release(
-    session: Session, identity: Identity, checked: _Checked, snapshot: int, now: datetime
+    session: Session,
+    identity: Identity,
+    checked: _Checked,
+    seen: Seen,
+    snapshot: int,
+    now: datetime,
 ) -> Release:
+    """The row to be, which has no number before `write_now`."""
     manifest, component = checked.offer.manifest, checked.component
-    row = find_component(session, component)
+    row = seen.components.get(component)
     if row is None:
         row = Component(
             organisation=component.org, name=component.name, kind=manifest.kind, summary="",
@@ -556,40 +665,48 @@ def _add_release(
         )  # fmt: skip
         session.add(row)
         session.flush()
-    release = Release(
-        component_id=row.id,
-        version=str(manifest.version),
-        kind=manifest.kind,
-        details=manifest.metadata,
-        manifest_sha256=manifest.digest,
-        bundle_sha256=sha256_hex(checked.text.bundle),
-        total_bytes=manifest.total_size,
-        file_count=len(manifest.files),
-        publisher_id=identity.user_id,
-        publisher_key=checked.offer.publisher.keyid,
-        role=component.role,
-        role_version=role_version(checked.role),
-        snapshot_version=snapshot,
-        published_at=now,
-    )
-    session.add(release)
-    session.flush()
-    _add_files(session, release.id, manifest)
-    refresh_component(session, row, now, release)
+    values: dict[str, Any] = {
+        "component_id": row.id,
+        "version": str(manifest.version),
+        "kind": manifest.kind,
+        "details": manifest.metadata,
+        "manifest_sha256": manifest.digest,
+        "bundle_sha256": sha256_hex(checked.text.bundle),
+        "total_bytes": manifest.total_size,
+        "file_count": len(manifest.files),
+        "publisher_id": identity.user_id,
+        "publisher_key": checked.offer.publisher.keyid,
+        "role": component.role,
+        "role_version": checked.offer.role_version,
+        "snapshot_version": snapshot,
+        "published_at": now,
+    }
+    release = Release(**values)
+    later(session, _add_releases, (release, values, manifest))
+    refresh_component(session, row, now, release, seen.versions_of(component))
     return release
 
 
-def _add_files(session: Session, release_id: int, manifest: Manifest) -> None:
-    session.execute(
-        insert(ReleaseFile),
-        [
-            {
-                "release_id": release_id,
-                "path": entry.path,
-                "size": entry.size,
-                "sha256": entry.sha256,
-                "chunks": entry.chunks,
-            }
-            for entry in manifest.files
-        ],
-    )
+def _add_releases(
+    session: Session, found: Sequence[tuple[Release, dict[str, Any], Manifest]]
+) -> None:
+    connection = session.connection()
+    rows = connection.execute(_ADD_RELEASE, [values for _, values, _ in found])
+    numbers = {(component, version): number for number, component, version in rows}
+    for release, _, _ in found:
+        release.id = numbers[release.component_id, release.version]
+    files = [row for release, _, manifest in found for row in _files_of(release.id, manifest)]
+    connection.execute(insert(table_of(ReleaseFile)), files)
+
+
+def _files_of(release_id: int, manifest: Manifest) -> list[dict[str, object]]:
+    return [
+        {
+            "release_id": release_id,
+            "path": entry.path,
+            "size": entry.size,
+            "sha256": entry.sha256,
+            "chunks": entry.chunks,
+        }
+        for entry in manifest.files
+    ]

@@ -5,16 +5,18 @@ Functions over a session, for services that put several of them into one transac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Executable, bindparam, select, update
+from sqlalchemy import Executable, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from signing.renewal import signed_expiry
 
 from ..db.engine import upsert
+from ..db.later import later
 from ..db.models import MetadataVersion, Role, table_of
 from ..errors import RegistryError
 from .log import append_role
@@ -44,6 +46,12 @@ _MOVE: Final = update(table_of(Role)).where(
     _ROLES.name == bindparam("moved"), _ROLES.version == bindparam("before")
 )
 _VERSION: Final = select(_ROLES.version).where(_ROLES.name == bindparam("name"))
+_VERSIONS: Final = select(_ROLES.name, _ROLES.version).where(
+    _ROLES.name.in_(bindparam("names", expanding=True))
+)
+_MADE: Final = table_of(MetadataVersion)
+_ADD: Final = insert(_MADE).returning(_MADE.c.id, _MADE.c.role, _MADE.c.version)
+_MOVED: Final = ("version", "metadata_id", "expires_at", "noticed_days")
 _HEADS: Final = select(_ROLES.name, _ROLES.version).where(_ROLES.name.not_in(NOT_IN_SNAPSHOT))
 
 
@@ -124,6 +132,61 @@ def add_role(
         raise role_version_conflict(name, version, head_version(session, name))
     row.id = number
     return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Added:
+    """A version of a role that waits to be written; its leaf is in the log already."""
+
+    name: str
+    version: int
+    data: bytes
+    log_index: int
+    now: datetime
+    expires: datetime
+
+
+def add_role_later(
+    session: Session, name: str, version: int, data: bytes, now: datetime, expires: datetime
+) -> None:
+    """`add_role`, which is written with those of others in the same transaction. That, and not
+    this, raises when someone else was faster; nobody may read the role before."""
+    added = _Added(
+        name=name, version=version, data=data, now=now, expires=expires,
+        log_index=append_role(session, name, version, data),
+    )  # fmt: skip
+    later(session, _add_roles, added)
+
+
+def _add_roles(session: Session, roles: Sequence[_Added]) -> None:
+    connection = session.connection()
+    found = connection.execute(_VERSIONS, {"names": sorted({each.name for each in roles})})
+    heads = {row[0]: row[1] for row in found}
+    for each in roles:
+        if each.version != heads.get(each.name, 0) + 1:
+            raise role_version_conflict(each.name, each.version, heads.get(each.name, 0))
+        heads[each.name] = each.version
+    rows = [
+        {
+            "role": each.name, "version": each.version, "data": each.data,
+            "log_index": each.log_index, "created_at": each.now,
+        }
+        for each in roles
+    ]  # fmt: skip
+    numbers = {(role, version): id_ for id_, role, version in connection.execute(_ADD, rows)}
+    newest = {each.name: each for each in roles}  # of several versions of one the last
+    query = upsert(session, table_of(Role))
+    moved = {name: query.excluded[name] for name in _MOVED}
+    connection.execute(
+        query.on_conflict_do_update(index_elements=[_ROLES.name], set_=moved),
+        [
+            {
+                "name": name, "version": each.version, "expires_at": each.expires,
+                "metadata_id": numbers[name, each.version], "noticed_days": None,
+            }
+            for name, each in sorted(newest.items())
+        ],
+    )  # fmt: skip
 
 
 def _insert_version(session: Session) -> Executable:

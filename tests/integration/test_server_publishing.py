@@ -378,6 +378,17 @@ class TestFilesThatComeAlong:
         again = self.offer(sara, built, built.blobs(), expect=201)
         assert again["taken"] == [name for name, _ in rest]
 
+    def test_what_came_with_a_refused_release_has_its_events(
+        self, world: World, sara: Client
+    ) -> None:
+        toml = forge_toml(summary="What the file says")
+        spec = parse_forge_toml(forge_toml(summary="What the manifest says"))
+        manifest = build_manifest(spec, [entry("forge.toml", toml)])
+        built = world.signed(manifest, {"forge.toml": toml}, world.key(ORG))
+        self.offer(sara, built, built.blobs(), expect=422, code="metadata-mismatch")
+        stored = world.registry.audit.newest(50, "blob.store")
+        assert [event.detail["sha256"] for event in stored] == list(built.blobs())
+
     def test_wrong_bytes_leave_no_trace(self, world: World, sara: Client) -> None:
         built = world.release()
         files = {digest: data[::-1] for digest, data in built.blobs().items()}

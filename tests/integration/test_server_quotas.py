@@ -107,8 +107,8 @@ class TestEdge:
             quotas = app.extensions["forge"].quotas
             ask = type(quotas).require_room_for_release
 
-            def asked(session: Any, organisation: str, size: int) -> None:
-                ask(quotas, session, organisation, size)
+            def asked(state: Any, size: int) -> None:
+                ask(quotas, state, size)
                 everybody_asked.wait(60)
 
             releases = app.extensions["forge"].releases

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from server_fixtures import ORG, Built, Client, World, _fresh_registry, client, sara, world
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from forge_server.app import create_app
-from forge_server.db.models import LogCheckpoint, LogEntry, Release
+from forge_server.db.models import LogCheckpoint, LogEntry, MetadataVersion, Release
 from forge_server.errors import RegistryError
 from forge_server.operate.check import check_registry
 from forge_server.services import gathering as gathering_module
@@ -134,6 +135,28 @@ def test_one_snapshot_announces_them_all(world: World, sara: Client) -> None:
     assert [answer["receipt"] for answer in again] == [answer["receipt"] for answer in answers]
 
 
+def test_rows_of_one_kind_are_written_at_once(world: World, sara: Client) -> None:
+    offers = ready(sara, world)
+    written: Counter[str] = Counter()
+
+    def note(*arguments: Any) -> None:
+        words = str(arguments[2]).split()
+        if words[:2] == ["INSERT", "INTO"]:
+            written[words[2]] += 1
+
+    engine = world.registry.database.writing.kw["bind"]
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        publish_all(world, sara, offers)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    # One alone, and then the others. Snapshot and timestamp are of each transaction.
+    assert written.pop("metadata_versions") == 2 + 4
+    assert written.pop("search_documents", 1) == 1
+    assert set(written.values()) == {2}, written
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
 def test_what_fails_leaves_nothing_and_the_others_go_on(world: World, sara: Client) -> None:
     """Two of them bring the same version of the same component, with different files."""
     offers = ready(sara, world)
@@ -160,6 +183,9 @@ def test_a_change_that_fails_late_leaves_no_leaves(world: World, sara: Client) -
     assert leaves(world) == size + 2 * (MANY - 1) + 4
     assert check_registry(world.registry, deep=True).problems == ()
     assert not group._gathering._waiting
+    done = [each for each in audit.newest(1000, action="release.publish") if each.outcome == "done"]
+    assert str(role) not in {event.subject for event in done}
+    assert len(done) == 2 * MANY - 1
 
 
 class _Failing:
@@ -258,3 +284,75 @@ def test_the_operator_is_told_of_each(world: World, sara: Client) -> None:
     events = world.registry.audit.newest(1000, action="release.publish")
     assert len({event.request_id for event in events}) == 2 * MANY
     assert OPERATOR.actor not in {event.actor for event in events}
+
+
+def test_a_row_that_the_database_refuses_is_one_publishers_own(world: World, sara: Client) -> None:
+    """The rows of all are written with one statement, and one of them breaks a constraint."""
+    offers = ready(sara, world)
+    role = offers[3].manifest.component.role
+    database, size = world.registry.database, leaves(world)
+    with database.write() as session:
+        # As nobody ever leaves it: a version of the role that is not the current one.
+        in_the_way = MetadataVersion(
+            role=role, version=2, data=b"{}", created_at=world.clock(), published_at=world.clock()
+        )
+        session.add(in_the_way)
+    answers = publish_all(world, sara, offers)
+    codes = [answer.get("code") for answer in answers]
+    assert codes == [None, None, None, "storage-failed", None, None]
+    with database.write() as session:
+        session.delete(in_the_way)
+    assert check_registry(world.registry, deep=True).problems == ()
+    sara.post("/api/v1/releases", offers[3].body(), expect=201)
+    assert leaves(world) == size + 2 * MANY + 2 * MANY  # each by itself, with what announces it
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_a_role_that_came_too_late_is_one_publishers_own(world: World, sara: Client) -> None:
+    """Two begin new components with the same next version of their organisation's role."""
+    offers = ready(sara, world, 3)
+    for name in ("new", "newer"):
+        built = world.release(name)
+        assert ORG in built.roles
+        sara.put_blobs(built)
+        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+        offers.append(built)
+    answers = publish_all(world, sara, offers)
+    assert [answer.get("code") for answer in answers] == [None] * 4 + ["role-version"]
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_the_quota_counts_each_of_them(world: World, sara: Client) -> None:
+    offers = ready(sara, world)
+    quotas = world.registry.quotas
+    quotas.set(OPERATOR, ORG, None, MANY + 3)
+    answers = publish_all(world, sara, offers)
+    codes = [answer.get("code") for answer in answers]
+    assert codes == [None, None, None] + ["quota-exceeded"] * 3
+    assert quotas.of(ORG).used_releases == MANY + 3
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_the_same_twice_is_published_once(world: World, sara: Client) -> None:
+    offers = ready(sara, world, 3)
+    answers = publish_all(world, sara, [*offers, offers[1]])
+    assert answers[3]["receipt"] == answers[1]["receipt"]
+    events = world.registry.audit.newest(1000, action="release.publish")
+    assert len(events) == 3 + 3
+    assert check_registry(world.registry, deep=True).problems == ()
+
+
+def test_several_bring_the_same_new_file(world: World, sara: Client) -> None:
+    ready(sara, world, 3)
+    offers = [
+        world.release(f"model-{number}", "1.1.0", files={"weights.bin": b"new, and in each"})
+        for number in range(3)
+    ]
+    for built in offers:
+        sara.put_blobs(built)
+        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+    signed = checkpoints(world)
+    answers = publish_all(world, sara, offers)
+    assert ["receipt" in answer for answer in answers] == [True] * 3
+    assert checkpoints(world) == signed + 2
+    assert check_registry(world.registry, deep=True).problems == ()
