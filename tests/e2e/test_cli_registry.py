@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,8 @@ def person(live: LiveRegistry, name: str, *, login: bool = True) -> Person:
 
 def set_version(folder: Path, version: str) -> None:
     text = (folder / "forge.toml").read_text()
-    (folder / "forge.toml").write_text(text.replace('version = "1.0.0"', f'version = "{version}"'))
+    changed = re.sub(r'^version = ".*"$', f'version = "{version}"', text, flags=re.MULTILINE)
+    (folder / "forge.toml").write_text(changed)
 
 
 def test_from_init_to_verify(live: LiveRegistry) -> None:
