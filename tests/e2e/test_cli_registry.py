@@ -66,7 +66,7 @@ def person(live: LiveRegistry, name: str, *, login: bool = True) -> Person:
 
 def set_version(folder: Path, version: str) -> None:
     text = (folder / "forge.toml").read_text()
-    changed = re.sub(r'^version = ".*"$', f'version = "{version}"', text, flags=re.MULTILINE)
+    changed = re.sub(r'^version = "[^"]*"', f'version = "{version}"', text, flags=re.MULTILINE)
     (folder / "forge.toml").write_text(changed)
 
 
