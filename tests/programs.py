@@ -38,7 +38,7 @@ import _signal, _socket, os, sys
 real, arguments = {real!r}, sys.argv[1:]
 if arguments[:1] and arguments[0] in {servers!r} or any(
     name[:6] == "PYTHON" and name not in {harmless!r} for name in os.environ
-) or any(text.startswith("/dev/fd/") for text in arguments):
+) or any(text.startswith("/dev/fd/") or text.endswith("-fd") for text in arguments):
     os.execv(real, [real, *arguments])
 os.umask(mask := os.umask(0))
 texts = [os.getcwd(), str(mask), str(len(arguments) + 1), real, *arguments]

@@ -99,13 +99,14 @@ class Opened:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._known: dict[PublicKey, SigningKey] = {}
+        self._known: dict[str, SigningKey] = {}  # by name: who signs is what was asked for
 
     def of(self, keys: Sequence[StoredKey]) -> list[SigningKey]:
         """The private keys of ``keys``. Raises as `unlock`."""
-        new = [key for key in keys if key.public not in self._known]
-        self._known |= {key.public: key for key in unlock(self._context, new)}
-        return [self._known[key.public] for key in keys]
+        new = [key for key in keys if key.name not in self._known]
+        opened = unlock(self._context, new)
+        self._known |= {key.name: private for key, private in zip(new, opened, strict=True)}
+        return [self._known[key.name] for key in keys]
 
 
 def short(key: PublicKey) -> str:
