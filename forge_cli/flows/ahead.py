@@ -136,7 +136,7 @@ def _has_room(api: Api, surveyed: Surveyed) -> bool:
     """Whether the registry takes these files before it is offered their release."""
     query = {"component": str(surveyed.spec.component), "size": surveyed.total_size}
     try:
-        api.get("uploads", "room", query=query)
+        api.get("room", query=query)
     except RemoteError as error:
         if error.status in (404, 405):  # an older registry, or the offer says it better
             return False

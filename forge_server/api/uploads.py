@@ -93,7 +93,7 @@ _NEW_ADDRESSES: Final = Record(
 
 def add_routes(api: Blueprint) -> None:
     api.get("/uploads")(show_limits)
-    api.get("/uploads/room")(show_room)
+    api.get("/room")(show_room)
     api.post("/uploads")(begin)
     api.put("/uploads/<upload>/parts/<number>")(put_part)
     api.post("/uploads/<upload>/addresses")(make_addresses)

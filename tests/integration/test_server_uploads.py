@@ -79,7 +79,7 @@ def test_it_is_not_public_before_its_release_is(sara: Client, client: Client) ->
 
 
 def test_room_is_what_an_offer_of_so_many_bytes_would_find(world: World, sara: Client) -> None:
-    address = f"/api/v1/uploads/room?component={NAME}&size="
+    address = f"/api/v1/room?component={NAME}&size="
     world.registry.quotas.set(OPERATOR, ORG, 1000, None)
     assert sara.get(f"{address}1000", expect=200) == {"size": 1000}
     sara.get(f"{address}1001", expect=403, code="quota-exceeded")
@@ -102,7 +102,7 @@ def test_only_publishers_of_the_component(
         token = world.token("sara", ("publish",), component=f"{ORG}/other")
         other, status = Client(client.flask, token), 403
     other.post("/api/v1/uploads", offer(), expect=status)
-    other.get(f"/api/v1/uploads/room?component={NAME}&size=1", expect=status)
+    other.get(f"/api/v1/room?component={NAME}&size=1", expect=status)
     put(other, upload, 1, PARTS[1], expect=status)
     addresses(other, upload, [1, len(PARTS[1]), sha(PARTS[1])], expect=status)
     other.post(f"/api/v1/uploads/{upload}/finish", finishing(), expect=status)
