@@ -43,6 +43,7 @@ _LEAST = 5 * _MIB  # no store takes a smaller part that is not the last
 _LARGEST_COPY = 5 << 30
 _COPY_PART = 1 << 30
 _IN_MEMORY = 8 * _MIB
+_ROUNDS = 3  # in which somebody else may join the parts that were to be joined
 _PARALLEL = 4
 _UPLOADS = "uploads/"
 
@@ -158,15 +159,20 @@ class S3Assembly:
         if not self._store.missing([check_digest(digest)]):
             self.abort(upload)
             return
-        try:
-            self._assemble(upload, digest, size, watch)
-        except (ObjectMissingError, UploadMissingError, UploadNotFoundError, BackendError) as error:
-            # Somebody else may have finished it, and removed what we were looking at.
-            if not self._store.missing([digest]):
+        for _ in range(_ROUNDS):
+            try:
+                self._assemble(upload, digest, size, watch)
                 return
-            if isinstance(error, BackendError):
-                raise
-            raise UploadNotFoundError(upload) from None
+            except (
+                ObjectMissingError, UploadMissingError, UploadNotFoundError, BackendError,
+            ) as error:  # fmt: skip
+                # Somebody else may have finished it, and removed what we were looking at.
+                if not self._store.missing([digest]):
+                    return
+                if isinstance(error, BackendError):
+                    raise
+            # Or joined its parts, and not come further: what is left to do is another's to begin.
+        raise UploadNotFoundError(upload)
 
     def _assemble(self, upload: str, digest: str, size: int, watch: Watch | None) -> None:
         action = f"assemble blob {digest}"

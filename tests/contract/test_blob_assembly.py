@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ceph_node import CephNode
@@ -374,6 +375,25 @@ def test_many_at_once(place: Place) -> None:
             )
         )
     assert len(finished) == 4
+    assert content(place, sha(data)) == data
+
+
+def test_somebody_else_joined_the_parts_a_moment_ago(
+    ceph: CephNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And has not put the object into its place yet: what is left to do is done here."""
+    place = in_bucket(ceph, ceph.new_bucket())
+    data = data_of(place)
+    for number, part in enumerate(begin(place, data)):
+        put(place, number, part)
+    join: Any = S3Assembly._join
+
+    def too_late(self: S3Assembly, *arguments: Any) -> None:
+        join(self, *arguments)
+        join(self, *arguments)
+
+    monkeypatch.setattr(S3Assembly, "_join", too_late)
+    place.assembly.assemble(UPLOAD, sha(data), len(data))
     assert content(place, sha(data)) == data
 
 
