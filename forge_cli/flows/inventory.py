@@ -13,7 +13,6 @@ from ..context import Context
 from ..errors import ForgeError
 from ..inventory import Choice, Inventory
 from ..lockfile import LockedComponent
-from ..remote.api import Api, member
 
 TOKEN_DAYS = 366
 
@@ -49,6 +48,8 @@ def send(context: Context, choice: Choice, installed: list[dict[str, str]]) -> i
         ForgeError: the registry is not trusted any more, refuses, or cannot be reached.
     """
     pin = context.trust.require(choice.registry)
+    from ..remote.api import Api, member  # who asks nobody needs none of it
+
     api = Api(http=context.http, url=pin.url, token=choice.token)
     body: dict[str, object] = {"installed": installed}
     answer = api.put("inventory", choice.organisation, choice.host, body=body)
@@ -62,6 +63,8 @@ def choose(context: Context, organisation: str, host: str, token: str | None) ->
             "name": f"inventory of {host}", "actions": ["inventory"],
             "organisation": organisation, "component": None, "expires_in_days": TOKEN_DAYS,
         }  # fmt: skip
+        from ..remote.api import member
+
         token = member(context.api_with_token().post("tokens", body=body), "token")
     choice = Choice(registry=context.pin.url, organisation=organisation, host=host, token=token)
     inventory = Inventory.of(context.places)
@@ -76,6 +79,8 @@ def stop(context: Context) -> Choice | None:
     choice = inventory.choice()
     if choice is not None:
         pin = context.trust.require(choice.registry)
+        from ..remote.api import Api  # who asks nobody needs none of it
+
         api = Api(http=context.http, url=pin.url, token=choice.token)
         api.delete("inventory", choice.organisation, choice.host)
     inventory.forget()

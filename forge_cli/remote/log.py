@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from signing.errors import MalformedError, VerificationError
 from signing.status import LogSeen
@@ -46,7 +46,9 @@ from signing.tlog.tiles import (
 
 from ..errors import NetworkError
 from ..files import write_private
-from .http import Http, read_limited
+
+if TYPE_CHECKING:
+    from .http import Http
 
 _LEAF_BYTES: Final = 32
 
@@ -304,6 +306,8 @@ class LogView:
         return self._tiles[tile]
 
     def _fetch(self, path: str, limit: int) -> bytes:
+        from .http import read_limited  # an installation that asks nobody needs none of it
+
         address = f"{self.url}/log/{path}"
         with self.http.open("GET", address) as response:
             if response.status >= 400:
