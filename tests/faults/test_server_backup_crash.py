@@ -8,9 +8,7 @@ release. Some are left out, more of them on PostgreSQL, where a round takes a da
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from server_fixtures import (
     drop_database,
 )
 from sqlalchemy.engine.default import DefaultDialect
-from test_server_crash import Killer
+from test_server_crash import Killer, survives
 from test_server_failing_steps import Failing
 from thorough import steps
 
@@ -78,20 +76,13 @@ class Stopping(Killer):
 
 
 def until_killed(killer: Killer, act: Callable[[], object]) -> bool:
-    """Whether ``act``, in a child, lived to its end."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-            killer.arm()
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "it failed by itself"
-    return os.WIFEXITED(ended)
+    """Whether ``act``, in a child where ``killer`` is armed, lived to its end."""
+
+    def armed() -> None:
+        killer.arm()
+        act()
+
+    return survives(armed)
 
 
 def wishes(world: World, made: list[str]) -> Wishes:

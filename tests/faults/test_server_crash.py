@@ -78,21 +78,30 @@ class Killer:
         self.wrap(SessionTransaction, "commit")
 
 
-def until_killed(killer: Killer, act: Callable[[], object], kinds: Path) -> bool:
-    """Whether ``act``, in a child, lived to its end; then ``kinds`` has those of its steps."""
+def survives(act: Callable[[], object]) -> bool:
+    """Whether ``act``, in a child, lived to its end; killed it may be, fail it may not."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
             act()
-            kinds.write_text(json.dumps(killer.kinds))
             status = 0
         finally:
             os._exit(status)
     _, ended = os.waitpid(child, 0)
     assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0, "it failed by itself"
     return os.WIFEXITED(ended)
+
+
+def until_killed(killer: Killer, act: Callable[[], object], kinds: Path) -> bool:
+    """Whether ``act``, in a child, lived to its end; then ``kinds`` has those of its steps."""
+
+    def counted() -> None:
+        act()
+        kinds.write_text(json.dumps(killer.kinds))
+
+    return survives(counted)
 
 
 def kill_at_each_kind(
