@@ -68,6 +68,7 @@ def world(
     ``expected`` those that were there before the test."""
     place = tmp_path_factory.mktemp("s3")
     made = make_stored_world(ceph, place, files={"big.bin": BIG}, s3_endpoint=proxy.url)
+    # Whoever looks at a world here is handed nothing else.
     made.world.objects = partial(ceph.objects, made.bucket)  # type: ignore[attr-defined]
     yield made.world
     made.world.close()
