@@ -34,6 +34,7 @@ from forge_server.db import postgresql, sqlite
 from forge_server.db.models import Base
 from forge_server.db.url import DatabaseUrl
 from forge_server.domain.scopes import ACTIONS, Scope
+from forge_server.errors import RegistryError
 from forge_server.operate.initialise import initialise
 from forge_server.services.callers import OPERATOR
 from forge_server.settings import DataFolder, database_of, read_settings
@@ -188,9 +189,12 @@ class World:
         client.post("/api/v1/roles", {"roles": self.approval(org)}, expect=200)
 
     def current(self, role: str) -> bytes | None:
-        with contextlib.suppress(Exception):
+        try:
             return self.registry.roles.current(role)
-        return None
+        except RegistryError as error:
+            if error.code != "role-not-found":  # a database that is away is no role that is not
+                raise
+            return None
 
     def release(
         self,

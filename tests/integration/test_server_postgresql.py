@@ -387,9 +387,12 @@ class TestSessions:
 
 
 def terminate(world: World, server: PostgresServer) -> None:
-    """Cuts every connection to the registry's database."""
+    """Cuts every connection to the registry's database, and returns when they are gone: a backend
+    that was only told to end may still answer the pool's question whether it lives."""
     name = name_of(database_url(world.root) or "")
-    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='{name}'")
+    server.execute(
+        f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname='{name}'"
+    )
 
 
 class TestServerGone:
