@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from signing.authority import parse_fingerprint
-from signing.digests import parse_digest
+from signing.digests import parse_digest, parse_fingerprint
 from signing.encoding import Fields
 from signing.errors import MalformedError
 from signing.names import ComponentName, parse_version

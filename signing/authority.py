@@ -6,14 +6,12 @@ snapshot and timestamp, which the root names and can replace without the server'
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from tuf.api.metadata import Metadata, Role, Root, Targets
 
-from .digests import sha256_hex
-from .errors import MalformedError, VerificationError
+from .errors import VerificationError
 from .keys import PrivateKey, PublicKey, generate_key
 from .role_edits import delegate, new_role, sign_role
 from .roles import EXPIRY, check_signed_by, parse_root, verify_against
@@ -111,20 +109,3 @@ def check_online_keys(root: bytes, snapshot: PublicKey, timestamp: PublicKey) ->
                 f"one that the root lists ({listed})",
                 key.keyid[:12],
             )
-
-
-def fingerprint(root: bytes) -> str:
-    """What people compare over another channel: ``sha256:`` and the digest of ``1.root.json``."""
-    return f"sha256:{sha256_hex(root)}"
-
-
-def parse_fingerprint(text: str, where: str = "fingerprint") -> str:
-    """``text`` in its full form. Spaces and colons that help the eye are let through.
-
-    Raises:
-        MalformedError: not a whole SHA-256; a shortened one would be easy to forge.
-    """
-    plain = re.sub(r"[\s:]", "", text.strip().lower().removeprefix("sha256:"))
-    if not re.fullmatch(r"[0-9a-f]{64}", plain):
-        raise MalformedError(where, "sha256: and 64 hexadecimal digits", repr(text.strip()))
-    return f"sha256:{plain}"

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from tuf.api.metadata import Root, Targets
 
-from .authority import fingerprint
 from .bodies import is_reviews
+from .digests import fingerprint
 from .errors import VerificationError
 from .roles import (
     check_signed_by,

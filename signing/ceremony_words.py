@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 
 from tuf.api.metadata import Root, Targets
 
-from .authority import fingerprint
 from .ceremony import Ceremony, Change
 from .ceremony_rules import quorums
+from .digests import fingerprint
 from .keys import PublicKey
 from .roles import Delegation, delegations_in, keys_of_root, parse_root, parse_targets
 from .status import ROLE as STATUS

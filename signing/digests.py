@@ -43,3 +43,20 @@ def hash_stream(stream: Readable) -> tuple[int, str]:
         hasher.update(buffer[:count])
         size += count
     return size, hasher.hexdigest()
+
+
+def fingerprint(root: bytes) -> str:
+    """What people compare over another channel: ``sha256:`` and the digest of ``1.root.json``."""
+    return f"sha256:{sha256_hex(root)}"
+
+
+def parse_fingerprint(text: str, where: str = "fingerprint") -> str:
+    """``text`` in its full form. Spaces and colons that help the eye are let through.
+
+    Raises:
+        MalformedError: not a whole SHA-256; a shortened one would be easy to forge.
+    """
+    plain = re.sub(r"[\s:]", "", text.strip().lower().removeprefix("sha256:"))
+    if not re.fullmatch(r"[0-9a-f]{64}", plain):
+        raise MalformedError(where, "sha256: and 64 hexadecimal digits", repr(text.strip()))
+    return f"sha256:{plain}"

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -240,15 +240,6 @@ def _withheld(fields: Fields) -> Withheld:
         reason=check_reason(fields.text("reason"), fields.path("reason"), required=True),
         since=parse_instant(fields.text("since"), fields.path("since")),
     )
-
-
-def ago(age: timedelta) -> str:
-    """A span of time as people say it: the largest unit of which there are at least two."""
-    seconds = max(0, int(age.total_seconds()))
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return "moments"
 
 
 def summary(withheld: Iterable[Withheld]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 from tuf.api.metadata import Metadata, Targets
 
+from .ages import ago
 from .digests import sha256_hex
 from .errors import VerificationError
 from .roles import check_signed_by, parse_root, parse_signed, parse_targets
-from .status import REVOKED, ROLE, LogSeen, Status, ago, order, status_in
+from .status import REVOKED, ROLE, LogSeen, Status, order, status_in
 from .tlog.policy import LogPolicy
 
 

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from packaging.version import Version
 from tuf.api.metadata import Targets
 
-from . import authority, component
+from . import component
 from .assessment import Assessment, Subject, assess
 from .bodies import is_reviews
-from .digests import sha256_hex
+from .digests import fingerprint, sha256_hex
 from .errors import VerificationError
 from .evidence import Evidence
 from .manifest import FileEntry, Manifest, parse_manifest
@@ -124,7 +124,7 @@ def verify_release(
 def _check_root(p: _Procedure) -> str:
     if not p.evidence.roots:
         raise VerificationError("chain-broken", "root of trust", p.fingerprint, "no root")
-    found = authority.fingerprint(p.evidence.roots[0])
+    found = fingerprint(p.evidence.roots[0])
     if found != p.fingerprint:
         raise VerificationError(
             "chain-broken",

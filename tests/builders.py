@@ -19,8 +19,9 @@ from log_builders import Log
 from securesystemslib.formats import encode_canonical
 
 from signing import oms
-from signing.authority import Authority, fingerprint, new_authority
+from signing.authority import Authority, new_authority
 from signing.component import parse_forge_toml
+from signing.digests import fingerprint
 from signing.evidence import Evidence
 from signing.keys import PrivateKey, SigningKey, generate_key
 from signing.manifest import FileEntry, Manifest, build_manifest

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from signing.authority import fingerprint
 from signing.ceremony import Ceremony
 from signing.ceremony_plans import Chain, KeySet, plan_first, plan_next
 from signing.ceremony_signing import add_signature, finish
+from signing.digests import fingerprint
 from signing.errors import VerificationError
 from signing.keys import PrivateKey, PublicKey, generate_key
 

@@ -186,3 +186,16 @@ def run_program(
         return subprocess.CompletedProcess(
             command, code, *(each.read().decode() for each in files[1:])
         )
+
+
+def loaded_by(*args: str) -> set[str]:
+    """The top-level packages that a process importing and running `forge ARGS` loads."""
+    program = (
+        "import atexit, sys; from forge_cli.main import main;"
+        "names = lambda: {n.partition('.')[0] for n, m in sys.modules.items() if m is not None};"
+        "atexit.register(lambda: print('\\n'.join(names()), file=sys.stderr)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.split())

@@ -75,7 +75,7 @@ def summary(audit: Audit) -> str:
 
 def say_age(context: Context, audit: Audit) -> None:
     """What the audit rests on."""
-    from signing.status import ago
+    from signing.ages import ago
 
     if audit.asked:
         context.out.say("asked the registry just now; no file was looked at (forge verify does)")

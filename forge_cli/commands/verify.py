@@ -69,7 +69,7 @@ def command(
     of them fails, 7 when all that is wrong is that the release is quarantined or revoked, or
     that a pinned policy does not permit it.
     """
-    from signing.authority import parse_fingerprint
+    from signing.digests import parse_fingerprint
     from signing.names import Requirement
 
     from ..flows import verify as flow

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from signing.applications import Application, verify_application
-from signing.authority import fingerprint, new_authority
+from signing.authority import new_authority
+from signing.digests import fingerprint
 from signing.keys import PrivateKey, SigningKey
 from signing.names import parse_org_name
 from signing.refusals import Refusal, sign_refusal, verify_refusal

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from signing.authority import fingerprint, parse_fingerprint
 from signing.bodies import Body, body_of, is_reviews, role_of
 from signing.ceremony import Ceremony
 from signing.ceremony_plans import Chain, KeySet, edit_key_set, plan_first, plan_next
 from signing.ceremony_rules import check_ceremony
 from signing.ceremony_signing import add_signature, finish, merge_ceremonies
 from signing.ceremony_words import Described, describe, follows_from
+from signing.digests import fingerprint, parse_fingerprint
 from signing.roles import Delegation, delegations_of, parse_root, role_version
 from signing.status import ROLE as STATUS
 from signing.tlog.note import COSIGNATURE

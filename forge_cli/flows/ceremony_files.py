@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from signing.authority import fingerprint
 from signing.ceremony import Ceremony, encode_ceremony, parse_ceremony
 from signing.ceremony_plans import Chain
+from signing.digests import fingerprint
 from signing.encoding import Fields, parse_json
 from signing.errors import VerificationError
 from signing.keys import PublicKey

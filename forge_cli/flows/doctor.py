@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 
-from signing.status import ROLE, ago, summary
+from signing.ages import ago
+from signing.status import ROLE, summary
 
 from ..context import Context
 from ..errors import ForgeError, describe

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signing.ages import ago
 from signing.names import ComponentName
-from signing.status import ago
 
 from ..context import Context
 from ..errors import ForgeError, UsageError
@@ -266,12 +266,12 @@ def parse_overrides(
     Raises:
         UsageError: no such rule, no reason, nothing that is named.
     """
+    if not texts and reason is None:
+        return {}
     from signing.encoding import is_plain, nearest
     from signing.errors import MalformedError
     from signing.policy import QUALIFIERS, RULES
 
-    if not texts and reason is None:
-        return {}
     if not texts or reason is None or not reason.strip():
         raise UsageError("--override and --reason TEXT go together: whoever looks later asks why")
     if len(reason) > 500 or not is_plain(reason):

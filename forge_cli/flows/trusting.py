@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signing.authority import fingerprint, parse_fingerprint
+from signing.digests import fingerprint, parse_fingerprint
 from signing.errors import MalformedError
 
 from ..context import Context

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from signing.authority import fingerprint as root_fingerprint
+from signing.digests import fingerprint as root_fingerprint
 from signing.errors import MalformedError, VerificationError, WithheldError
 from signing.evidence import Evidence
 from signing.keys import PublicKey

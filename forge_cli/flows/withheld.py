@@ -7,20 +7,22 @@ verified here counts: no request is made for it, so it is said how old it is.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from signing.roles import EXPIRY
-from signing.status import ROLE, Status, ago
+from signing.ages import ago
 
 from ..context import Context
 from ..lockfile import LockedComponent
+from ..remote.status_memory import StatusMemory
 from ..truststore import Pin
+
+if TYPE_CHECKING:
+    from signing.status import Status
 
 
 def known_status(context: Context, pin: Pin) -> Status | None:
     """The newest word of the registry's status host that is known here without another request;
     None where there is none."""
-    from ..remote.status import StatusMemory
-
     if context.asked_registry and context.pin.fingerprint == pin.fingerprint:
         return context.view.status
     return StatusMemory(pin.state_dir).status()
@@ -55,6 +57,9 @@ def require_usable(context: Context, pin: Pin, components: Iterable[LockedCompon
 
 def view_remark(context: Context, status: Status | None) -> str | None:
     """How old this machine's knowledge is, for those who verify without a network."""
+    from signing.roles import EXPIRY
+    from signing.status import ROLE
+
     if status is None:
         return None
     text = f"what is quarantined or revoked was last heard {_age(context, status)}"

@@ -1,25 +1,15 @@
-"""The status host's word as this client sees it: checked against the registry, and kept.
-
-    <state>/status/role.json                 the last one, in its exact bytes
-    <state>/status/<sha256>.snapshot.json    the snapshot that it names
-
-What is kept serves three purposes: a revocation cannot be taken back and no older word be shown to
-who has seen it; what costs a request is asked for once; and without a network it is still known
-what was withheld the last time.
-"""
+"""The status host's word as this client sees it, checked against the registry before it is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from signing.digests import sha256_hex
-from signing.errors import MalformedError, VerificationError
+from signing.errors import VerificationError
 from signing.roles import delegations_of, parse_targets, verify_role
-from signing.status import ROLE, LogSeen, Status, status_in, status_of
+from signing.status import ROLE, LogSeen, Status, status_in
 from signing.status_rules import (
     check_follows,
     check_minimum,
@@ -33,58 +23,11 @@ from signing.tlog.entries import role_entry
 from signing.updates import check_shape
 
 from ..border import sound
-from ..files import write_private
 from .log import LogView
+from .status_memory import StatusMemory
 
 # The bytes of a version of a role; not looked at.
 FetchRole = Callable[[str, int], bytes]
-
-
-class StatusMemory:
-    """What is kept of the status host's word in a registry's folder of what was seen."""
-
-    def __init__(self, state: Path) -> None:
-        self._folder = state / "status"
-
-    def role(self) -> bytes | None:
-        """The last word that was verified here; None where there is none that can be read."""
-        with suppress(FileNotFoundError, MalformedError):
-            data = (self._folder / "role.json").read_bytes()
-            status_of(data)
-            return data
-        return None
-
-    def status(self) -> Status | None:
-        """What the last word says."""
-        data = self.role()
-        return None if data is None else status_of(data)
-
-    def keep(self, role: bytes) -> None:
-        if self.role() != role:
-            write_private(self._folder / "role.json", role)
-
-    def forget(self) -> None:
-        """The authority names no status host any more: what the last one said is over."""
-        (self._folder / "role.json").unlink(missing_ok=True)
-
-    def snapshot(self, sha256: str) -> bytes | None:
-        with suppress(FileNotFoundError):
-            data = self._snapshot(sha256).read_bytes()
-            return data if sha256_hex(data) == sha256 else None
-        return None
-
-    def keep_snapshot(self, sha256: str, data: bytes) -> None:
-        """Keep the snapshot that the role to be kept next names, and none besides."""
-        if self.snapshot(sha256) is not None:
-            return
-        path = self._snapshot(sha256)
-        write_private(path, data)
-        for other in self._folder.glob("*.snapshot.json"):
-            if other != path:
-                other.unlink(missing_ok=True)
-
-    def _snapshot(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.snapshot.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

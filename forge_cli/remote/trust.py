@@ -53,7 +53,8 @@ from .http import GZIP, Http, body_of, read_limited
 from .log import LogView
 from .metadata import Fetcher, fetch_target, not_served, tuf_said
 from .reviews import Reviews
-from .status import StatusMemory, StatusView
+from .status import StatusView
+from .status_memory import StatusMemory
 
 # No organisation or project is called "-": such a path makes the Updater load a role without
 # walking into any below it.

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from signing.authority import FIRST_FILES, ROOT_FILE, fingerprint
+from signing.authority import FIRST_FILES, ROOT_FILE
 from signing.authority_updates import (
     check_root_form,
     verify_below,
     verify_next_root,
     verify_root_chain,
 )
+from signing.digests import fingerprint
 from signing.errors import VerificationError
 from signing.roles import parse_root, role_version
 from storage.durable import replace_durably

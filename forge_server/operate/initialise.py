@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from signing.authority import Authority, fingerprint, new_authority
+from signing.authority import Authority, new_authority
+from signing.digests import fingerprint
 from signing.keys import PrivateKey, generate_key
 from signing.tlog.checkpoint import log_key
 from signing.tlog.note import NoteKey

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
+from programs import loaded_by
 from static_server import Answer, StaticServer
 
 from forge_cli.remote.http import retry_after
@@ -100,6 +101,15 @@ def run_install(forge: Forge, answer: Answer) -> tuple[int, str, list[str | None
         forge.trust(server, world)
         ran = forge("install", str(NAME), "--into", "out")
         return ran.code, ran.err, ranges(server)
+
+
+def test_what_is_in_place_is_seen_without_what_verifies_or_asks(forge: Forge) -> None:
+    """It costs what Python and Click cost: nothing of TUF, of cryptography or of a network."""
+    code, err, _ = run_install(forge, ranged())
+    assert code == 0, err
+    loaded = loaded_by("install", str(NAME), "--into", "out")
+    assert not loaded & {"tuf", "securesystemslib", "cryptography", "urllib3", "ssl", "rich"}
+    assert "packaging" in loaded  # so it did run
 
 
 def test_what_another_process_left_is_continued(forge: Forge) -> None:

@@ -8,24 +8,12 @@ from importlib import import_module
 
 import click
 import pytest
+from programs import loaded_by
 
 from forge_cli.lazy import COMMANDS
 
 HEAVY = {"rich", "urllib3", "tuf", "cryptography", "packaging", "resolvelib", "securesystemslib"}
 FOREIGN = {"flask", "sqlalchemy", "boto3", "alembic", "gunicorn", "forge_server", "werkzeug"}
-
-
-def loaded_by(*args: str) -> set[str]:
-    """The top-level packages that a process importing and running `forge ARGS` loads."""
-    program = (
-        "import atexit, sys; from forge_cli.main import main;"
-        "names = lambda: {n.partition('.')[0] for n, m in sys.modules.items() if m is not None};"
-        "atexit.register(lambda: print('\\n'.join(names()), file=sys.stderr)); main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=True
-    )
-    return set(done.stderr.split())
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -9,14 +9,8 @@ from typing import Any
 import pytest
 from builders import NOW, changed_role, sha256
 
-from signing.authority import (
-    FIRST_FILES,
-    check_online_keys,
-    fingerprint,
-    new_authority,
-    parse_fingerprint,
-    verify_authority,
-)
+from signing.authority import FIRST_FILES, check_online_keys, new_authority, verify_authority
+from signing.digests import fingerprint, parse_fingerprint
 from signing.errors import MalformedError, SigningError, VerificationError
 from signing.keys import generate_key
 from signing.roles import EXPIRY, delegations_of, parse_root, role_expires, role_version

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from builders import NOW, World
 
-from signing.authority import fingerprint
 from signing.ceremony import (
     Ceremony,
     Change,
@@ -24,6 +23,7 @@ from signing.ceremony_plans import Chain, KeySet, edit_key_set, plan_first, plan
 from signing.ceremony_rules import check_ceremony, quorums
 from signing.ceremony_signing import add_signature, finish, merge_ceremonies
 from signing.ceremony_words import describe, follows_from, is_complete
+from signing.digests import fingerprint
 from signing.errors import ConflictError, MalformedError, SigningError, VerificationError
 from signing.keys import PrivateKey, PublicKey, generate_key
 from signing.roles import check_signed_by, parse_root, verify_role

@@ -19,8 +19,8 @@ from log_builders import Log
 from thorough import examples
 
 from signing.applications import sign_application, verify_application
-from signing.authority import fingerprint, parse_fingerprint
 from signing.component import parse_forge_toml
+from signing.digests import fingerprint, parse_fingerprint
 from signing.encoding import MAX_INTEGER, canonical_json, parse_json
 from signing.errors import MalformedError, SigningError
 from signing.evidence import Evidence

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_builders import Log, NamedKey
 
+from signing.ages import ago
 from signing.authority_updates import check_next_targets
 from signing.errors import ConflictError, MalformedError, VerificationError, WithheldError
 from signing.keys import generate_key
@@ -27,7 +28,6 @@ from signing.status import (
     SnapshotSeen,
     Status,
     Withheld,
-    ago,
     order,
     status_of,
 )

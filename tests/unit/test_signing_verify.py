@@ -26,7 +26,7 @@ from builders import (
 from log_builders import Log, NamedKey
 
 from signing import oms
-from signing.authority import fingerprint
+from signing.digests import fingerprint
 from signing.encoding import canonical_json
 from signing.errors import SigningError, VerificationError
 from signing.keys import generate_key
