@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .services.findings import Findings
     from .services.foresight import Foresight
     from .services.health import Health
+    from .services.incoming import Incoming
     from .services.leases import Leases
     from .services.locks import Lock
     from .services.organisations import Organisations
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from .services.upstream_http import UpstreamHttp
     from .services.waivers import Waivers
     from .services.webhooks import Webhooks
+    from .services.withheld import HandedOut
     from .services.witnesses import Witnesses
 
 T = TypeVar("T")
@@ -245,12 +247,28 @@ def _admission(at: Registry) -> Admission:
 
 
 @_later
+def _handed_out(at: Registry) -> HandedOut:
+    from .services.withheld import HandedOut
+
+    return HandedOut(at.database)
+
+
+@_later
+def _incoming(at: Registry) -> Incoming:
+    from .services.incoming import Incoming
+
+    return Incoming(
+        at.database, at.audit, at.publication, at.blobs, at.chunk_checks, at.leases, at.quotas
+    )
+
+
+@_later
 def _releases(at: Registry) -> Releases:
     from .services.releases import Releases
 
     return Releases(
-        at.database, at.audit, at.publication, at.blobs, at.chunk_checks, at.leases, at.quotas,
-        at.clock, at.together, at.distributions, at.admission, at.foresight,
+        at.database, at.audit, at.publication, at.incoming, at.clock, at.together,
+        at.distributions, at.admission, at.foresight,
     )  # fmt: skip
 
 
@@ -259,7 +277,8 @@ def _uploads(at: Registry) -> Uploads:
     from .services.uploads import Uploads
 
     return Uploads(
-        at.releases,
+        at.incoming,
+        at.handed_out,
         at.blobs,
         at.assembly,
         at.chunk_checks,
@@ -294,7 +313,7 @@ def _switch(at: Registry) -> Switch:
 def _signatures(at: Registry) -> Signatures:
     from .services.signatures import Signatures
 
-    return Signatures(at.database, at.audit, at.publication, at.blobs, at.releases, at.clock)
+    return Signatures(at.database, at.audit, at.publication, at.blobs, at.incoming, at.clock)
 
 
 @_later
@@ -597,6 +616,8 @@ class Registry:
     review_desk: ReviewDesk = _review_desk
     waivers: Waivers = _waivers
     admission: Admission = _admission
+    handed_out: HandedOut = _handed_out
+    incoming: Incoming = _incoming
     releases: Releases = _releases
     uploads: Uploads = _uploads
     collection: Collection = _collection

@@ -241,7 +241,7 @@ def put_blob(digest: str) -> Response:
     stream = upload_stream()
     try:
         # Who may not publish is refused before the body is touched: it must not cost an upload.
-        created = registry().releases.receive(who, component, digest, stream, size, chunks)
+        created = registry().incoming.receive(who, component, digest, stream, size, chunks)
     except BlobMismatchError:
         if stream.count < size:
             raise interrupted(size, stream.count) from None
@@ -257,7 +257,7 @@ def put_blob(digest: str) -> Response:
     refusals=("blob-not-found", *_OF_PUBLISHERS),
 )  # fmt: skip
 def head_blob(digest: str) -> Response:
-    size = registry().releases.has_blob(authenticated(), asked("component"), digest)
+    size = registry().incoming.size_of(authenticated(), asked("component"), digest)
     if size is None:
         raise RegistryError("blob-not-found", f"blob {digest} is not here")
     response = answer({})

@@ -124,7 +124,7 @@ def show_limits() -> Response:
 )  # fmt: skip
 def show_room() -> Response:
     size = asked("size")
-    registry().releases.require_room(authenticated(), asked("component"), size)
+    registry().incoming.require_room(authenticated(), asked("component"), size)
     return answer({"size": size})
 
 

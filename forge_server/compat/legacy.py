@@ -58,7 +58,7 @@ def upload() -> Response:
     result = registry().releases.offer(who, text)
     if result.receipt is None and sha256 in result.missing:
         stream = content.stream
-        registry().releases.receive(who, manifest.component, sha256, stream, entry.size)
+        registry().incoming.receive(who, manifest.component, sha256, stream, entry.size)
         result = registry().releases.offer(who, text)
     return _answer(manifest, result)
 

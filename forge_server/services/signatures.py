@@ -26,9 +26,9 @@ from .audit import Audit
 from .callers import Caller
 from .clock import Clock
 from .components import find_release
+from .incoming import Incoming
 from .leases import BlobsGoneError
 from .publication import Publication
-from .releases import Releases
 from .rolebook import add_role, require_role
 
 MAX_BUNDLES = 200  # in one request
@@ -48,7 +48,7 @@ class Signatures:
     audit: Audit
     publication: Publication
     blobs: BlobStore
-    releases: Releases
+    incoming: Incoming
     clock: Clock
 
     def resign(
@@ -60,17 +60,17 @@ class Signatures:
             RegistryError: no right to publish, no such version, too many bundles.
             SigningError: something does not hold, or came too late.
         """
-        self.releases.require_publisher(caller, component)
+        self.incoming.require_publisher(caller, component)
         if not 1 <= len(bundles) <= MAX_BUNDLES:
             raise RegistryError(
                 "malformed",
                 f"request: bundles: expected 1 to {MAX_BUNDLES}, found {len(bundles)}",
             )
         signers = self._check(component, role, bundles)
-        held = self.releases.store_small(component.org, bundles.values())
+        held = self.incoming.store_small(component.org, bundles.values())
         try:
             with self.database.write() as session:
-                self.releases.leases.settle(session, map(sha256_hex, bundles.values()), held)
+                self.incoming.leases.settle(session, map(sha256_hex, bundles.values()), held)
                 version = role_version(role)
                 add_role(session, component.role, version, role, self.clock())
                 for number, bundle in bundles.items():

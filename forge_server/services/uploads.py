@@ -36,8 +36,9 @@ from ..errors import RegistryError
 from .callers import Caller
 from .chunk_checks import ChunkChecks, read_list
 from .clock import Clock
-from .releases import Releases
+from .incoming import Incoming
 from .slow_work import SlowWork
+from .withheld import HandedOut
 
 ABANDONED_SECONDS = 24 * 3600
 ADDRESS_SECONDS = 15 * 60
@@ -64,7 +65,8 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    releases: Releases
+    incoming: Incoming
+    handed_out: HandedOut
     blobs: BlobStore
     assembly: BlobAssembly
     chunk_checks: ChunkChecks
@@ -89,13 +91,13 @@ class Uploads:
                 no room in the organisation's quota.
             InvalidArgumentError: a recipe that cannot be.
         """
-        self.releases.require_publisher(caller, blob.component)
+        self.incoming.require_publisher(caller, blob.component)
         upload = _upload_of(blob, segments)
         if self._is_here(blob):
             return Begun(upload=upload, stored=True)
-        self.releases.quotas.require_room_for_upload(blob.component.org, blob.size)
+        self.incoming.quotas.require_room_for_upload(blob.component.org, blob.size)
         for source in {segment.source for segment in segments if segment.source is not None}:
-            if not self.releases.is_public(source):
+            if not self.handed_out.is_public(source):
                 raise RegistryError(
                     "blob-not-found", f"blob {source:.64} belongs to no published release"
                 )
@@ -106,7 +108,7 @@ class Uploads:
 
     def require_open(self, caller: Caller, component: ComponentName, upload: str) -> str:
         """The store's name of the upload, if the caller may add to it."""
-        self.releases.require_publisher(caller, component)
+        self.incoming.require_publisher(caller, component)
         name = _private(component, upload)
         self.assembly.parts(name)
         return name
@@ -129,14 +131,14 @@ class Uploads:
             PartsMissingError, BlobMismatchError: as the contract of the assembly says.
             VerificationError: the bytes are not those that the chunk list lists.
         """
-        self.releases.require_publisher(caller, blob.component)
+        self.incoming.require_publisher(caller, blob.component)
         name = _private(blob.component, upload)
         return self.work.run(f"upload {name}", lambda: self._assemble(caller, blob, name))
 
     def _assemble(self, caller: Caller, blob: Blob, name: str) -> None:
         was_here = self._is_here(blob)
         if not was_here:
-            self.releases.leases.make_way(blob.digest)
+            self.incoming.leases.make_way(blob.digest)
         watch = None
         if blob.chunks is not None and not was_here:
             chunks = read_list(self.blobs, blob.chunks, blob.size)
@@ -149,7 +151,7 @@ class Uploads:
             return
         if watch is not None and blob.chunks is not None and watch.complete:
             self.chunk_checks.record(blob.chunks, blob.digest)
-        self.releases.record_blob(caller, blob.component, blob.digest, blob.size)
+        self.incoming.record(caller, blob.component, blob.digest, blob.size)
 
     def _recipe(self, name: str) -> Sequence[Segment]:
         """What the blob is made of; nothing where somebody else has finished it."""
@@ -161,11 +163,11 @@ class Uploads:
         """Whether the blob is stored, and stays for long enough to be published."""
         if self.blobs.missing([check_digest(blob.digest)]):
             return False
-        return self.releases.keep(blob.component, blob.digest, blob.size)
+        return self.incoming.keep(blob.component, blob.digest, blob.size)
 
     def abort(self, caller: Caller, component: ComponentName, upload: str) -> None:
         """Nothing is left of the upload."""
-        self.releases.require_publisher(caller, component)
+        self.incoming.require_publisher(caller, component)
         self.assembly.abort(_private(component, upload))
 
     def sweep(self) -> int:

@@ -9,6 +9,7 @@ make one acceptable. Manifests and signatures stay readable whatever happens: th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from signing.names import ComponentName
 from signing.status import QUARANTINED, REVOKED, Withheld
 
+from ..db.engine import Database
 from ..db.models import Release, ReleaseFile
 from ..db.recall_models import TakenBlob, Withholding
 from ..errors import RegistryError
@@ -69,6 +71,24 @@ _TAKEN: Final = (
     .where(TakenBlob.sha256 == bindparam("digest"), Withholding.source == TAKEDOWN)
     .limit(1)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """Which blobs may be handed out to everybody."""
+
+    database: Database
+
+    def is_public(self, digest: str) -> bool:
+        """Whether the blob belongs to a published release that nobody withholds."""
+        with self.database.read() as session:
+            return is_in_force(session, digest)
+
+    def require_public(self, digest: str) -> None:
+        """Raises RegistryError (``withheld``, ``taken-down``, ``blob-not-found``) unless the blob
+        may be handed out."""
+        with self.database.read() as session:
+            require_in_force(session, digest)
 
 
 def is_in_force(session: Session, digest: str) -> bool:

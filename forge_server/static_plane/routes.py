@@ -131,7 +131,7 @@ def blob(digest: str) -> Response:
     where to get them."""
     if not is_digest(digest):
         raise _no_blob()
-    registry().releases.require_public(digest)
+    registry().handed_out.require_public(digest)
     return send_blob(digest, digest)
 
 

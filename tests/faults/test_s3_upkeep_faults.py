@@ -125,7 +125,7 @@ def prepare_gc(world: World, _: Path) -> Callable[[], object]:
         data = b"stray %d" % next(_numbers)
         digest = hashlib.sha256(data).hexdigest()
         registry.blobs.put(digest, io.BytesIO(data), len(data))
-        registry.releases.leases.hold({digest: len(data)}, "minds-lab")
+        registry.incoming.leases.hold({digest: len(data)}, "minds-lab")
     world.clock.ahead += timedelta(seconds=10)
     return lambda: world.registry.collection.collect(OPERATOR, GRACE)
 

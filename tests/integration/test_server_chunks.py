@@ -149,11 +149,11 @@ def test_a_comparison_that_takes_longer_than_a_request_goes_on_meanwhile(
         true(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(chunk_checks, "compare", slowly)
-    monkeypatch.setattr(world.registry.releases.chunk_checks.work, "_wait_seconds", 0.01)
+    monkeypatch.setattr(world.registry.incoming.chunk_checks.work, "_wait_seconds", 0.01)
     for _ in range(3):
         assert sara.post("/api/v1/releases", release.body(), expect=202) == {"state": "checking"}
     go.set()
-    monkeypatch.setattr(world.registry.releases.chunk_checks.work, "_wait_seconds", 60)
+    monkeypatch.setattr(world.registry.incoming.chunk_checks.work, "_wait_seconds", 60)
     sara.post("/api/v1/releases", release.body(), expect=201)
     assert len(calls) == 1
 

@@ -313,34 +313,34 @@ class TestLeases:
     def test_one_that_went_and_came_back_is_another(self, world: World) -> None:
         registry = world.registry
         digest = stray(registry)
-        held = registry.releases.leases.hold({digest: 8}, ORG)
+        held = registry.incoming.leases.hold({digest: 8}, ORG)
         with registry.database.write() as session:
             session.execute(delete(BlobLease))
-        registry.releases.leases.hold({digest: 8}, ORG)
+        registry.incoming.leases.hold({digest: 8}, ORG)
         with pytest.raises(BlobsGoneError), registry.database.write() as session:
-            registry.releases.leases.settle(session, [digest], held)
+            registry.incoming.leases.settle(session, [digest], held)
 
     def test_a_doomed_one_is_not_relied_on(self, world: World) -> None:
         registry = world.registry
         digest = stray(registry)
-        held = registry.releases.leases.hold({digest: 8}, ORG)
+        held = registry.incoming.leases.hold({digest: 8}, ORG)
         with registry.database.write() as session:
             session.execute(update(BlobLease).values(doomed_at=world.clock()))
-        assert registry.releases.leases.seen([digest]) == {}
+        assert registry.incoming.leases.seen([digest]) == {}
         with pytest.raises(BlobsGoneError), registry.database.write() as session:
-            registry.releases.leases.settle(session, [digest], held)
+            registry.incoming.leases.settle(session, [digest], held)
 
     def test_what_a_release_refers_to_is_not_doomed(self, world: World, sara: Client) -> None:
         """Also when somebody took a lease of it at the very moment in which it was published."""
         built = world.release()
         sara.publish(built)
         registry, digests = world.registry, list(built.blobs())
-        registry.releases.leases.hold(dict.fromkeys(digests, 1), ORG)
+        registry.incoming.leases.hold(dict.fromkeys(digests, 1), ORG)
         late = world.clock() + timedelta(days=1)
         with registry.database.write() as session:
             assert doom(session, digests, late, world.clock()) == []
         stray_one = stray(registry)
-        registry.releases.leases.hold({stray_one: 8}, ORG)
+        registry.incoming.leases.hold({stray_one: 8}, ORG)
         with registry.database.write() as session:
             assert doom(session, [*digests, stray_one], late, world.clock()) == [stray_one]
 
@@ -366,7 +366,7 @@ class TestLeases:
                 said.append((statement, values))
 
         event.listen(engine, "before_cursor_execute", note)
-        world.registry.releases.leases.finish()
+        world.registry.incoming.leases.finish()
         event.remove(engine, "before_cursor_execute", note)
         assert said
         if database_url(world.root) is not None:
@@ -383,7 +383,7 @@ class TestLeases:
         built = world.release()
         sara.publish(built)
         digest = next(iter(built.blobs()))
-        lost = world.registry.releases.leases.forget_doomed({digest: "0" * 16})
+        lost = world.registry.incoming.leases.forget_doomed({digest: "0" * 16})
         assert lost == [digest]
         with world.registry.database.read() as session:
             assert session.scalars(select(BlobDamage.sha256)).all() == [digest]
@@ -400,8 +400,8 @@ class TestLeases:
         built = world.release()
         sara.publish(built)
         again = sign_bundle(built.manifest.files, str(built.manifest), world.key(ORG))
-        held = world.registry.releases.store_small(ORG, [again])
+        held = world.registry.incoming.store_small(ORG, [again])
         world.clock.ahead = timedelta(hours=49)
         world.registry.collection.collect(OPERATOR)
         with pytest.raises(BlobsGoneError), world.registry.database.write() as session:
-            world.registry.releases.leases.settle(session, held, held)
+            world.registry.incoming.leases.settle(session, held, held)

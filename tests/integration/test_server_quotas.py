@@ -111,8 +111,8 @@ class TestEdge:
                 ask(quotas, state, size)
                 everybody_asked.wait(60)
 
-            releases = app.extensions["forge"].releases
-            object.__setattr__(releases, "quotas", _Asked(quotas, asked))
+            incoming = app.extensions["forge"].incoming
+            object.__setattr__(incoming, "quotas", _Asked(quotas, asked))
             gate.wait(60)
             answer = Client(app.test_client(), sara.token).post("/api/v1/releases", built.body())
             codes.append("published" if "receipt" in answer else answer["code"])

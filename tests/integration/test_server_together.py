@@ -75,7 +75,7 @@ def ready(sara: Client, world: World, count: int = MANY) -> list[Built]:
         built = world.release(f"model-{number}", "1.1.0", summary=f"Number {number}")
         sara.put_blobs(built)
         built_small = (built.manifest.raw, built.bundle)
-        world.registry.releases.store_small(ORG, built_small)
+        world.registry.incoming.store_small(ORG, built_small)
         offers.append(built)
     return offers
 
@@ -84,8 +84,8 @@ def publish_all(world: World, sara: Client, offers: list[Built]) -> list[Any]:
     """What each got, in their order."""
     answers: list[Any] = [None] * len(offers)
     # What takes the write lock before the offer's own transaction must not stand in its way.
-    releases = world.registry.releases
-    object.__setattr__(releases, "leases", _Settled(releases.leases))
+    incoming = world.registry.incoming
+    object.__setattr__(incoming, "leases", _Settled(incoming.leases))
 
     def work(at: int) -> None:
         flask = create_app(world.registry).test_client()
@@ -162,7 +162,7 @@ def test_what_fails_leaves_nothing_and_the_others_go_on(world: World, sara: Clie
     offers = ready(sara, world)
     other = world.release("model-0", "1.1.0", files={"weights.bin": b"other"})
     sara.put_blobs(other)
-    world.registry.releases.store_small(ORG, (other.manifest.raw, other.bundle))
+    world.registry.incoming.store_small(ORG, (other.manifest.raw, other.bundle))
     size = leaves(world)
     answers = publish_all(world, sara, [*offers, other])
     refused = [answer for answer in answers if "receipt" not in answer]
@@ -315,7 +315,7 @@ def test_a_role_that_came_too_late_is_one_publishers_own(world: World, sara: Cli
         built = world.release(name)
         assert ORG in built.roles
         sara.put_blobs(built)
-        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+        world.registry.incoming.store_small(ORG, (built.manifest.raw, built.bundle))
         offers.append(built)
     answers = publish_all(world, sara, offers)
     assert [answer.get("code") for answer in answers] == [None] * 4 + ["role-version"]
@@ -350,7 +350,7 @@ def test_several_bring_the_same_new_file(world: World, sara: Client) -> None:
     ]
     for built in offers:
         sara.put_blobs(built)
-        world.registry.releases.store_small(ORG, (built.manifest.raw, built.bundle))
+        world.registry.incoming.store_small(ORG, (built.manifest.raw, built.bundle))
     signed = checkpoints(world)
     answers = publish_all(world, sara, offers)
     assert ["receipt" in answer for answer in answers] == [True] * 3

@@ -214,8 +214,8 @@ class TestQuarantine:
 
     def test_a_withheld_file_is_no_source_for_another(self, world: World, client: Client) -> None:
         world.registry.quarantine.begin(OPERATOR, NAME, "1.0.0", "odd")
-        assert not world.registry.releases.is_public(digest(OWN))
-        assert world.registry.releases.is_public(digest(SHARED))
+        assert not world.registry.handed_out.is_public(digest(OWN))
+        assert world.registry.handed_out.is_public(digest(SHARED))
 
     def test_what_the_facades_keep_is_made_again(
         self, world: World, monkeypatch: pytest.MonkeyPatch

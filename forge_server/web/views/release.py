@@ -35,7 +35,7 @@ def image(organisation: str, name: str, version: str, path: str) -> Response:
     component = ComponentName.parse(f"{organisation}/{name}", "address")
     files = registry().component_pages.named_files(component, version, [path])
     nothing = RegistryError("not-found", "no image of this release has this address")
-    if path not in files or not registry().releases.is_public(files[path].sha256):
+    if path not in files or not registry().handed_out.is_public(files[path].sha256):
         raise nothing
     data = registry().release_pages.small_blob(files[path].sha256, _MAX_IMAGE_BYTES)
     kind = None if data is None else image_type(path, data)
