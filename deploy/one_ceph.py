@@ -9,6 +9,7 @@ and takes 300 MiB; what it stores lies in a file of at most 10 GiB.
 from __future__ import annotations
 
 import configparser
+import itertools
 import json
 import os
 import shutil
@@ -78,6 +79,10 @@ LONGEST_FOLDER = 80
 _USER = "forge"
 _READY = "ready"  # a file that says that the node was made to its end
 _ALIVE_SECONDS = 0.05
+# Below those that systems give out by themselves (Linux: from 32768), and above Ceph's own.
+_PORTS = range(20_000, 32_000)
+_APART = 101  # between the first ports of two processes that were started together
+_taken = itertools.count()
 
 
 class CephError(Exception):
@@ -90,13 +95,21 @@ def missing_programs() -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of the loopback that nobody listens on.
+
+    Whoever is to listen does so a while later, and may be stopped and started again: they are none
+    of those that the system hands out meanwhile to whoever connects or asks for any. Each process
+    takes them in turn, from a place of its own.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _PORTS[(os.getpid() * _APART + next(_taken)) % len(_PORTS)]
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:  # somebody's
+            continue
+        found.append(port)
+    return found
 
 
 class CephNode:

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from one_ceph import CephError, CephNode
+from one_ceph import CephError, CephNode, free_ports
 
 DEPLOY = Path(__file__).parent
 _ALIVE_SECONDS = 0.1  # between two looks at a program that starts
@@ -115,8 +115,8 @@ class Program:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nobody listens on, and nobody will by chance."""
+    return free_ports(1)[0]
 
 
 def nginx_program() -> str | None:

@@ -8,6 +8,7 @@ import gc
 
 import pytest
 from ceph_node import bucket, ceph
+from hypothesis import HealthCheck, settings
 from postgres import postgres_server
 
 __all__ = ["bucket", "ceph", "postgres_server"]
@@ -18,6 +19,12 @@ _LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
 # Each application and engine is thousands of objects that refer to each other. To look through all
 # of them for what nobody needs, as often as Python does, is a sixth of a test that publishes.
 gc.set_threshold(20_000, 20, 20)
+
+# A machine that has other things to do is no fault of ours: an example may take as long as it does.
+settings.register_profile(
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(trylast=True)  # after tests with the same parameter were put together

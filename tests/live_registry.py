@@ -116,7 +116,8 @@ class LiveRegistry:
         pid = self.server.pid
         workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for each in (pid, *map(int, workers)):
-            os.kill(each, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # which ended as its master did
+                os.kill(each, signal.SIGKILL)
         self.server.wait()
         wait_until(self._port_is_free)  # the workers are not ours to wait for
 

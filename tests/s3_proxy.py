@@ -13,7 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
+from urllib3.connection import HTTPConnection
+from urllib3.util import wait_for_read
+from waiting import PAUSE_SECONDS
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>later</Message></Error>"
 INTERNAL = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>no</Message></Error>"
@@ -40,6 +46,7 @@ class S3Proxy:
         self.seen: list[tuple[str, str]] = []  # (method, path) since `reset`
         self.authorized: list[str] = []  # the Authorization headers among them
         self.broken: list[tuple[str, str, str]] = []  # (fault, method, path)
+        self.stalled: set[int] = set()  # the clients' ports of requests that are never answered
         self.over = threading.Event()  # ends every stall
         self._upstream = urlsplit(upstream).netloc
         self._lock = threading.Lock()
@@ -52,10 +59,27 @@ class S3Proxy:
         """Counts from 0 again."""
         with self._lock:
             self.seen, self.authorized, self.broken, self.plan = [], [], [], plan
+            self.stalled = set()
 
     def once(self, at: int, fault: str) -> None:
         """Breaks request number ``at`` and no other."""
         self.reset(lambda number, *_: fault if number == at else None)
+
+    def no_patience(self, patch: pytest.MonkeyPatch) -> None:
+        """From here on clients in this process give up at once what is never answered, as if their
+        time was up. Nothing else is given up, however slow the machine is."""
+        original = HTTPConnection.getresponse
+
+        def getresponse(connection: HTTPConnection) -> Any:
+            port = connection.sock.getsockname()[1]
+            while not wait_for_read(connection.sock, PAUSE_SECONDS):
+                if port in self.stalled:
+                    assert connection.timeout is not None, "it would be waited for without an end"
+                    connection.timeout = PAUSE_SECONDS
+                    break
+            return original(connection)
+
+        patch.setattr(HTTPConnection, "getresponse", getresponse)
 
     def __enter__(self) -> S3Proxy:
         self._thread.start()
@@ -124,6 +148,7 @@ class S3Proxy:
                 finally:
                     upstream.close()
                 if fault == "stall":
+                    proxy.stalled.add(self.client_address[1])
                     proxy.over.wait()
                     self.hang_up()
                 elif fault == "done-reset":

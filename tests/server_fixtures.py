@@ -57,12 +57,21 @@ def now() -> datetime:
 
 @dataclass
 class Clock:
-    """Real time, moved by `ahead`."""
+    """Real time, moved by `ahead`; while it is stopped, by nothing else: for tests of what happens
+    within seconds, which a busy machine needs for itself."""
 
     ahead: timedelta = timedelta()
+    stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return now() + self.ahead
+        return (self.stopped_at or now()) + self.ahead
+
+    def stop(self) -> None:
+        self.stopped_at = now()
+
+    def go_on(self) -> None:
+        """As if it had never been touched."""
+        self.ahead, self.stopped_at = timedelta(), None
 
 
 def forge_toml(
@@ -487,7 +496,7 @@ class LiveServer:
     def stop(self, how: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(30)
+        code = self.process.wait()
         self.reader.join()
         if self.process.stdout is not None:
             self.process.stdout.close()

@@ -97,7 +97,11 @@ class HousedWitness:
     def start(self, port: int = 0) -> None:
         """Starts it on ``port``, or on a free one."""
         self._server: BaseWSGIServer | None = make_server(
-            "127.0.0.1", port, create_app(reopened(self.folder)), True, request_handler=_Quiet
+            "127.0.0.1",
+            port or free_port(),
+            create_app(reopened(self.folder)),
+            True,
+            request_handler=_Quiet,
         )
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

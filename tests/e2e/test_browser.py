@@ -61,6 +61,7 @@ KNOWN = (
 WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 LOOKS = (("wide", WIDE, "light"), ("narrow", NARROW, "dark"))
 JUDGED = {"en": {"wide"}, "ar": {"narrow"}}
+PATIENCE_MS = 600_000  # no page is slow on its own: what is waited for so long never comes
 OVER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -75,7 +76,9 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -168,6 +171,7 @@ def axe() -> str:
 @contextmanager
 def visitor(browser: Any, url: str, **options: Any) -> Iterator[Visitor]:
     context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
     found = Visitor(context.new_page(), url)
     found.watch()
     try:

@@ -75,22 +75,16 @@ def world(
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch, world: World) -> Callable[[float], None]:
-    """Every connection tries each request once: what boto3 would repeat is what shall fail. How
-    many seconds it waits for an answer is small only where one never comes: a busy machine is no
-    fault."""
+def _once(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    """Every connection tries each request once: what boto3 would repeat is what shall fail."""
     original = storage.s3.connect
 
-    def wait(seconds: float) -> None:
-        def connect(options: S3Options) -> Any:
-            return original(replace(options, attempts=1, read_timeout_seconds=seconds))
+    def connect(options: S3Options) -> Any:
+        return original(replace(options, attempts=1))
 
-        monkeypatch.setattr(storage.s3, "connect", connect)
-        world.close()
-
-    wait(60)
+    monkeypatch.setattr(storage.s3, "connect", connect)
+    world.close()
     world.expected = world.objects()  # type: ignore[attr-defined]
-    return wait
 
 
 @dataclass
@@ -356,7 +350,7 @@ def test_one_object_that_cannot_be_read(world: World, proxy: S3Proxy, tmp_path: 
 
 
 def test_a_deletion_that_was_done_and_never_answered(
-    world: World, proxy: S3Proxy, patience: Callable[[float], None]
+    world: World, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The publisher who sends the blob again in between keeps it."""
     token = world.token("sara")
@@ -364,12 +358,13 @@ def test_a_deletion_that_was_done_and_never_answered(
     built = world.release(version="2.0.0", files={"weights.bin": os.urandom(1000)})
     client.put_blobs(built)
     world.clock.ahead += timedelta(seconds=10)
-    patience(2)
     proxy.reset(lambda _, method, __: "stall" if method == "DELETE" else None)
-    with pytest.raises(BackendError, match="does not answer"):
-        world.registry.collection.collect(OPERATOR, GRACE)
+    with monkeypatch.context() as patch:
+        proxy.no_patience(patch)
+        with pytest.raises(BackendError, match="does not answer"):
+            world.registry.collection.collect(OPERATOR, GRACE)
     proxy.reset()
-    patience(60)
+    world.close()
     client = Client(create_app(world.registry).test_client(), token)
     client.publish(built)
     world.registry.collection.collect(OPERATOR, GRACE)

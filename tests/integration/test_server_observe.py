@@ -216,6 +216,10 @@ class TestTracing:
 
 
 class TestRates:
+    @pytest.fixture(autouse=True)
+    def _stopped(self, world: World) -> None:
+        world.clock.stop()
+
     @pytest.mark.parametrize("path", ["/api/v1/components", "/en/search.json?q=x"])
     def test_what_is_left_is_said_and_the_end_is_refused(self, world: World, path: str) -> None:
         client = with_settings(world, "max_requests_per_minute = 3")

@@ -40,7 +40,7 @@ def shop(
     upstream: UpstreamIndex,
 ) -> Iterator[Facades]:
     folder = tmp_path_factory.mktemp("upstream")
-    settings = f'upstream_url = "{upstream.index}"\nupstream_timeout_seconds = 3\n'
+    settings = f'upstream_url = "{upstream.index}"\nupstream_timeout_seconds = 60\n'
     made = new_facades(folder, new_database(request, request.param), settings)
     upstream.pages.clear()
     upstream.files.clear()

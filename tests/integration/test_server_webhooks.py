@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from server_fixtures import (
     start_server,
 )
 from sqlalchemy import select, update
+from waiting import PAUSE_SECONDS
 from webhook_receiver import Receiver, receiving
 
 from forge_server.app import create_app
@@ -120,7 +122,7 @@ def place(registry: tuple[World, Client]) -> Iterator[Place]:
         yield made
         for org, hook in made.hooks:
             world.registry.webhooks.remove(OPERATOR, org, hook)
-    world.clock.ahead = timedelta()
+    world.clock.go_on()
 
 
 class TestWhatIsTold:
@@ -226,6 +228,10 @@ class TestWhatIsTold:
 
 
 class TestUntilSomebodyHears:
+    @pytest.fixture(autouse=True)
+    def _stopped(self, place: Place) -> None:
+        place.world.clock.stop()
+
     def test_again_and_again_with_the_same_message(self, place: Place) -> None:
         hook = place.add()
         place.receiver.answers = [500, "hang up", 200]
@@ -365,6 +371,7 @@ class TestWhateverDies:
     def test_the_claim_of_the_dead_ends(self, place: Place) -> None:
         hook = place.add()
         place.test(hook)
+        place.world.clock.stop()
         (lost,) = place.registry.deliveries.claim()
         place.pass_time(seconds=CLAIM.total_seconds() - 5)
         assert place.registry.deliveries.claim() == []
@@ -465,6 +472,7 @@ class TestWhateverDies:
                 for row in place.deliveries(hook, org)
             ):  # fmt: skip
                 assert thread.is_alive()
+                time.sleep(PAUSE_SECONDS)
         finally:
             stop.set()
             thread.join()

@@ -193,7 +193,10 @@ class TestAlone:
             line = line_of(worker)
             assert "read-only: its online keys are not those that the root lists" in line
             assert line.endswith("; waiting\n")
-            path.write_bytes(right)
+            whole = path.with_suffix(".part")
+            whole.touch(0o600)
+            whole.write_bytes(right)
+            whole.rename(path)  # the worker may be about to read it
             assert "signed timestamp 2" in line_of(worker)  # the trouble was said once
             worker.terminate()
             assert worker.wait() == 0

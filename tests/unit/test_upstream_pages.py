@@ -137,7 +137,7 @@ def upstream() -> Iterator[UpstreamIndex]:
 
 def asker(upstream: UpstreamIndex, clock: Callable[[], float] | None = None) -> UpstreamHttp:
     return UpstreamHttp(
-        base=upstream.index, origins=frozenset([str(origin_of(upstream.url))]), timeout_seconds=5,
+        base=upstream.index, origins=frozenset([str(origin_of(upstream.url))]), timeout_seconds=60,
         max_page_bytes=2000, **({} if clock is None else {"clock": clock}),
     )  # fmt: skip
 
