@@ -52,7 +52,8 @@ class NoRangesError(Exception):  # handled here: one stream
 class _Place:
     """Where in a range the next byte goes; the chunk there is hashed as it grows.
 
-    ``chunk`` is the one that the byte belongs to, and the last of the range when all came.
+    ``chunk`` is the one that the byte belongs to, and the last of the range when all came. Bytes of
+    a chunk that is here, or that somebody else writes, are passed over.
     """
 
     numbers: range
@@ -62,6 +63,7 @@ class _Place:
     chunk: Chunk = field(init=False)
     hasher: hashlib._Hash = field(init=False)
     tapping: bool = False
+    _claimed: int = 0  # those from `number` up to this one are claimed
     _right: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,13 @@ class _Place:
             self.chunk = self.partial.chunks[number]
             self.at = self.chunk.start
         self.hasher = hashlib.sha256()
+
+    def let_go(self) -> None:
+        """Others may write what did not come; of a chunk that is not complete nothing is kept."""
+        if self._claimed > self.number:
+            self.partial.let_go(range(self.number, self._claimed))
+            self._claimed = self.number
+            self.begin(self.number)
 
     def mark(self) -> int:
         """Puts down which chunks were right since the last time; returns how long they are."""
@@ -94,35 +103,61 @@ class _Place:
             self.partial.end_tap()
         self.tapping = False
 
-    def add(self, data: memoryview, *, written: bool) -> None:
-        """The next bytes, none beyond the chunk's end; `mark` has the chunk when it is complete and
-        right. ``written``: they are in the file already.
+    def add(self, data: memoryview) -> None:
+        """The next bytes, none beyond the range; `mark` has the chunks that became complete.
 
         Raises:
-            BadChunkError: it is complete and another; it begins anew.
+            BadChunkError: one is complete and another; it begins anew.
         """
-        chunk = self.chunk
-        wanted = not self.partial.has(self.number)
-        if not wanted:
-            self.close_tap()  # it was taken up, or will be, from the file
-        else:
-            self.hasher.update(data)
+        while data:
+            if ours := self._ours(len(data)):
+                self.partial.write(data[:ours], self.at)
+                self._hash(data[:ours])
+                data = data[ours:]
+            else:
+                self.close_tap()  # it was taken up, or will be, from the file
+                data = data[self._pass(len(data)) :]
+
+    def _ours(self, size: int) -> int:
+        """How many of the next ``size`` bytes may be written here."""
+        chunks = self.partial.chunks
+        last = chunks.at(self.at + size - 1)
+        if self._claimed <= self.number and self.at > self.chunk.start:
+            return 0  # its beginning was not ours
+        if self._claimed <= last:
+            first = max(self._claimed, self.number)
+            self._claimed = self.partial.claim(range(first, last + 1))
+        if self._claimed <= self.number:
+            return 0
+        return min(self.at + size, chunks[self._claimed - 1].end) - self.at
+
+    def _pass(self, size: int) -> int:
+        count = min(size, self.chunk.end - self.at)
+        self.at += count
+        if self.at == self.chunk.end:
+            self.begin(self.number + 1)
+        return count
+
+    def _hash(self, data: memoryview) -> None:
+        while data:
+            part = data[: self.chunk.end - self.at]
+            data = data[len(part) :]
+            self.hasher.update(part)
             if self.tapping:
-                self.partial.tap(data)
-            if not written:
-                self.partial.write(data, self.at)
-        self.at += len(data)
-        if self.at < chunk.end:
-            return
-        if wanted and self.hasher.digest() != chunk.digest:
-            found = self.hasher.hexdigest()
+                self.partial.tap(part)
+            self.at += len(part)
+            if self.at == self.chunk.end:
+                self._complete()
+
+    def _complete(self) -> None:
+        if self.hasher.digest() != self.chunk.digest:
+            bad, found = self.chunk, self.hasher.hexdigest()
             self.close_tap()
             self.begin(self.number)
-            raise BadChunkError(chunk, found)
-        if wanted:
-            self._right.append(self.number)
-            if self.tapping:
-                self.partial.tapped(self.number)
+            raise BadChunkError(bad, found)
+        self._right.append(self.number)
+        if self.tapping:
+            self.partial.tapped(self.number)
         self.begin(self.number + 1)
 
 
@@ -146,6 +181,12 @@ class ChunkFetch:
             NetworkError: no source could be reached often enough.
         """
         place = _Place(numbers, self.partial)
+        try:
+            self._fetch(place)
+        finally:
+            place.let_go()
+
+    def _fetch(self, place: _Place) -> None:
         given_up: list[Source] = []
         fruitless = 0
         while not place.done:
@@ -218,13 +259,14 @@ class ChunkFetch:
                 expected = f"bytes {place.at}-{end - 1}/{self.want.size}"
                 if not headers or response.headers.get("Content-Range") != expected:
                     raise other_range(self.want.label)
-                self._read(response, place, fresh=True)
+                self._read(response, place)
             elif headers:
+                place.let_go()
                 self._stream(response)
                 place.begin(numbers.stop)
             else:
                 require_length(self.want, 0, response)
-                self._read(response, place, fresh=True)
+                self._read(response, place)
                 self._require_end(response)
 
     def _stream(self, response: BaseHTTPResponse) -> None:
@@ -232,23 +274,24 @@ class ChunkFetch:
         if self.streamed:
             raise NoRangesError
         self.streamed = True
+        place = _Place(range(len(self.partial.chunks)), self.partial)
         try:
             require_length(self.want, 0, response)
-            self._read(response, _Place(range(len(self.partial.chunks)), self.partial))
+            self._read(response, place)
             self._require_end(response)
         finally:
+            place.let_go()
             self.streamed = False
 
-    def _read(self, response: BaseHTTPResponse, place: _Place, *, fresh: bool = False) -> None:
-        """``fresh``: nothing of the range is here yet, so each block is written in one piece."""
+    def _read(self, response: BaseHTTPResponse, place: _Place) -> None:
         place.open_tap()
         try:
-            self._read_all(response, place, fresh)
+            self._read_all(response, place)
         finally:
             place.close_tap()
             self.partial.follow()
 
-    def _read_all(self, response: BaseHTTPResponse, place: _Place, fresh: bool) -> None:
+    def _read_all(self, response: BaseHTTPResponse, place: _Place) -> None:
         last = self.partial.chunks[place.numbers.stop - 1].end
         while not place.done:
             if self.line.crew.stop.is_set():
@@ -259,13 +302,8 @@ class ChunkFetch:
                     f"{self.want.label}: the answer ended after {place.at} of {last} bytes",
                     hint="run the same command again; it continues where it stopped",
                 )
-            if fresh:
-                self.partial.write(data, place.at)
             try:
-                while data:
-                    room = place.chunk.end - place.at
-                    place.add(data[:room], written=fresh)
-                    data = data[room:]
+                place.add(data)
             finally:
                 self.progress.advance(place.mark())
 

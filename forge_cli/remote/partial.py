@@ -11,7 +11,8 @@ then either may have reached the disk without the other. So after another boot t
 only a hint: what it names is hashed again before it counts.
 
 None of this decides what is accepted. That is done by the digest of the whole file, which is
-taken from the file itself before it becomes a blob of the cache.
+taken from the file itself before it becomes a blob of the cache. So that it says what is in the
+file at the end, a chunk has one writer at a time, who claimed it, and none once it is here.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from signing.chunks import Chunk, ChunkList
 from ..boot import this_boot
 
 _FREE: Final = 0
-_TAKEN: Final = 1
-_HERE: Final = 2
+_TAKEN: Final = 1  # somebody asks for it
+_COMING: Final = 2  # somebody writes it
+_HERE: Final = 3
 _FREE_RUN: Final = re.compile(b"\x00+")
+_CLAIMABLE: Final = re.compile(b"[\x00\x01]*")
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -92,11 +95,6 @@ class Partial:
     def done(self) -> bool:
         return self._state.count(_HERE) == len(self._state)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nobody holds a range of it."""
-        return self._state.count(_TAKEN) == 0
-
     def missing_bytes(self) -> int:
         """What still has to come."""
         return sum(chunk.length for chunk in self.chunks if self._state[chunk.number] != _HERE)
@@ -122,6 +120,24 @@ class Partial:
         with self._lock:
             for number in numbers:
                 if self._state[number] == _TAKEN:
+                    self._state[number] = _FREE
+
+    def claim(self, numbers: range) -> int:
+        """The caller alone writes the chunks from ``numbers.start`` up to the one returned, until
+        it marks them or lets them go: those in a row that are neither here nor written by others,
+        whoever asked for them."""
+        with self._lock:
+            match = _CLAIMABLE.match(self._state, numbers.start, numbers.stop)
+            assert match is not None
+            self._state[numbers.start : match.end()] = bytes([_COMING]) * len(match[0])
+            return match.end()
+
+    def let_go(self, numbers: range) -> None:
+        """Those of ``numbers``, which the caller claimed, that did not come can be taken by
+        others."""
+        with self._lock:
+            for number in numbers:
+                if self._state[number] == _COMING:
                     self._state[number] = _FREE
 
     def has(self, number: int) -> bool:
