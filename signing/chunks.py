@@ -83,6 +83,11 @@ class ChunkList:
     def __iter__(self) -> Iterator[Chunk]:
         return (self[number] for number in range(len(self)))
 
+    def start(self, number: int) -> int:
+        """Where the chunk begins, which is where the one before it ends: the file's size for the
+        number after the last."""
+        return self._starts[number]
+
     def at(self, offset: int) -> int:
         """The number of the chunk that holds the byte at ``offset``."""
         return bisect_right(self._starts, offset) - 1

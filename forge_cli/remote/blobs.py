@@ -94,7 +94,9 @@ class Downloader:
 
         Raises as `fetch`, but that nothing is said about the digest of the whole.
         """
-        fetch = ChunkFetch(want=want, partial=partial, line=self._line, progress=self.progress)
+        fetch = ChunkFetch(
+            want=want, partial=partial, line=self._line, progress=self.progress, parts=True
+        )
         left = deque(parts)
 
         def lane(_: int) -> None:
@@ -176,8 +178,9 @@ class Downloader:
                     partial.release()
                     self.cache.adopt(partial.path, want.digest)
                     return
-                # Chunks that were verified have changed since on this disk; or the list is
-                # another file's, and then no repetition helps.
+                # Chunks came unproven and are others, or were verified and have changed since on
+                # this disk; or the list is another file's, and then no repetition helps.
+                self._line.doubted = True
                 if not partial.rescan():
                     break
             partial.remove()

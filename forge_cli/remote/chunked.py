@@ -1,5 +1,10 @@
 """Ranges of a file with a chunk list: each chunk is compared with the list when it is complete.
 
+Not where bytes come faster than this machine can hash them twice. What is sure to be compared with
+its digest as a whole is then hashed as a whole alone; but for the first chunk of each answer, so
+that another file shows early, and as long as nothing wrong has come. Should the whole be wrong, all
+chunks are compared, from the disk, and those that are others are fetched again.
+
 A chunk that is another is fetched again, alone, from whichever source failed least; one that gave
 it wrong three times is not asked for it any more, and when none is left the command ends with the
 chunk's number.
@@ -50,9 +55,10 @@ class NoRangesError(Exception):  # handled here: one stream
 
 @dataclass(slots=True)
 class _Place:
-    """Where in a range the next byte goes; the chunk there is hashed as it grows.
+    """Where in a range the next byte goes; the chunk there is hashed as it grows, if it is.
 
-    ``chunk`` is the one that the byte belongs to, and the last of the range when all came.
+    ``chunk`` is the one that the byte belongs to, and the last of the range when all came. Bytes of
+    a chunk that is here, or that somebody else writes, are passed over.
     """
 
     numbers: range
@@ -60,9 +66,12 @@ class _Place:
     number: int = field(init=False)
     at: int = field(init=False)
     chunk: Chunk = field(init=False)
-    hasher: hashlib._Hash = field(init=False)
     tapping: bool = False
+    _hasher: hashlib._Hash | None = None  # None for a chunk whose own digest nobody takes
+    _first: bool = True  # the chunk is the first of an answer
+    _claimed: int = 0  # those from `number` up to this one are claimed
     _right: list[int] = field(default_factory=list)
+    _unproven: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begin(self.numbers.start)
@@ -76,16 +85,27 @@ class _Place:
         if not self.done:
             self.chunk = self.partial.chunks[number]
             self.at = self.chunk.start
-        self.hasher = hashlib.sha256()
+
+    def let_go(self) -> None:
+        """Others may write what did not come; of a chunk that is not complete nothing is kept."""
+        if self._claimed > self.number:
+            self.partial.let_go(range(self.number, self._claimed))
+            self._claimed = self.number
+            self.begin(self.number)
 
     def mark(self) -> int:
-        """Puts down which chunks were right since the last time; returns how long they are."""
-        numbers, self._right = self._right, []
-        self.partial.mark(*numbers)
-        return sum(self.partial.chunks[number].length for number in numbers)
+        """Puts down which chunks came since the last time; returns how long they are."""
+        right, self._right = self._right, []
+        unproven, self._unproven = self._unproven, []
+        self.partial.mark(*right)
+        self.partial.mark(*unproven, proven=False)
+        start = self.partial.chunks.start
+        return sum(start(number + 1) - start(number) for number in (*right, *unproven))
 
     def open_tap(self) -> None:
-        """Hand the bytes on to the digest of the whole, if they are the next ones for it."""
+        """An answer begins: its bytes are handed on to the digest of the whole, if they are the
+        next ones for it."""
+        self._first = True
         at_start = not self.done and self.at == self.chunk.start
         self.tapping = at_start and self.partial.begin_tap(self.number)
 
@@ -94,36 +114,88 @@ class _Place:
             self.partial.end_tap()
         self.tapping = False
 
-    def add(self, data: memoryview, *, written: bool) -> None:
-        """The next bytes, none beyond the chunk's end; `mark` has the chunk when it is complete and
-        right. ``written``: they are in the file already.
+    def add(self, data: memoryview, *, prove: bool) -> None:
+        """The next bytes, none beyond the range; `mark` has the chunks that became complete.
+        ``prove``: chunks that begin among them are compared with the list.
 
         Raises:
-            BadChunkError: it is complete and another; it begins anew.
+            BadChunkError: one is complete and another; it begins anew.
         """
-        chunk = self.chunk
-        wanted = not self.partial.has(self.number)
-        if not wanted:
-            self.close_tap()  # it was taken up, or will be, from the file
-        else:
-            self.hasher.update(data)
-            if self.tapping:
-                self.partial.tap(data)
-            if not written:
-                self.partial.write(data, self.at)
-        self.at += len(data)
-        if self.at < chunk.end:
+        while data:
+            if ours := self._ours(len(data)):
+                self.partial.write(data[:ours], self.at)
+                self._take(data[:ours], prove)
+                data = data[ours:]
+            else:
+                self.close_tap()  # it was taken up, or will be, from the file
+                data = data[self._pass(len(data)) :]
+
+    def _ours(self, size: int) -> int:
+        """How many of the next ``size`` bytes may be written here."""
+        chunks = self.partial.chunks
+        last = chunks.at(self.at + size - 1)
+        if self._claimed <= self.number and self.at > self.chunk.start:
+            return 0  # its beginning was not ours
+        if self._claimed <= last:
+            first = max(self._claimed, self.number)
+            self._claimed = self.partial.claim(range(first, last + 1))
+        if self._claimed <= self.number:
+            return 0
+        return min(self.at + size, chunks.start(self._claimed)) - self.at
+
+    def _pass(self, size: int) -> int:
+        count = min(size, self.chunk.end - self.at)
+        self.at += count
+        if self.at == self.chunk.end:
+            self.begin(self.number + 1)
+        return count
+
+    def _take(self, data: memoryview, prove: bool) -> None:
+        while data:
+            if self.at == self.chunk.start:
+                self._hasher = hashlib.sha256() if prove or self._first else None
+                self._first = False
+            if self._hasher is None and not prove:
+                self._take_unproven(data)
+                return
+            part = data[: self.chunk.end - self.at]
+            data = data[len(part) :]
+            if self._hasher is None:
+                self._take_unproven(part)
+            else:
+                self._hash(part, self._hasher)
+
+    def _hash(self, part: memoryview, hasher: hashlib._Hash) -> None:
+        hasher.update(part)
+        if self.tapping:
+            self.partial.tap(part)
+        self.at += len(part)
+        if self.at < self.chunk.end:
             return
-        if wanted and self.hasher.digest() != chunk.digest:
-            found = self.hasher.hexdigest()
+        if hasher.digest() != self.chunk.digest:
+            bad, found = self.chunk, hasher.hexdigest()
             self.close_tap()
             self.begin(self.number)
-            raise BadChunkError(chunk, found)
-        if wanted:
-            self._right.append(self.number)
-            if self.tapping:
-                self.partial.tapped(self.number)
+            raise BadChunkError(bad, found)
+        self._right.append(self.number)
+        if self.tapping:
+            self.partial.tapped(self.number)
         self.begin(self.number + 1)
+
+    def _take_unproven(self, data: memoryview) -> None:
+        """Bytes of chunks of which none is compared with the list."""
+        end = self.at + len(data)
+        number = self.partial.chunks.at(end)  # where the next byte belongs
+        complete = max(0, self.partial.chunks.start(number) - self.at)
+        if self.tapping and complete:
+            self.partial.tap(data[:complete])
+            self.partial.tapped(number - 1)
+        if self.tapping:
+            self.partial.tap(data[complete:])
+        if complete:
+            self._unproven += range(self.number, number)
+            self.begin(number)
+        self.at = end
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +206,7 @@ class ChunkFetch:
     partial: Partial
     line: Line
     progress: Progress
+    parts: bool = False  # it is never hashed as a whole
     streamed: bool = False  # somebody reads it from the beginning to the end
     _bad: Counter[tuple[int, str]] = field(default_factory=Counter)
 
@@ -146,6 +219,12 @@ class ChunkFetch:
             NetworkError: no source could be reached often enough.
         """
         place = _Place(numbers, self.partial)
+        try:
+            self._fetch(place)
+        finally:
+            place.let_go()
+
+    def _fetch(self, place: _Place) -> None:
         given_up: list[Source] = []
         fruitless = 0
         while not place.done:
@@ -160,6 +239,7 @@ class ChunkFetch:
                 self._receive(source, place, self.line.http if alone else self.line.impatient())
                 self.line.sources.worked(source, 0)
             except BadChunkError as error:
+                self.line.doubted = True
                 self._bad[error.chunk.number, source.url] += 1
                 if self.line.sources.pick([*given_up, *self._wrong(error.chunk.number)]) is None:
                     raise self._refused(error.chunk, error.found) from None
@@ -203,7 +283,7 @@ class ChunkFetch:
 
     def _receive(self, source: Source, place: _Place, http: Http) -> None:
         chunks, numbers = self.partial.chunks, place.numbers
-        end = chunks[numbers.stop - 1].end
+        end = chunks.start(numbers.stop)
         headers = {}
         if (place.at, end) != (0, self.want.size):
             headers = {
@@ -218,13 +298,14 @@ class ChunkFetch:
                 expected = f"bytes {place.at}-{end - 1}/{self.want.size}"
                 if not headers or response.headers.get("Content-Range") != expected:
                     raise other_range(self.want.label)
-                self._read(response, place, fresh=True)
+                self._read(response, place)
             elif headers:
+                place.let_go()
                 self._stream(response)
                 place.begin(numbers.stop)
             else:
                 require_length(self.want, 0, response)
-                self._read(response, place, fresh=True)
+                self._read(response, place)
                 self._require_end(response)
 
     def _stream(self, response: BaseHTTPResponse) -> None:
@@ -232,40 +313,37 @@ class ChunkFetch:
         if self.streamed:
             raise NoRangesError
         self.streamed = True
+        place = _Place(range(len(self.partial.chunks)), self.partial)
         try:
             require_length(self.want, 0, response)
-            self._read(response, _Place(range(len(self.partial.chunks)), self.partial))
+            self._read(response, place)
             self._require_end(response)
         finally:
+            place.let_go()
             self.streamed = False
 
-    def _read(self, response: BaseHTTPResponse, place: _Place, *, fresh: bool = False) -> None:
-        """``fresh``: nothing of the range is here yet, so each block is written in one piece."""
+    def _read(self, response: BaseHTTPResponse, place: _Place) -> None:
         place.open_tap()
         try:
-            self._read_all(response, place, fresh)
+            self._read_all(response, place)
         finally:
             place.close_tap()
             self.partial.follow()
 
-    def _read_all(self, response: BaseHTTPResponse, place: _Place, fresh: bool) -> None:
-        last = self.partial.chunks[place.numbers.stop - 1].end
+    def _read_all(self, response: BaseHTTPResponse, place: _Place) -> None:
+        last = self.partial.chunks.start(place.numbers.stop)
         while not place.done:
             if self.line.crew.stop.is_set():
                 raise Stopped
-            data = memoryview(self.line.read(response, last - place.at, self.want.label))
+            data = self.line.read(response, last - place.at, self.want.label)
             if not data:
                 raise NetworkError(
                     f"{self.want.label}: the answer ended after {place.at} of {last} bytes",
                     hint="run the same command again; it continues where it stopped",
                 )
-            if fresh:
-                self.partial.write(data, place.at)
+            prove = self.parts or self.line.doubted or not self.line.is_faster(data)
             try:
-                while data:
-                    room = place.chunk.end - place.at
-                    place.add(data[:room], written=fresh)
-                    data = data[room:]
+                place.add(memoryview(data), prove=prove)
             finally:
                 self.progress.advance(place.mark())
 

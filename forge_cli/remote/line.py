@@ -15,9 +15,11 @@ from .lanes import Lanes
 from .pace import Pace
 from .sources import Sources
 
-# As much as a socket holds at once; a block of 1 MiB would keep a slow line's bytes from being
-# counted, and lose them when it breaks.
-_READ_BYTES: Final = 256 << 10
+# What is there is read at once, and no block is waited for: a slow line's bytes are counted as they
+# come, and kept when it breaks.
+_READ_BYTES: Final = 512 << 10
+# So much at a time is there only when the line is quicker than whoever reads.
+_FAST_BYTES: Final = 256 << 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class Line:
     lanes: Lanes
     pace: Pace
     received: int = 0
+    doubted: bool = False  # something came that was not what was signed
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -45,6 +48,10 @@ class Line:
     def _wait(self, seconds: float) -> None:
         self.lanes.trouble()
         self.crew.sleep(seconds)
+
+    def is_faster(self, data: bytes) -> bool:
+        """Whether so much lay there, of a block just read, that the source waits for us."""
+        return len(data) >= _FAST_BYTES and self.pace.max_rate is None
 
     def read(self, response: BaseHTTPResponse, most: int, label: str) -> bytes:
         """The next bytes of the body, at most ``most``; b"" at its end.

@@ -5,13 +5,16 @@
 
 The journal begins with a line that names the chunk list and this boot of the machine; then come
 the numbers of chunks, four bytes each: those that came and were verified, and those copied from a
-file that was, and that nobody has touched since. A number is written after its chunk: whatever
-kills the process, what the journal says is in the file. A power cut is another matter, because
-then either may have reached the disk without the other. So after another boot the journal is
-only a hint: what it names is hashed again before it counts.
+file that was, and that nobody has touched since. With the highest bit set it is a chunk that came
+so fast that its own digest was not taken. A number is written after its chunk: whatever kills the
+process, what the journal says is in the file. A power cut is another matter, because then either
+may have reached the disk without the other. So after another boot the journal is only a hint: what
+it names is hashed again before it counts, and so are, whenever the file is opened, the chunks that
+were not.
 
 None of this decides what is accepted. That is done by the digest of the whole file, which is
-taken from the file itself before it becomes a blob of the cache.
+taken from the file itself before it becomes a blob of the cache. So that it says what is in the
+file at the end, a chunk has one writer at a time, who claimed it, and none once it is here.
 """
 
 from __future__ import annotations
@@ -30,9 +33,14 @@ from signing.chunks import Chunk, ChunkList
 from ..boot import this_boot
 
 _FREE: Final = 0
-_TAKEN: Final = 1
-_HERE: Final = 2
+_TAKEN: Final = 1  # somebody asks for it
+_COMING: Final = 2  # somebody writes it
+_HERE: Final = 3
+_UNPROVEN: Final = 4  # here as well, and nobody has compared it with the list
+_CAME: Final = bytes([_HERE, _UNPROVEN])
+_UNPROVEN_BIT: Final = 1 << 31
 _FREE_RUN: Final = re.compile(b"\x00+")
+_CLAIMABLE: Final = re.compile(b"[\x00\x01]*")
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -90,16 +98,14 @@ class Partial:
 
     @property
     def done(self) -> bool:
-        return self._state.count(_HERE) == len(self._state)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody holds a range of it."""
-        return self._state.count(_TAKEN) == 0
+        """Whether every chunk is in the file; `digest` says whether it is the right file."""
+        return sum(map(self._state.count, _CAME)) == len(self._state)
 
     def missing_bytes(self) -> int:
         """What still has to come."""
-        return sum(chunk.length for chunk in self.chunks if self._state[chunk.number] != _HERE)
+        start = self.chunks.start
+        missing = [number for number, state in enumerate(self._state) if state not in _CAME]
+        return sum(start(number + 1) - start(number) for number in missing)
 
     # --- who fetches what -----------------------------------------------------------------
 
@@ -112,7 +118,7 @@ class Partial:
             if match is None:
                 return range(0)
             begin = match.start()
-            last = self.chunks.at(min(self.chunks[begin].start + span, self.chunks.size) - 1)
+            last = self.chunks.at(min(self.chunks.start(begin) + span, self.chunks.size) - 1)
             end = max(begin + 1, min(last + 1, match.end()))
             self._state[begin:end] = bytes([_TAKEN]) * (end - begin)
             return range(begin, end)
@@ -124,7 +130,26 @@ class Partial:
                 if self._state[number] == _TAKEN:
                     self._state[number] = _FREE
 
+    def claim(self, numbers: range) -> int:
+        """The caller alone writes the chunks from ``numbers.start`` up to the one returned, until
+        it marks them or lets them go: those in a row that are neither here nor written by others,
+        whoever asked for them."""
+        with self._lock:
+            match = _CLAIMABLE.match(self._state, numbers.start, numbers.stop)
+            assert match is not None
+            self._state[numbers.start : match.end()] = bytes([_COMING]) * len(match[0])
+            return match.end()
+
+    def let_go(self, numbers: range) -> None:
+        """Those of ``numbers``, which the caller claimed, that did not come can be taken by
+        others."""
+        with self._lock:
+            for number in numbers:
+                if self._state[number] == _COMING:
+                    self._state[number] = _FREE
+
     def has(self, number: int) -> bool:
+        """Whether the chunk is here, and right as far as anybody knows."""
         return self._state[number] == _HERE
 
     def has_all(self, numbers: range) -> bool:
@@ -162,7 +187,7 @@ class Partial:
         another all the same, the digest of the whole shows it, and `rescan` which chunks are to be
         fetched.
         """
-        begin, end = self.chunks[numbers.start].start, self.chunks[numbers.stop - 1].end
+        begin, end = self.chunks.start(numbers.start), self.chunks.start(numbers.stop)
         if not self._copy(source, start, begin, end - begin):
             return False
         self.mark(*numbers)
@@ -186,14 +211,15 @@ class Partial:
             done += len(data)
         return True
 
-    def mark(self, *numbers: int) -> None:
-        """The chunks are in the file, and right as far as anybody knows."""
+    def mark(self, *numbers: int, proven: bool = True) -> None:
+        """The chunks are in the file; and, if ``proven``, right as far as anybody knows."""
         if not numbers:
             return
-        os.write(self._journal, b"".join(number.to_bytes(4, "big") for number in numbers))
+        bit, state = (0, _HERE) if proven else (_UNPROVEN_BIT, _UNPROVEN)
+        os.write(self._journal, b"".join((bit | number).to_bytes(4, "big") for number in numbers))
         with self._lock:
             for number in numbers:
-                self._state[number] = _HERE
+                self._state[number] = state
 
     # --- the digest of the whole ----------------------------------------------------------
 
@@ -208,12 +234,11 @@ class Partial:
 
     def _catch_up(self) -> None:
         begin = end = self._followed
-        while end < len(self._state) and self._state[end] == _HERE:
+        while end < len(self._state) and self._state[end] in _CAME:
             end += 1
         if end == begin:
             return
-        stop = self.chunks[end - 1].end
-        at = self.chunks[begin].start
+        at, stop = self.chunks.start(begin), self.chunks.start(end)
         buffer = memoryview(bytearray(min(_BLOCK_BYTES, stop - at)))
         while at < stop:
             count = os.preadv(self._descriptor, [buffer[: stop - at]], at)
@@ -256,18 +281,17 @@ class Partial:
         self.follow(wait=True)
         return self._whole.hexdigest()
 
-    def rescan(self) -> int:
+    def rescan(self, states: bytes = _CAME) -> int:
         """Hash every chunk again from the file; returns how many turned out to be spoilt."""
-        spoilt = [
-            chunk.number
-            for chunk in self.chunks
-            if self._state[chunk.number] == _HERE and not self._is_right(chunk)
-        ]
-        for number in spoilt:
-            self._state[number] = _FREE
+        spoilt = 0
+        for number, state in enumerate(self._state):
+            if state in states:
+                right = self._is_right(self.chunks[number])
+                self._state[number] = _HERE if right else _FREE
+                spoilt += not right
         self._whole, self._followed = hashlib.sha256(), 0
         self._write_journal()
-        return len(spoilt)
+        return spoilt
 
     def _is_right(self, chunk: Chunk) -> bool:
         hasher, at = hashlib.sha256(), chunk.start
@@ -291,21 +315,23 @@ class Partial:
         same_list = first.startswith(head[: head.rindex(b" ")])
         if same_list:
             for at in range(0, len(rest) - 3, 4):
-                number = int.from_bytes(rest[at : at + 4], "big")
+                entry = int.from_bytes(rest[at : at + 4], "big")
+                number = entry & ~_UNPROVEN_BIT
                 if number < len(self._state):
-                    self._state[number] = _HERE
+                    self._state[number] = _UNPROVEN if entry & _UNPROVEN_BIT else _HERE
         else:
             # No journal, or one of another list: whatever lies there is looked at once, for it may
             # be what an older version of this program left.
             size = os.fstat(self._descriptor).st_size
-            for chunk in self.chunks:
-                if chunk.end <= size:
-                    self._state[chunk.number] = _HERE
+            there = self.chunks.at(min(size, self.chunks.size))
+            self._state[:there] = bytes([_HERE]) * there
         self._journal = os.open(
             self.journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         if first + newline == head:
             os.ftruncate(self._journal, len(data) - len(rest) % 4)  # a number cut in half
+            if _UNPROVEN in self._state:
+                self.rescan(bytes([_UNPROVEN]))
         else:
             self.rescan()
 

@@ -1,0 +1,199 @@
+"""Ranges of one file by several lanes: who may write which chunk, and when it is proven."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensors import chunks_of, safetensors, tensors
+
+from forge_cli.cache import Cache
+from forge_cli.output import SilentProgress
+from forge_cli.remote.blobs import Downloader
+from forge_cli.remote.chunked import ChunkFetch
+from forge_cli.remote.crew import Crew
+from forge_cli.remote.lanes import Lanes
+from forge_cli.remote.line import Line
+from forge_cli.remote.pace import Pace
+from forge_cli.remote.partial import Partial
+from forge_cli.remote.sources import Sources
+from forge_cli.remote.wanted import Wanted
+from signing.errors import VerificationError
+
+DATA = safetensors(tensors(1, count=16))
+LIST = chunks_of(DATA)
+DIGEST = hashlib.sha256(DATA).hexdigest()
+WANT = Wanted(digest=DIGEST, size=len(DATA), label="model", chunks=LIST.digest)
+MIDDLE = LIST[len(LIST) // 2]
+SPOILT = DATA[: MIDDLE.start] + bytes(MIDDLE.length) + DATA[MIDDLE.end :]
+URL = "https://registry.example"
+ALL = list(range(len(LIST)))
+SLOW = 20_000  # bytes at a time
+
+
+@dataclass
+class Answer:
+    """A body that comes in blocks of at most ``block`` bytes, as fast as can be unless that is few;
+    ``first`` runs before the first."""
+
+    status: int
+    headers: dict[str, str]
+    data: bytes
+    block: int = 1 << 20
+    first: Callable[[], object] = lambda: None
+    at: int = 0
+
+    def read1(self, amount: int) -> bytes:
+        first, self.first = self.first, lambda: None
+        first()
+        block = self.data[self.at : self.at + min(amount, self.block)]
+        self.at += len(block)
+        return block
+
+
+def whole(data: bytes = DATA, **options: Any) -> Answer:
+    return Answer(200, {"Content-Length": str(len(data))}, data, **options)
+
+
+def part(start: int, end: int, data: bytes = DATA, **options: Any) -> Answer:
+    found = {"Content-Range": f"bytes {start}-{end - 1}/{len(DATA)}"}
+    return Answer(206, found, data[start:end], **options)
+
+
+@dataclass
+class Answers:
+    """Gives ``answers`` in turn, whatever is asked; ``asked`` are the ranges."""
+
+    answers: list[Answer]
+    sleep: object = None
+    attempts: int = 1
+    asked: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, method: str, url: str, *, headers: dict[str, str]) -> Iterator[Answer]:
+        self.asked.append(headers.get("Range", "all"))
+        yield self.answers.pop(0)
+
+
+def fetching(
+    partial: Partial, *answers: Answer, pace: Pace | None = None, parts: bool = False
+) -> ChunkFetch:
+    line = Line(
+        http=Answers(list(answers)),  # type: ignore[arg-type]
+        sources=Sources([URL]),
+        crew=Crew(2),
+        lanes=Lanes(2),
+        pace=pace or Pace(),
+    )
+    return ChunkFetch(want=WANT, partial=partial, line=line, progress=SilentProgress(), parts=parts)
+
+
+def proven(partial: Partial) -> list[int]:
+    return [chunk.number for chunk in LIST if partial.has(chunk.number)]
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> Iterator[Partial]:
+    unfinished = Partial(tmp_path / "x.part", LIST)
+    yield unfinished
+    unfinished.close()
+
+
+def on_disk(partial: Partial) -> str:
+    return hashlib.sha256(partial.path.read_bytes()).hexdigest()
+
+
+def test_what_one_lane_has_brought_no_other_writes_over(partial: Partial) -> None:
+    """A registry that answers one range with the whole file, and another one, later, with other
+    bytes: those came to chunks whose digests had been taken, and nobody took them again."""
+    first, second = partial.take(LIST[3].end), partial.take(len(DATA))
+    late = part(LIST[second.start].start, len(DATA), bytes(len(DATA)), block=50_000)
+    late.first = lambda: fetch.fetch(first)
+    fetch = fetching(partial, late, whole())
+    fetch.fetch(second)
+    assert partial.done
+    assert partial.digest() == DIGEST
+    assert on_disk(partial) == DIGEST
+
+
+def test_of_what_comes_faster_than_it_is_hashed_the_first_chunk_and_the_whole_are_compared(
+    partial: Partial, tmp_path: Path
+) -> None:
+    fetching(partial, whole()).fetch(partial.take(len(DATA)))
+    assert proven(partial) == [0]
+    assert partial.done
+    assert partial.digest() == DIGEST
+    partial.close()  # as a kill leaves it
+    again = Partial(tmp_path / "x.part", LIST)
+    assert proven(again) == ALL  # hashed just now
+    again.close()
+
+
+def test_what_was_not_compared_is_before_it_counts_the_next_time(
+    partial: Partial, tmp_path: Path
+) -> None:
+    fetching(partial, whole(SPOILT)).fetch(partial.take(len(DATA)))
+    partial.close()
+    for _ in range(2):  # and so it stands in the journal then
+        again = Partial(tmp_path / "x.part", LIST)
+        assert proven(again) == [n for n in ALL if n != MIDDLE.number]
+        assert list(again.take(len(DATA))) == [MIDDLE.number]
+        again.close()
+
+
+@pytest.mark.parametrize("how", ["a slow line", "a rate", "parts", "doubted"])
+def test_each_chunk_is_compared_on_arrival(partial: Partial, how: str) -> None:
+    """Where there is time for it; where the whole never is; and once something wrong has come."""
+    fetch = fetching(
+        partial,
+        whole(SPOILT, block=SLOW if how == "a slow line" else 1 << 20),
+        part(MIDDLE.start, len(DATA)),
+        pace=Pace(max_rate=10**12) if how == "a rate" else None,
+        parts=how == "parts",
+    )
+    fetch.line.doubted = how == "doubted"
+    fetch.fetch(partial.take(len(DATA)))
+    assert proven(partial) == ALL
+    assert fetch.line.doubted
+    assert partial.digest() == on_disk(partial) == DIGEST
+
+
+def test_another_file_shows_at_its_first_chunk(partial: Partial) -> None:
+    fetch = fetching(partial, *[whole(bytes(len(DATA))) for _ in range(3)])
+    with pytest.raises(VerificationError, match="chunk 0"):
+        fetch.fetch(partial.take(len(DATA)))
+    assert fetch.line.received <= 3 * (1 << 20)
+
+
+def downloader(cache: Cache, *answers: Answer) -> Downloader:
+    cache.put(LIST.raw)
+    return Downloader(
+        http=Answers(list(answers)),  # type: ignore[arg-type]
+        urls=[URL],
+        cache=cache,
+        parallel=1,
+        progress=SilentProgress(),
+    )
+
+
+def test_a_chunk_that_came_wrong_and_fast_is_fetched_again_alone(tmp_path: Path) -> None:
+    cache, again = Cache(tmp_path / "cache"), part(MIDDLE.start, MIDDLE.end)
+    ranged = downloader(cache, whole(SPOILT), again)
+    ranged.fetch([WANT])
+    assert cache.verify(DIGEST, len(DATA))
+    assert again.at == MIDDLE.length
+    assert ranged.received_bytes == len(DATA) + MIDDLE.length
+
+
+def test_a_list_of_another_file_is_found_out_although_no_chunk_was_compared(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    other = replace(WANT, digest="0" * 64)
+    with pytest.raises(VerificationError, match="0000"):
+        downloader(cache, whole()).fetch([other])
+    assert not cache.path("0" * 64).exists()
+    assert not cache.partial("0" * 64).exists()
