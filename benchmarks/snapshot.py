@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import urllib3
 from tuf.api.metadata import Targets
@@ -143,27 +144,28 @@ class Counted(Http):
 
     bytes_sent: list[int] = field(default_factory=list)
 
-    def _send(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None
-    ) -> BaseHTTPResponse:
-        response = Http._send(self, method, url, headers, body)
+    def _send(self, *request: Any) -> BaseHTTPResponse:
+        response = Http._send(self, *request)
         self.bytes_sent.append(int(response.headers.get("Content-Length", 0)))
         return response
 
 
-def look(registry: Registry, place: Path) -> tuple[int, float, float]:
-    """Requests, kB and milliseconds of a client that asks what is signed about one component."""
+def look(
+    url: str, data: Path, place: Path, component: ComponentName = LOOKED_AT
+) -> tuple[int, float, float]:
+    """Requests, kB and milliseconds of a client that asks what is signed about one component of the
+    registry at ``url``, whose folder is ``data``."""
     http = Counted()
     view = View(
         http=http,
-        url=registry.url,
+        url=url,
         fingerprint="",  # pinned by the root itself
-        root=(registry.data / "public" / "1.root.json").read_bytes(),
+        root=(data / "public" / "1.root.json").read_bytes(),
         state_dir=place / "state",
         cache=Cache(place / "cache"),
         now=datetime.now(UTC),
     )
-    seconds = timed(lambda: view.require(LOOKED_AT))
+    seconds = timed(lambda: view.require(component))
     return len(http.sent), sum(http.bytes_sent) / 1000, seconds * 1000
 
 
@@ -185,8 +187,8 @@ def main() -> None:
                 address = f"{registry.url}/tuf/timestamp.json"
                 base.append(timed(lambda: one_request.request("GET", address)) * 1000)  # noqa: B023
                 home = place / f"client{number}"
-                cold.append(look(registry, home))
-                warm.append(look(registry, home))
+                cold.append(look(registry.url, registry.data, home))
+                warm.append(look(registry.url, registry.data, home))
     yardstick = "a request for the timestamp"
     promise(
         f"{what}: making, signing and recording it", filled.signing_ms, None, "ms",

@@ -8,16 +8,22 @@ What lies in files is made up when it is asked for, and no bytes of models are r
 `check`, `gc` and `backup` are those of database and processor, and a disk's come on top, which
 `keeping` measures.
 
-Each size is measured in a process of its own.
+With ``--in FOLDER`` a registry is made once, kept there, and found again: then what takes hours can
+be measured in pieces (``--only``), and a piece that is ended early costs no other. Each piece is
+measured in a process of its own. What a search takes of so many is measured by `catalogue`, whose
+components have words of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import multiprocessing
+import pickle
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -26,7 +32,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from server_fixtures import World
+from server_fixtures import ORG, World, start_server
 from sqlalchemy import func, select
 
 from forge_server.db.models import LogEntry, MetadataVersion
@@ -38,12 +44,13 @@ from forge_server.services.releases import OfferText
 from forge_server.services.roles import as_bytes
 from forge_server.services.wanted import iter_wanted
 from forge_server.wiring import Registry
-from signing.roles import MAX_ROLE_BYTES
+from signing.keys import load_private_key
+from signing.names import ComponentName
+from signing.roles import MAX_SNAPSHOT_BYTES
 
 from .made_up import Filled, MadeUpBlobs, MadeUpTree, Pattern
 from .publishing import built_ahead
-
-STOCK_SNAPSHOT_BYTES = 2_000_000  # what clients made of python-tuf read at most
+from .snapshot import look
 
 
 @dataclass
@@ -97,11 +104,7 @@ def snapshot(stand: Stand) -> Iterator[Line]:
     with registry.database.read() as session:
         query = select(MetadataVersion.data).where(MetadataVersion.role == "snapshot")
         data = session.scalars(query.order_by(MetadataVersion.version.desc()).limit(1)).one()
-    beyond = ""
-    if len(data) > STOCK_SNAPSHOT_BYTES:
-        beyond = "; TOO LARGE for clients made of python-tuf"
-    if len(data) > MAX_ROLE_BYTES:
-        beyond = "; TOO LARGE for any client and for this server"
+    beyond = "; TOO LARGE for our clients" if len(data) > MAX_SNAPSHOT_BYTES else ""
     packed = len(gzip.compress(data, mtime=0)) / 1e6
     yield "snapshot: size", f"{len(data) / 1e6:.2f} MB, gzipped {packed:.2f} MB{beyond}"
     yield "writing the log's tiles", took(registry.publication.materialise)
@@ -125,6 +128,27 @@ def publish(stand: Stand) -> Iterator[Line]:
         processors.append(time.process_time() - worked)
     clock, processor = (statistics.median(each) * 1000 for each in (clocks, processors))
     yield "a publish (median of 5)", f"{clock:.0f} ms ({processor:.0f} ms of a processor)"
+
+
+def client(stand: Stand) -> Iterator[Line]:
+    """Of a component that `publish` has left, which is published with all its files."""
+    component = ComponentName.parse(f"{ORG}/model-0")
+    server = start_server(stand.world.root)
+    try:
+        with tempfile.TemporaryDirectory() as home:
+            for what in ("cold", "warm"):
+                worked = time.process_time()
+                requests, kb, ms = look(server.url, stand.world.root, Path(home), component)
+                worked = time.process_time() - worked
+                yield (
+                    f"a {what} client: what is signed about a component",
+                    f"{ms / 1000:.3g} s ({worked:.3g} s of a processor), {requests} requests, "
+                    f"{kb:.0f} kB",
+                )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        yield "that client: memory at the most", f"{peak} MiB"
+    finally:
+        server.stop()
 
 
 def check(stand: Stand) -> Iterator[Line]:
@@ -162,33 +186,54 @@ def _counted(registry: Registry, path: Path) -> Iterator[int]:
     yield sum(1 for _ in wanted_in(path))
 
 
-# In this order: a publish is measured on what the snapshot left, `check` on all of it.
+# In this order: a publish is measured on what the snapshot left, a client on what that published,
+# `check` on all of it.
 MEASURES: tuple[Callable[[Stand], Iterator[Line]], ...] = (
-    sizes, snapshot, publish, collect, check, back_up,
+    sizes, snapshot, publish, client, collect, back_up, check,
 )  # fmt: skip
 
 
-def measure(components: int, versions: int, only: list[str]) -> None:
-    pattern = Pattern(versions)
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        initialise(place / "reg", dev=True)
-        world = World(place / "reg")
-        token = world.user("sara")
-        world.organisation(token)
-        filled = Filled(components, pattern, place / "digests")
-        user = world.registry.accounts.authenticate(token).user_id
-        _say(components, "making it", took(lambda: filled.fill(world, user)))
-        _sort(filled.digests)
-        stand = Stand(world, filled, token, place)
-        for each in MEASURES:
-            if each.__name__ not in only:
-                continue
-            for what, text in each(stand):
-                _say(components, what, text)
-        world.close()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        _say(components, "memory at the most", f"{peak} MiB")
+def make(place: Path, components: int, versions: int) -> None:
+    """A registry in ``place``, which must not be there; when this was ended early it is not."""
+    half = place.with_name(f"{place.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    initialise(half / "reg", dev=True)
+    world = World(half / "reg")
+    token = world.user("sara")
+    world.organisation(token)
+    filled = Filled(components, Pattern(versions), half / "digests")
+    user = world.registry.accounts.authenticate(token).user_id
+    _say(components, "making it", took(lambda: filled.fill(world, user)))
+    _sort(filled.digests)
+    world.close()
+    filled.digests = place / "digests"
+    kept = (filled, token, {name: key.to_pem(None) for name, key in world.keys.items()})
+    (half / "made.pickle").write_bytes(pickle.dumps(kept))
+    half.rename(place)
+
+
+def opened(place: Path) -> Stand:
+    """What `make` has left in ``place``."""
+    filled, token, keys = pickle.loads((place / "made.pickle").read_bytes())
+    world = World(place / "reg")
+    world.keys.update((name, load_private_key(pem)) for name, pem in keys.items())
+    return Stand(world, filled, token, place)
+
+
+def measure(place: Path, name: str) -> None:
+    """One of `MEASURES`, of the registry in ``place``."""
+    stand = opened(place)
+    (each,) = (each for each in MEASURES if each.__name__ == name)
+    components = stand.filled.components
+    for what, text in each(stand):
+        _say(components, what, text)
+    stand.world.close()
+    used = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    _say(components, f"{name}: memory at the most", f"{used >> 10} MiB")
 
 
 def _sort(path: Path) -> None:
@@ -211,11 +256,26 @@ def main() -> None:
     parser.add_argument("--components", type=int, nargs="+", default=[5000, 50_000, 500_000])
     parser.add_argument("--versions", type=int, default=10, help="of each component")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--in", dest="place", type=Path, help="where registries are kept")
     options = parser.parse_args()
     print("| components | what | seen |\n|---|---|---|")
-    for components in options.components:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            pool.apply(measure, (components, options.versions, options.only))
+    temporary = contextlib.nullcontext(options.place)
+    with temporary if options.place else tempfile.TemporaryDirectory() as folder:
+        for components in options.components:
+            place = Path(folder) / f"{components}-{options.versions}"
+            if not place.exists():
+                _alone(make, place, components, options.versions)
+            for name in names:
+                if name in options.only:
+                    _alone(measure, place, name)
+            if not options.place:
+                shutil.rmtree(place)
+
+
+def _alone(work: Callable[..., None], *arguments: object) -> None:
+    """In a process of its own, so that its memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(work, arguments)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from .services.webhooks import Webhooks
     from .services.withheld import HandedOut
     from .services.witnesses import Witnesses
+    from .stores import Stores
 
 T = TypeVar("T")
 
@@ -111,6 +112,13 @@ class _Later(Generic[T]):
 def _later(build: Callable[[Registry], T]) -> T:
     """A decorator: to `dataclass` and to mypy the result is the default of a field."""
     return cast(T, _Later(build))
+
+
+@_later
+def _probed(at: Registry) -> Stores:
+    from .stores import open_stores
+
+    return open_stores(at.folder, at.settings, hurried=True)
 
 
 @_later
@@ -599,6 +607,7 @@ class Registry:
     history: History
     log: TransparencyLog
     clock: Clock
+    probed: Stores = _probed  # the same places, for who asks whether they answer
     making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     audit: Audit = _audit
     accounts: Accounts = _accounts

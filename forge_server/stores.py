@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from signing.left_out import bring_back
 from storage import (
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from storage.s3 import S3Connection
 
 _S3 = "s3://"
+# Who asks whether we are ready waits for three to five seconds; two stores and a database do it.
+_HURRIED: Final[Mapping[str, Any]] = {
+    "attempts": 1, "connect_timeout_seconds": 1, "read_timeout_seconds": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +42,11 @@ class Stores:
     tree: PublishedTree
 
 
-def open_stores(folder: DataFolder, settings: Settings) -> Stores:
+def open_stores(folder: DataFolder, settings: Settings, *, hurried: bool = False) -> Stores:
     """The stores that ``settings`` name; by default two folders in ``folder``. Sends nothing.
+
+    ``hurried`` is for who asks whether a store answers at all: an object store is asked once then,
+    and has a second for it. Files are moved through patient ones.
 
     Raises:
         RegistryError: an ``s3://`` URL, endpoint or full path that is none
@@ -48,9 +55,9 @@ def open_stores(folder: DataFolder, settings: Settings) -> Stores:
     """
     connection = None
     if settings.blobs.startswith(_S3) or settings.public.startswith(_S3):
-        connection = _connect(folder, settings)
+        connection = _connect(folder, settings, hurried)
     blobs, assembly = _open_blobs(folder, settings.blobs, connection)
-    tree = _open_tree(folder, settings.public, connection)
+    tree = _open_tree(folder, settings.public, connection, 1 if hurried else None)
     return Stores(blobs=blobs, assembly=assembly, tree=tree)
 
 
@@ -91,16 +98,19 @@ def _open_blobs(
     return store, S3Assembly(store, bucket)
 
 
-def _open_tree(folder: DataFolder, place: str, connection: S3Connection | None) -> PublishedTree:
+def _open_tree(
+    folder: DataFolder, place: str, connection: S3Connection | None, attempts: int | None
+) -> PublishedTree:
     if connection is None or not place.startswith(_S3):
         return LocalPublishedTree(folder.root / place if place else folder.public)
     from storage.s3 import S3PublishedTree
 
     with _settings_named(folder, "public"):
-        return S3PublishedTree(connection.bucket(place))
+        bucket = connection.bucket(place)
+        return S3PublishedTree(bucket, **({} if attempts is None else {"attempts": attempts}))
 
 
-def _connect(folder: DataFolder, settings: Settings) -> S3Connection:
+def _connect(folder: DataFolder, settings: Settings, hurried: bool) -> S3Connection:
     bring_back("boto3", "botocore")
     from storage.s3 import S3Options, connect
 
@@ -114,6 +124,7 @@ def _connect(folder: DataFolder, settings: Settings) -> S3Connection:
                 public_endpoint=settings.s3_public_endpoint,
                 region=settings.s3_region,
                 credentials=credentials,
+                **(_HURRIED if hurried else {}),
             )
         )
 

@@ -35,7 +35,7 @@ from .names import ComponentName
 from .profile import OrgProfile
 from .roles import (
     EXPIRY,
-    MAX_ROLE_BYTES,
+    MAX_SNAPSHOT_BYTES,
     IndexEntry,
     check_reason,
     index_of,
@@ -321,7 +321,8 @@ def sign_timestamp(
 
 def _version(snapshot: bytes) -> int:
     """The version of a snapshot of our own: no need to build thousands of entries to see it."""
-    fields = Fields.of(parse_json(snapshot, "snapshot", max_bytes=MAX_ROLE_BYTES), "snapshot")
+    value = parse_json(snapshot, "snapshot", max_bytes=MAX_SNAPSHOT_BYTES)
+    fields = Fields.of(value, "snapshot")
     return fields.object("signed").integer("version", low=1)
 
 

@@ -21,6 +21,7 @@ from signing.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoin
 from signing.tlog.entries import Entry
 from signing.tlog.fork import Fork, contradiction
 from signing.tlog.merkle import (
+    HASH_BYTES,
     Node,
     check_inclusion,
     leaf_hash,
@@ -261,8 +262,8 @@ class LogView:
     def entries(self, number: int) -> list[bytes]:
         """The leaves of bundle ``number`` as of the checkpoint; not verified here."""
         tile = tile_in(ENTRIES, number, self.checkpoint.size)
-        limit = tile.width * (MAX_ENTRY_BYTES + 2)
-        return parse_entries(self._fetch(tile.path, limit), tile)
+        found, data = self._full_or_partial(tile, MAX_ENTRY_BYTES + 2)
+        return parse_entries(data, found)[: tile.width]
 
     def require_bundle(self, number: int, leaves: Sequence[bytes]) -> None:
         """Establishes that ``leaves`` are those of bundle ``number`` of this very log.
@@ -294,16 +295,23 @@ class LogView:
     def tile(self, tile: Tile) -> bytes:
         """A tile's bytes; whether they are the log's shows in the proof made of them."""
         if tile not in self._tiles:
-            try:
-                data = self._fetch(tile.path, tile.width * 32)
-            except NetworkError:
-                if tile.width == WIDTH:
-                    raise
-                # A partial tile may be gone once the full one is there (tlog-tiles, Partial Tiles).
-                full = Tile(tile.level, tile.number)
-                data = self._fetch(full.path, WIDTH * 32)[: tile.width * 32]
-            self._tiles[tile] = check_tile(tile, data)
+            _, data = self._full_or_partial(tile, HASH_BYTES)
+            self._tiles[tile] = check_tile(tile, data[: tile.width * HASH_BYTES])
         return self._tiles[tile]
+
+    def _full_or_partial(self, tile: Tile, each: int) -> tuple[Tile, bytes]:
+        """Which file there was for ``tile``, and what is in it: at most ``each`` bytes a leaf. A
+        partial one may be gone once the full one is there (tlog-tiles, Partial Tiles)."""
+        try:
+            return tile, self._fetch(tile.path, tile.width * each)
+        except NetworkError as missing:
+            if tile.width == WIDTH:
+                raise
+            full = Tile(tile.level, tile.number)
+            try:
+                return full, self._fetch(full.path, WIDTH * each)
+            except NetworkError:
+                raise missing from None  # which is the one that the checkpoint promises
 
     def _fetch(self, path: str, limit: int) -> bytes:
         from .http import read_limited  # an installation that asks nobody needs none of it

@@ -14,6 +14,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from urllib3.response import BaseHTTPResponse
 
 from signing.errors import VerificationError
+from signing.roles import MAX_SNAPSHOT_BYTES
 
 from ..errors import ForgeError, NetworkError, NotThereError
 from ..output import clean
@@ -25,6 +26,11 @@ class Fetcher(FetcherInterface):
 
     def __init__(self, http: Http) -> None:
         self._http = http
+
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        # Where a length is signed TUF's client asks for as much, whatever it is configured to read;
+        # and that of the snapshot is signed by a key that the server holds.
+        return super().download_bytes(url, min(max_length, MAX_SNAPSHOT_BYTES))
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         return self._blocks(url)
@@ -86,7 +92,10 @@ def tuf_said(what: str) -> Iterator[None]:
         yield
     except tuf_errors.DownloadLengthMismatchError as error:
         raise VerificationError(
-            "length-mismatch", what, "no more bytes than were signed", error
+            "length-mismatch",
+            what,
+            f"no more bytes than were signed, and at most {MAX_SNAPSHOT_BYTES}",
+            error,
         ) from error
     except tuf_errors.DownloadHTTPError as error:
         raise not_served(what, error.status_code) from error

@@ -27,10 +27,10 @@ from signing.names import ComponentName
 from signing.oms import FILE as BUNDLE_FILE
 from signing.publisher_keys import key_revoked
 from signing.roles import (
-    MAX_ROLE_BYTES,
     Delegation,
     IndexEntry,
     delegations_of,
+    max_bytes_of,
     parse_root,
     parse_targets,
     releases_of,
@@ -309,7 +309,7 @@ class View:
         with self.http.open("GET", address, headers=GZIP) as response:
             if response.status >= 400:
                 raise not_served(address, response.status)
-            return read_limited(body_of(response, address), MAX_ROLE_BYTES)
+            return read_limited(body_of(response, address), max_bytes_of(role))
 
     def has_role(self, role: str) -> bool:
         """Whether the snapshot lists the role."""

@@ -2,6 +2,9 @@
 
 ``/healthz`` says that the process answers at all, ``/readyz`` that it reaches what it needs. A
 read-only registry is ready: whoever installs from it misses nothing. `/health` is for people.
+
+Who asks waits for some seconds, and takes no answer for a broken process: so an object store is
+asked once and has a second, while the requests of others wait for it as long as they ever do.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ def readiness(services: Registry) -> Mapping[str, str | None]:
     parts: dict[str, Callable[[], object]] = {
         "database": lambda: _ask_database(services),
         "published": lambda: _ask_tree(services),
-        "blobs": lambda: services.blobs.missing([_NOT_THERE]),
+        "blobs": lambda: services.probed.blobs.missing([_NOT_THERE]),
     }
     return {name: _why_silent(name, ask) for name, ask in parts.items()}
 
@@ -55,7 +58,7 @@ def _ask_database(services: Registry) -> None:
 
 def _ask_tree(services: Registry) -> None:
     try:
-        services.tree.open("timestamp.json").close()
+        services.probed.tree.open("timestamp.json").close()
     except PathNotFoundError:
         with services.database.read() as session:
             if head_version(session, "timestamp"):  # else nothing was ever published

@@ -98,7 +98,8 @@ def _check_roles(registry: Registry, session: Session) -> Iterator[str]:
     for name, version, highest in session.execute(
         select(Role.name, Role.version, func.max(MetadataVersion.version))
         .join(MetadataVersion, MetadataVersion.role == Role.name)
-        .group_by(Role.name, Role.version)
+        .group_by(Role.name, Role.version),
+        execution_options=_SOME,
     ):
         if version != highest:
             yield f"role {name}: expected version {highest} to be current, found {version}"

@@ -70,6 +70,7 @@ from .initialise import require_empty
 MARKER: Final = "restoring.json"
 _PLACES: Final = re.compile(r"^\s*(database|public|blobs|s3_[a-z_]+)\s*=.*$\n?", re.MULTILINE)
 _AT_ONCE: Final = 1000
+_SOME: Final = {"yield_per": 100}  # rows in memory at once, of tables that grow with the releases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,15 +305,15 @@ def _published() -> Select[MetadataVersion]:
 
 def _files(session: Session, blobs: BlobStore) -> Iterator[tuple[str, Callable[[], bytes]]]:
     releases = select(Release, Component).join(Component, Release.component_id == Component.id)
-    stored = releases.where(Release.stored_at.is_not(None)).execution_options(yield_per=100)
-    for release, component in session.execute(stored):
+    stored = releases.where(Release.stored_at.is_not(None))
+    for release, component in session.execute(stored, execution_options=_SOME):
         for target in target_files(component, release):
             if not blobs.missing([target.sha256]):
                 yield target.path, partial(_blob, blobs, target.sha256)
     # What reviewers signed is in the database itself, and listed by roles that come back.
     for path, sha256, envelope in published_statements(session):
         yield statement_file(path, sha256), partial(bytes, envelope)
-    for row in session.scalars(_published().execution_options(yield_per=100)):
+    for row in session.scalars(_published(), execution_options=_SOME):
         if row.role != "timestamp":
             yield f"{row.version}.{row.role}.json", partial(bytes, row.data)
         if row.log_index is not None:

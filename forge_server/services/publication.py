@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from signing.errors import MalformedError
 from signing.keys import PrivateKey
 from signing.role_edits import expiry, sign_snapshot, sign_timestamp
-from signing.roles import EXPIRY, parse_signed
+from signing.roles import EXPIRY, MAX_SNAPSHOT_BYTES, parse_signed
 from signing.tlog.policy import policy_of
 from storage import BlobStore, PublishedTree, put_together
 
@@ -160,6 +160,9 @@ class Publication:
 
         Returns the snapshot's version. Nobody sees it before `materialise`. ``always`` is for what
         is no change of a publisher's: it is done while the operator takes none, too.
+
+        Raises:
+            RegistryError: ``read-only``: it cannot sign, shall not, or no client would read it.
         """
         if not always:
             _require_switched_on(session)
@@ -167,6 +170,7 @@ class Publication:
         now = self.clock()
         version = self.next_snapshot(session)
         data = sign_snapshot(head_versions(session), version, keys.snapshot, now)
+        _require_readable(data)
         row = add_role(session, "snapshot", version, data, now, expiry(now, "snapshot"))
         session.info.pop(_NEXT, None)
         self._stamp(session, row, keys)
@@ -386,6 +390,17 @@ class Publication:
 def _heads(session: Session) -> tuple[int, ...]:
     """The row ids of the current root and targets role."""
     return tuple(session.connection().execute(_HEADS).scalars())
+
+
+def _require_readable(snapshot: bytes) -> None:
+    """One that clients refuse would end the registry for all of them, not only for who is one too
+    many; nothing would mend it, since there is no way back to a smaller one."""
+    if len(snapshot) > MAX_SNAPSHOT_BYTES:
+        raise RegistryError(
+            "read-only",
+            f"its snapshot would have {len(snapshot)} bytes, of which clients read "
+            f"{MAX_SNAPSHOT_BYTES}: its operator must split the registry",
+        )
 
 
 def _require_switched_on(session: Session) -> None:

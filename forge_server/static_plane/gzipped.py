@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 
 from flask import Request
 
+from signing.roles import MAX_SNAPSHOT_BYTES
+
 MIN_BYTES = 1000  # below that it fits into one packet anyway
-MAX_BYTES = 5_000_000  # what TUF clients accept of one role; larger files go as they are
+MAX_BYTES = MAX_SNAPSHOT_BYTES  # nobody reads more of a role; larger files go as they are
 _KEPT_BYTES = 32 * 1024 * 1024
 
 

@@ -43,10 +43,12 @@ class _Found:
 
 class S3PublishedTree:
     """A `PublishedTree` in ``bucket``. Immutable files that were read stay in memory, 64 MiB of
-    them at most; a `swap` is seen by everybody at once."""
+    them at most; a `swap` is seen by everybody at once. A file that cannot be read is asked for
+    ``attempts`` times."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, *, attempts: int = _ATTEMPTS) -> None:
         self._bucket = bucket
+        self._attempts = attempts
         self._cache = _Cache()
         self._files: set[str] = set()  # paths that are known to be files
         self._folders: set[str] = set()  # and folders; neither ever becomes the other
@@ -196,7 +198,7 @@ class S3PublishedTree:
     def _find(self, path: str) -> _Found | None:
         """The file as it is in the store; None when it is not there."""
         action = f"read {path}"
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 body = self._bucket.get(action, path)
                 try:
@@ -206,7 +208,7 @@ class S3PublishedTree:
             except ObjectMissingError:
                 return None
             except BackendError as error:
-                if not error.retry or attempt == _ATTEMPTS:
+                if not error.retry or attempt == self._attempts:
                     raise
                 continue
             promised = body.info.metadata.get("sha256")

@@ -20,6 +20,7 @@ from static_server import Answer, StaticServer
 from signing.tlog.entries import role_entry
 from signing.tlog.fork import check_fork, parse_fork
 from signing.tlog.merkle import EMPTY_ROOT
+from signing.tlog.tiles import ENTRIES, Tile
 
 WITNESSES = [NamedKey(f"witness{number}.example") for number in (1, 2, 3)]
 CHECKPOINT = "/log/checkpoint"
@@ -115,14 +116,35 @@ def test_a_full_tile_stands_in_for_a_partial_one_that_is_gone(forge: Forge) -> N
     world = logged_world()
     files = world.files()
     partial = next(path for path in files if path.startswith("/log/tile/0/000.p/"))
-    log = log_of(world)
-    bigger = TileTree([*log.tree.entries, *(b"%d" % n for n in range(300))])
-    from signing.tlog.tiles import Tile
-
-    full = bigger.tile(Tile(0, 0))
+    full = grown(world).tile(Tile(0, 0))
     ran, paths = visit(forge, world, {partial: gone, "/log/tile/0/000": full})
     assert ran.code == 0, ran.err
     assert "/log/tile/0/000" in paths
+
+
+def test_so_does_a_full_bundle_of_entries(forge: Forge) -> None:
+    """Of which only those count that the checkpoint has."""
+    world = logged_world()
+    partial = next(path for path in world.files() if path.startswith("/log/tile/entries/000.p/"))
+    full = grown(world).tile(Tile(ENTRIES, 0))
+    changed: dict[str, Answer] = {partial: gone, "/log/tile/entries/000": full}
+    ran, paths = visit(forge, world, changed, "log", "audit", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["size"] == log_of(world).size
+    assert paths.count("/log/tile/entries/000") == 1
+
+
+def test_where_neither_is_there_the_promised_one_is_named(forge: Forge) -> None:
+    world = logged_world()
+    partial = next(path for path in world.files() if path.startswith("/log/tile/entries/000.p/"))
+    ran, _ = visit(forge, world, {partial: gone}, "log", "audit")
+    assert ran.code == 8, ran.err
+    assert f"{partial}: the registry answered 404" in ran.err
+
+
+def grown(world: World) -> TileTree:
+    """The world's log, with its first tile full."""
+    return TileTree([*log_of(world).tree.entries, *(b"%d" % n for n in range(300))])
 
 
 def gone(handler: object) -> None:

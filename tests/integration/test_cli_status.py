@@ -21,7 +21,7 @@ from signing.ceremony_plans import Chain, KeySet, plan_next
 from signing.ceremony_signing import add_signature, finish
 from signing.keys import generate_key
 from signing.role_edits import sign_snapshot
-from signing.roles import role_version
+from signing.roles import MAX_SNAPSHOT_BYTES, role_version
 from signing.status import SnapshotSeen, status_of
 from signing.tlog.entries import role_entry
 
@@ -59,6 +59,26 @@ def refused(forge: Forge, ran: Ran, *words: str, code: int = 3) -> None:
         assert word in ran.err, ran.err
     assert "Traceback" not in ran.err
     assert forge.nothing_installed()
+
+
+# --- how much is read ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_of_a_snapshot_more_is_read_than_of_other_roles_but_not_all_that_is_signed(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, beyond: int
+) -> None:
+    """The newest and the one that the host names. Behind its JSON is room that no signature covers;
+    the timestamp signs the length of it all."""
+    size = MAX_SNAPSHOT_BYTES + beyond
+    monkeypatch.setattr("builders.sign_snapshot", lambda *of: sign_snapshot(*of).ljust(size))
+    monkeypatch.setattr("signing.role_edits.MAX_SNAPSHOT_BYTES", size)  # as a thief's programs
+    ran, paths = visit(forge, new_world(log=False))
+    if beyond:
+        refused(forge, ran, f"no more bytes than were signed, and at most {MAX_SNAPSHOT_BYTES}")
+    else:
+        assert ran.code == 0, ran.err
+        assert sum(path.endswith(".snapshot.json") for path in paths) == 2
 
 
 # --- what must go well ---------------------------------------------------------------------------

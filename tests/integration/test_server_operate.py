@@ -11,12 +11,13 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -38,7 +39,7 @@ from server_fixtures import (
     url_of,
     world,
 )
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, event, text, update
 from sqlalchemy.orm import Session
 
 from forge_server.db.migrate import current_revision, migrate
@@ -53,6 +54,7 @@ from forge_server.db.models import (
 from forge_server.db.revisions import newest_revision
 from forge_server.db.url import DatabaseUrl
 from forge_server.manage import cli
+from forge_server.operate import check, restore
 from forge_server.operate import initialise as initialise_module
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
@@ -65,6 +67,8 @@ from signing.keys import PublicKey, generate_key
 from signing.roles import EXPIRY, parse_signed
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
+
+T = TypeVar("T")
 
 
 def run(*arguments: object, code: int = 0) -> Result:
@@ -209,6 +213,33 @@ class TestAdopt:
         assert "found no 1.root.json" in run("adopt", root, tmp_path / "no", code=1).stderr
 
 
+class Held:
+    """How many rows of each of ``kinds`` are in memory at the same time, while it is entered."""
+
+    def __init__(self, *kinds: type[Base]) -> None:
+        self.most = dict.fromkeys(kinds, 0)
+        self._alive: dict[type[Base], weakref.WeakSet[Base]] = {
+            kind: weakref.WeakSet() for kind in kinds
+        }
+
+    def _loaded(self, row: Base, _: object) -> None:
+        self._alive[type(row)].add(row)
+
+    def __enter__(self) -> None:
+        for kind in self.most:
+            event.listen(kind, "load", self._loaded)
+
+    def __exit__(self, *_: object) -> None:
+        for kind in self.most:
+            event.remove(kind, "load", self._loaded)
+
+    def during(self, found: Iterable[T]) -> Iterator[T]:
+        for each in found:
+            for kind, alive in self._alive.items():
+                self.most[kind] = max(self.most[kind], len(alive))
+            yield each
+
+
 class TestCheck:
     def test_clean(self, world: World, sara: Client) -> None:
         sara.publish(world.release())
@@ -250,6 +281,30 @@ class TestCheck:
     def test_a_target_file_is_gone(self, published: World) -> None:
         next((published.root / "public" / "targets").rglob("*manifest.json")).unlink()
         assert "missing among the published files" in self.problems(published)
+
+    def test_of_many_releases_it_holds_a_few_and_misses_none(
+        self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So does a restore, which walks through them to publish them again."""
+        for number in range(7):
+            sara.publish(world.release(version=f"1.{number}.0"))
+        files = list((world.root / "public" / "targets").rglob("*.json"))
+        paths = {path.relative_to(world.root / "public").as_posix() for path in files}
+        blobs = list((world.root / "blobs").glob("*/*"))
+        rows = Held(Release, MetadataVersion)
+        for module in (check, restore):
+            monkeypatch.setattr(module, "_SOME", {"yield_per": 2})
+        with world.registry.database.read() as session, rows:
+            again = restore._files(session, world.registry.blobs)
+            assert {path for path, _ in rows.during(again)} >= paths
+            for path in [*files, *blobs]:
+                path.unlink()
+            missing = set(rows.during(check._check_releases(world.registry, session)))
+            assert missing == {f"{path}: missing among the published files" for path in paths}
+            lost = list(rows.during(check._check_blobs(world.registry, session, deep=False)))
+            assert len(lost) == len(blobs)
+        # Two that are looked at, and two that come.
+        assert max(rows.most.values()) <= 4, rows.most
 
     def test_the_catalogue_differs_from_what_is_signed(self, published: World) -> None:
         with published.registry.database.write() as session:

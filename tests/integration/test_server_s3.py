@@ -12,6 +12,7 @@ import pytest
 import urllib3
 from ceph_node import CephNode
 from gunicorn.http.wsgi import FileWrapper
+from s3_proxy import S3Proxy
 from server_fixtures import ORG, Client, World, client, sara
 from stored_worlds import StoredWorld, make_stored_world
 
@@ -61,6 +62,25 @@ def test_nothing_of_it_is_in_the_data_folder(
     assert f"blobs/{blob[:2]}/{blob}" in keys
     assert {"tuf/timestamp.json", "tuf/1.root.json", "tuf/log/checkpoint"} <= keys
     assert check_registry(world.registry, deep=True).problems == ()
+
+
+@pytest.mark.parametrize("fault", ["reset", "stall"])
+def test_whether_it_is_ready_is_asked_of_the_store_once(
+    ceph: CephNode, world: World, fault: str
+) -> None:
+    """Who asks that has no time for the attempts and pauses that move files safely."""
+    with S3Proxy(ceph.endpoint) as proxy:
+        settings = DataFolder(world.root).settings
+        settings.write_text(settings.read_text().replace(ceph.endpoint, proxy.url))
+        client = Client(create_app(world.registry).test_client())
+        assert client.get("/readyz", expect=200)["ready"]
+        proxy.reset(lambda *_: fault)
+        said = client.get("/readyz", expect=503)
+        assert (said["parts"], len(proxy.seen)) == (
+            {"database": True, "published": False, "blobs": False}, 2,
+        )  # fmt: skip
+    config = world.registry.probed.blobs._bucket._client.meta.config  # type: ignore[attr-defined]
+    assert (config.connect_timeout, config.read_timeout) == (1, 1)
 
 
 class TestBlobs:

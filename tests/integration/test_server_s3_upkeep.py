@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from server_fixtures import Client, World, client, rows, sara
 from stored_worlds import StoredWorld, make_stored_world
 from test_server_backup import run
 from test_server_collection import publish_at_every_step, walk_at_every_step
+from test_server_superseded import announce, fill_a_tile
 
 from forge_server.app import create_app
 from forge_server.operate.check import check_registry
@@ -61,6 +63,35 @@ class TestCollection:
 
     def test_a_walk_at_every_step_of_publishing(self, world: World, sara: Client) -> None:
         walk_at_every_step(world, sara, every=3)
+
+
+def test_a_whole_gc_removes_what_was_superseded(
+    ceph: CephNode, bucket: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a command of its own; what it counts is what is gone from the bucket, and nothing else."""
+    monkeypatch.setattr("forge_server.services.publication._KEPT_SNAPSHOTS", 2)
+    monkeypatch.setattr("forge_server.services.superseded._BEFORE", 2)
+    announce(world, 8)
+    fill_a_tile(world)
+    assert world.registry.superseded.remove() == 0, "nothing is old enough"
+    world.close()
+    monkeypatch.setattr("forge_server.services.superseded.GRACE", timedelta(0))
+    before = set(ceph.objects(bucket))
+    foreseen = run("gc", world.root, "--dry-run").stdout.splitlines()[-1]
+    assert set(ceph.objects(bucket)) == before
+    said = run("gc", world.root).stdout.splitlines()[-1]
+    gone = before - set(ceph.objects(bucket))
+    assert said == f"superseded published files: {len(gone)} deleted"
+    assert foreseen == f"superseded published files: {len(gone)} would be deleted"
+    kinds = (
+        r"tuf/\d+\.snapshot\.json", r"tuf/log/leaf/\d+\.snapshot",
+        r"tuf/log/tile/0/000\.p/\d+", r"tuf/log/tile/entries/000\.p/\d+",
+    )  # fmt: skip
+    found = [{key for key in gone if re.fullmatch(kind, key)} for kind in kinds]
+    assert set().union(*found) == gone
+    assert all(len(keys) > 4 for keys in found), found
+    run("check", world.root, "--deep")
+    assert "superseded published files: 0 deleted" in run("gc", world.root).stdout
 
 
 class TestScrub:

@@ -130,3 +130,19 @@ def test_a_reason_cannot_drive_a_terminal(world: World) -> None:
         "the operator takes no changes: down \ufffd[2Jfor \ufffdwork"
     )
     assert ORG
+
+
+def test_no_snapshot_is_signed_that_clients_would_refuse(
+    world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sara.publish(world.release())
+    before = world.current("snapshot") or b""
+    monkeypatch.setattr("forge_server.services.publication.MAX_SNAPSHOT_BYTES", len(before) + 9)
+    built = world.release("one-too-many")
+    for digest, data in built.blobs().items():
+        sara.call("PUT", f"/api/v1/blobs/{digest}?component=minds-lab/one-too-many", data=data)
+    refused = sara.post("/api/v1/releases", built.body(), expect=503, code="read-only")
+    assert "its operator must split the registry" in refused["detail"]
+    assert world.current("snapshot") == before
+    assert world.current("minds-lab.one-too-many") is None
+    sara.publish(world.release(version="1.1.0"))  # of those who are there

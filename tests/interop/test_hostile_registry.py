@@ -30,7 +30,7 @@ from builders import (
 from cli_fixtures import Forge
 from static_server import Answer, StaticServer
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.ngclient import Updater
+from tuf.ngclient import Updater, UpdaterConfig
 
 from signing.keys import generate_key
 from signing.names import ComponentName
@@ -303,6 +303,18 @@ def fetch(world: World, server: StaticServer, place: Path) -> None:
     info = updater.get_targetinfo(MANIFEST)
     assert info is not None
     updater.download_target(info, filepath=str(place / "manifest.json"))
+
+
+def test_a_stock_client_reads_as_much_of_a_snapshot_as_is_signed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However much it is configured to read: docs/reference/sizing.md says so."""
+    size = 2 * UpdaterConfig().snapshot_max_length
+    monkeypatch.setattr("builders.sign_snapshot", lambda *of: sign_snapshot(*of).ljust(size))
+    world = honest()
+    assert len(world.snapshot) == size
+    with StaticServer(world.files()) as server:
+        fetch(world, server, tmp_path)
 
 
 # --- what one organisation says about another --------------------------------------------------
