@@ -155,7 +155,9 @@ def export(context: Context, release: str, form: str, author: str | None) -> Non
 @_RELEASE
 @click.argument("file", type=FILE)
 def import_(context: Context, release: str, file: Path) -> None:
-    """Answer findings as a VEX document says: OpenVEX or CycloneDX, as the publisher.
+    """Answer findings from an OpenVEX or CycloneDX document.
+
+    For the publisher of the release.
 
     What it says of other products, and of findings that the release has not, is left out.
     """
