@@ -435,6 +435,27 @@ def test_facets_and_sorting_are_links(browser: FlaskClient) -> None:
     assert "Write fewer words" in empty
 
 
+def test_results_come_before_what_narrows_them(browser: FlaskClient) -> None:
+    """For the keyboard, a screen reader and a telephone; a link leads from there to the choices."""
+    page = text_of(browser.get("/fr/search"))
+    places = [page.index(each) for each in ('href="#narrow"', 'class="hits"', 'id="narrow"')]
+    assert places == sorted(places)
+
+
+def test_a_name_that_is_near_is_shown_with_whose_it_is_and_whether_it_was_reviewed(
+    browser: FlaskClient,
+) -> None:
+    for typed in ("keywrd-spottr-19", "spotter zzzzzzzz"):
+        page = text_of(browser.get(f"/en/search?q={typed}"))
+        assert f"Nothing found for <bdi>{typed}</bdi>." in page
+        assert "look at who publishes it" in page
+        hit = page.partition('<li class="hit">')[2].partition('<li class="hit">')[0]
+        assert "keyword-spotter-19" in page
+        assert "Not reviewed" in hit or "Reviewed" in hit or "Approved" in hit
+        assert 'href="/en/minds-lab"><bdi>' in page
+    assert "Nothing found" not in text_of(browser.get("/en/search?q=keyword-spotter-19"))
+
+
 def test_numbers_dates_and_plurals_are_of_the_language(browser: FlaskClient) -> None:
     french = text_of(browser.get("/fr/statistics"))
     assert "1,4 Mo" in french.replace("&nbsp;", " ")
