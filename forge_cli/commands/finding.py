@@ -66,6 +66,9 @@ def list_(context: Context, release: str, only_open: bool) -> None:
                 if verdict
                 else "not judged"
             )
+            then = said.get("verdict_severity")
+            if verdict and one.get("open") and then and then != one.get("severity"):
+                judged += f" when it was {clean(then)}"
             out.answer(
                 f"    answer {clean(said.get('number'))}: {clean(said.get('type'))} ({judged}): "
                 f"{clean(said.get('text'))}"
