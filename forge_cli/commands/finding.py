@@ -135,7 +135,8 @@ def verify(
 def export(context: Context, release: str, form: str, author: str | None) -> None:
     """Print what was found and answered as a VEX document.
 
-    Answers that nobody verified are in it as well: they are the publisher's word.
+    Answers that nobody verified are in it as well: they are the publisher's word. OpenVEX wants at
+    least one statement: where nothing was found no document is printed, and the exit code is 5.
     """
     from ..remote.api import member
     from ..vex import Release
