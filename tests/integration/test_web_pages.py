@@ -30,7 +30,10 @@ from forge_server.app import create_app
 from forge_server.db.models import Component, Organisation, Release
 from forge_server.domain.text import harmless
 from forge_server.operate.initialise import initialise
+from forge_server.web import languages
 from forge_server.web.languages import LANGUAGES
+from forge_server.web.meanings import MEANINGS
+from forge_server.web.words import WORDS
 from signing.profile import REGIONS
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
@@ -289,6 +292,31 @@ def test_the_interface_reads_as_text_in_one_direction(browser: FlaskClient) -> N
 def test_who_finds_nothing_is_led_to_everything(browser: FlaskClient) -> None:
     page = text_of(browser.get("/en/search?q=zzzz"))
     assert '<a href="/en/search">All components</a>' in page
+
+
+@pytest.mark.parametrize("lang", list(LANGUAGES))
+def test_every_state_that_a_component_may_show_is_explained(
+    browser: FlaskClient, lang: str
+) -> None:
+    shown = {
+        group: set(WORDS[group])
+        for group in ("state", "review", "decision", "scan", "finding", "answer", "verdict",
+                      "check_status")
+    }  # fmt: skip
+    for group, key in (("lapse", "review-expired"), ("act", "recall.start"),
+                       ("severity", "critical"), ("value", "unknown")):  # fmt: skip
+        shown[group] = {key}
+    told = {(one.group, one.key): one.message for one in MEANINGS}
+    assert len(told) == len(MEANINGS)
+    assert set(told) == {(group, key) for group, keys in shown.items() for key in keys}
+    page = text_of(browser.get(f"/{lang}/trust"))
+    main = page.partition('<h2 id="states">')[2]
+    assert main.count("<dt>") == len(MEANINGS)
+    with browser.application.test_request_context():
+        languages.use(lang)
+        for one in MEANINGS:
+            assert str(escape(one.sentence())) in main
+            assert lang == "en" or one.sentence() != one.message[1]
 
 
 def test_facts_and_claims_are_apart(browser: FlaskClient) -> None:
