@@ -54,6 +54,9 @@ class Meaning:
 CODES: Final[Mapping[str, Meaning]] = {
     "malformed": Meaning(ERROR, "A file or answer does not have the form its format demands."),
     "usage": Meaning(USAGE, "The command line asks for something that makes no sense."),
+    "nothing-to-state": Meaning(
+        NOT_FOUND, "Nothing is to be stated in a document that must state something."
+    ),
     "no-registry": Meaning(USAGE, "No registry is chosen: `forge login URL` or FORGE_URL."),
     "fingerprint-needed": Meaning(
         USAGE, "A registry is trusted by its root fingerprint, got through another channel."

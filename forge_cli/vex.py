@@ -64,7 +64,18 @@ class Answer:
 
 
 def export(form: str, release: Release, author: str, now: datetime) -> dict[str, Any]:
-    """The document in ``form``, one of `FORMATS`."""
+    """The document in ``form``, one of `FORMATS`.
+
+    Raises:
+        ForgeError: ``nothing-to-state``: nothing was found, and ``form`` cannot say that.
+    """
+    if form == "openvex" and not release.findings:
+        raise ForgeError(
+            "nothing-to-state",
+            f"{release.component}=={release.version}: nothing was found in it, and OpenVEX wants "
+            "at least one statement: no document was written",
+            hint="CycloneDX can say so: --format cyclonedx",
+        )
     return (_openvex if form == "openvex" else _cyclonedx)(release, author, now)
 
 
@@ -160,7 +171,10 @@ def read(document: Any, manifest_sha256: str) -> list[Answer]:
 
 def _read_openvex(document: dict[str, Any], manifest_sha256: str) -> list[Answer]:
     found = []
-    for statement in _objects(document, "statements"):
+    statements = _objects(document, "statements")
+    if not statements:  # OpenVEX 0.2: "MUST contain at least one"
+        raise _malformed("at least one statement", "none")
+    for statement in statements:
         status = statement.get("status")
         if status == "fixed" or not _is_about(statement.get("products"), manifest_sha256):
             continue

@@ -205,7 +205,9 @@ def run(folder: Path, host: str | None, port: int | None, workers: int | None) -
 )
 @_with_registry
 def worker(registry: Any, once: bool, interval: float) -> None:
-    """Sign again what grows old in the registry in DIR, until SIGTERM or Ctrl-C.
+    """Sign again what grows old in DIR, until SIGTERM.
+
+    Ctrl-C ends it as well.
 
     For registries of several servers that say embedded_worker = false in server.toml. Any number
     of workers may run. While the keys are not those that the root names, a worker says so and
@@ -244,7 +246,7 @@ def worker(registry: Any, once: bool, interval: float) -> None:
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port (default: any free).")
 def demo(once: bool, real_model: bool, examples: Path | None, port: int) -> None:
-    """Show the whole way on this machine: publish, verify, install, run."""
+    """Show the whole way: publish, verify, install, run."""
     from .operate.demo import demonstrate, find_examples
 
     demonstrate(examples=find_examples(examples), port=port, once=once, real_model=real_model)
@@ -401,7 +403,10 @@ def token_revoke(registry: Any, token_id: int) -> None:
 @click.option("--deep", is_flag=True, help="Also read and hash every blob of every release.")
 @_with_registry
 def check(registry: Any, finish: bool, deep: bool) -> None:
-    """Compare database, blobs and published files; exit 1 when something is wrong."""
+    """Compare database, blobs and published files.
+
+    Exit code 1 when something is wrong.
+    """
     from .domain.text import harmless
     from .operate.check import check_registry
 

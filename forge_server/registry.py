@@ -503,8 +503,10 @@ def _upstream(at: Registry) -> Upstream:
 @_later
 def _python_index(at: Registry) -> PythonIndex:
     from .compat.pypi_index import PythonIndex
+    from .services.judgements import Judgements
 
-    return PythonIndex(at.database, at.distributions, at.policies, at.upstream)
+    judgements = Judgements(at.database, at.clock)
+    return PythonIndex(at.database, at.distributions, at.policies, judgements, at.upstream)
 
 
 @_later

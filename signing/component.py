@@ -17,6 +17,7 @@ from packaging.version import Version
 
 from .encoding import Fields, is_plain, nearest
 from .errors import MalformedError
+from .licence_names import licence_hint
 from .names import ComponentName, parse_org_name, parse_project_name, parse_specifier, parse_version
 from .paths import check_path
 
@@ -182,6 +183,7 @@ def _license(table: Fields) -> str:
             table.path("license"),
             "an SPDX expression like Apache-2.0 or MIT OR EUPL-1.2",
             repr(text),
+            licence_hint(text),
         ) from None
     if canonical != text:
         raise MalformedError(table.path("license"), f"{canonical!r}", repr(text))

@@ -16,6 +16,7 @@ from functools import lru_cache
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from .errors import MalformedError
+from .licence_names import licence_hint
 
 _PART = re.compile(r"[()]|[^\s()]+")
 _BINDS = {"OR": 1, "AND": 2}
@@ -104,4 +105,5 @@ def _canonical(expression: str, where: str) -> str:
     try:
         return canonicalize_license_expression(expression)
     except (InvalidLicenseExpression, RecursionError):
-        raise MalformedError(where, "an SPDX expression", repr(expression)) from None
+        hint = licence_hint(expression)
+        raise MalformedError(where, "an SPDX expression", repr(expression), hint) from None

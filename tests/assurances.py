@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from forge_server.services.assurance import (
@@ -88,6 +88,7 @@ ANSWER = AnswerSeen(
     type="mitigated", text="Read with weights_only", links=[], at=NOW, verdict="verified",
     verdict_by="rabat-institute",
 )  # fmt: skip
+OLD = replace(ANSWER, verdict_severity="low")
 WAIVER = WaiverSeen(body="cert-ma", reason="Until the next version", until=NOW + timedelta(days=30))
 CLEAN = [scan("formats", "clean"), scan("osv", "clean", data=date(2026, 11, 1))]
 
@@ -138,7 +139,7 @@ def everything() -> FakeAssurances:
                     rejected, decision(rejected, passed=False, reason="Names of drivers are in it")
                 ),
                 scans=[scan("formats", "failed", "out of memory"), *CLEAN],
-                findings=[finding(1, "critical"), finding(2)],
+                findings=[finding(1, "critical"), replace(finding(2, answer=OLD), outgrown=True)],
                 bodies=BODIES,
             ),
             lapsed: Assurance(

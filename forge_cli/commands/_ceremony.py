@@ -80,7 +80,7 @@ def _progress(context: Context, ceremony: Ceremony, path: Path) -> None:
 @forge_command("inspect", registry=False)
 @click.argument("file", type=FILE)
 def inspect(context: Context, file: Path) -> None:
-    """Say in words what FILE would change, and who has signed it."""
+    """Say what FILE would change, and who has signed it."""
     from ..flows import ceremony as flow
 
     ceremony = flow.inspect(context, file)
@@ -152,7 +152,7 @@ def merge(context: Context, files: tuple[Path, ...], out: Path) -> None:
 def finish(
     context: Context, files: tuple[Path, ...], folder: Path, fingerprint: str | None
 ) -> None:
-    """Write the metadata of a ceremony in which enough keyholders signed."""
+    """Write the metadata that enough keyholders signed."""
     from ..flows import ceremony as flow
 
     mark, new = flow.finish_into(context, files, folder, fingerprint)
@@ -199,7 +199,10 @@ def submit(
 @forge_command("fetch")
 @click.argument("folder", type=FOLDER)
 def fetch(context: Context, folder: Path) -> None:
-    """Bring the authority's current metadata into FOLDER, to carry to a planning machine."""
+    """Bring the authority's metadata into FOLDER.
+
+    It is the current one, to carry to a planning machine.
+    """
     from ..flows import ceremony as flow
 
     chain, new = flow.fetch(context, folder)
@@ -211,7 +214,7 @@ def fetch(context: Context, folder: Path) -> None:
 @forge_command("public-key", registry=False, signs=True)
 @click.argument("key")
 def public_key(context: Context, key: str) -> None:
-    """Print the public half of KEY, to carry to whoever plans a ceremony."""
+    """Print the public half of KEY, for whoever plans."""
     from ..flows.keys import open_key
 
     public = open_key(context, key).public

@@ -15,7 +15,7 @@ from ._command import FILE, forge_command
 
 @click.group("reviewers")
 def command() -> None:
-    """Name reviewer bodies, whose word on releases clients take."""
+    """Name reviewer bodies: clients take their word."""
 
 
 @forge_command("add", registry=False)
@@ -102,7 +102,9 @@ def remove(
     dev: bool,
     out: Path,
 ) -> None:
-    """Plan that a reviewer's key of BODY counts no more: it was lost, or the reviewer left.
+    """Plan that a reviewer's key of BODY counts no more.
+
+    For a key that was lost, or a reviewer who left.
 
     What it signed stops counting as soon as the plan is carried out, and the body decides anew.
     """

@@ -66,7 +66,7 @@ def _who_signs(function: Function) -> Function:
 @dev_option
 @output_option
 def plan_first(context: Context, online_keys: Path, dev: bool, out: Path, **options: Any) -> None:
-    """Plan the first root of a new authority: k of n keyholders."""
+    """Plan the first root of an authority: k of n keys."""
     from ..flows import ceremony as flow
 
     keys = {role: (options[f"{role}_key"], options[f"{role}_threshold"]) for role in FIRST}
@@ -96,7 +96,9 @@ def rotate(
     dev: bool,
     out: Path,
 ) -> None:
-    """Plan other keys for ROLE: root, targets, registrar, status, snapshot or timestamp.
+    """Plan other keys for ROLE.
+
+    ROLE is root, targets, registrar, status, snapshot or timestamp.
 
     Several roles change in one ceremony when the same keys come and go.
     """
@@ -120,7 +122,10 @@ def rotate(
 @dev_option
 @output_option
 def renew(context: Context, roles: tuple[str, ...], folder: Path, dev: bool, out: Path) -> None:
-    """Plan a fresh expiry for ROLE: root, targets or registrar."""
+    """Plan a fresh expiry for ROLE.
+
+    ROLE is root, targets or registrar.
+    """
     from ..flows import ceremony as flow
 
     _planned(context, flow.renew(context, folder, out, roles, dev=dev), out)
@@ -146,7 +151,7 @@ def name_log(
     dev: bool,
     out: Path,
 ) -> None:
-    """Plan which public log is named, and the witnesses that clients require.
+    """Plan which log and witnesses clients require.
 
     The witnesses given take the place of all that are named now.
     """
@@ -183,7 +188,7 @@ def drill(
     dev: bool,
     out: Path | None,
 ) -> int:
-    """Rehearse the loss of keys: what still stands, and the plan that repairs it."""
+    """Rehearse the loss of keys, and the plan that repairs it."""
     from ..flows import drill as flow
 
     chain, standings = flow.rehearse(context, folder, references, lost)

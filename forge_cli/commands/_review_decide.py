@@ -213,7 +213,7 @@ def withdraw(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Take back your body's decision about a release, or what has an --id.
+    """Take back a decision of your body, or what has an --id.
 
     From the next look on nobody counts it any more; the public log keeps that it was there.
     """
@@ -248,7 +248,9 @@ def sign(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Sign as well what another reviewer of your body began, and send it when it is complete.
+    """Sign as well what another reviewer of your body began.
+
+    It is sent when enough reviewers have signed it.
 
     A waiver is shown first: by signing it you approve it.
     """

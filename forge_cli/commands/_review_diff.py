@@ -44,7 +44,7 @@ def diff(
     values: bool,
     everything: bool,
 ) -> None:
-    """Show what changed between two releases, the most dangerous first.
+    """Show what changed between releases, the most dangerous first.
 
     \b
     forge review diff minds-lab/my-model 1.1.0         against the last approved one, or the last

@@ -73,7 +73,7 @@ def _release(row: dict[str, Any]) -> str:
 )
 @click.option("--release", "give_up", is_flag=True, help="Give the claim up.")
 def claim(context: Context, release: str, body: str, hours: int, give_up: bool) -> None:
-    """Say that you are looking at a release, so that nobody does it twice.
+    """Say that you look at a release, so that nobody does it twice.
 
     It is visible to all reviewers and ends by itself.
     """
@@ -99,7 +99,7 @@ def claim(context: Context, release: str, body: str, hours: int, give_up: bool) 
 @forge_command("show")
 @click.argument("release", metavar="ORG/NAME==VERSION")
 def show(context: Context, release: str) -> None:
-    """Show what is known of a release: signatures, scans, findings, and who decided what.
+    """Show a release: signatures, scans, findings, decisions.
 
     Decisions, advisories and waivers are verified here, from the authority's root. Scans and
     findings are the registry's own word.

@@ -64,7 +64,7 @@ def waive(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Begin a waiver: for a time, something found in a component does not count.
+    """Begin a waiver: for a time, a finding does not count.
 
     It is written to a file for another reviewer of your body, who approves it: forge review sign.
     No body waives anything of its own organisations.

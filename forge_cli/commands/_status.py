@@ -69,7 +69,7 @@ def status(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Look at the registry, check everything, and sign what was seen, for 48 hours.
+    """Check the registry, and sign what was seen for 48 hours.
 
     Run it from a timer on a machine that is not the server. What is withheld stays withheld until
     it is lifted; what is revoked stays so for good.

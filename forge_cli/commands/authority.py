@@ -48,7 +48,10 @@ def init(
     insecure_unencrypted: bool,
     with_status: bool,
 ) -> None:
-    """Make a 1-of-1 authority in a new FOLDER, for development."""
+    """Make a 1-of-1 authority in FOLDER, for development.
+
+    FOLDER is a new one.
+    """
     from ..flows import authority as flow
 
     if folder.exists() and any(folder.iterdir()):
@@ -152,7 +155,7 @@ def _described(pending: Pending) -> list[str]:
 @forge_command("show-application")
 @click.argument("org")
 def show_application(context: Context, org: str) -> None:
-    """Show what ORG applied with; every signature in it was checked."""
+    """Show what ORG applied with, its signatures checked."""
     from ..flows import authority as flow
 
     pending = flow.read_application(context, org)
@@ -235,7 +238,7 @@ def approve(
 def refuse(
     context: Context, org: str, reason: str, folder: Path | None, keys: tuple[str, ...]
 ) -> None:
-    """Refuse what ORG applied with, for a reason that is signed.
+    """Refuse what ORG applied with; the reason is signed.
 
     The name stays with its applicant, who may change the application and send it again.
     """

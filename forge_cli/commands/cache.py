@@ -37,7 +37,10 @@ def path(context: Context) -> None:
 
 @forge_command("list", registry=False)
 def list_(context: Context) -> None:
-    """List the files in the cache, the largest first, and unfinished downloads."""
+    """List what is in the cache, the largest files first.
+
+    Unfinished downloads as well.
+    """
     blobs = sorted(context.cache.blobs(), key=lambda blob: (-blob[1], blob[0]))
     unfinished = list(context.cache.unfinished())
     out = context.out
@@ -62,7 +65,10 @@ def list_(context: Context) -> None:
 
 @forge_command("verify", registry=False)
 def verify(context: Context) -> int:
-    """Read every file in the cache and remove those that are spoilt; exit code 3 if any was."""
+    """Read every file in the cache and remove the spoilt ones.
+
+    Exit code 3 if any was.
+    """
     spoilt = []
     blobs = list(context.cache.blobs())
     with context.out.progress("reading", sum(size for _, size, _ in blobs)) as bar:
@@ -84,7 +90,10 @@ def verify(context: Context) -> int:
 @forge_command("prune", registry=False)
 @click.option("--all", "everything", is_flag=True, help="Also what installed folders share.")
 def prune(context: Context, everything: bool) -> None:
-    """Remove unfinished downloads and files that no installed folder shares."""
+    """Remove unfinished downloads and files that nothing shares.
+
+    A file stays as long as an installed folder shares it.
+    """
     gone = context.cache.prune(everything=everything)
     freed = gone.blob_bytes + gone.partial_bytes
     context.out.result({"files": gone.blobs + gone.partial, "bytes": freed})

@@ -82,9 +82,9 @@ _CLIENTS = {
     "pip": "Settings with which pip installs from the registry.",
     "twine": "Settings with which twine uploads what `forge sign` has signed.",
     "uv": "Settings with which uv installs from the registry.",
-    "docker": "Settings with which skopeo and other container tools pull from the registry.",
+    "docker": "Settings with which container tools pull from the registry.",
     "hf": "The environment in which Hugging Face's clients use the registry.",
-    "mlflow": "The environment in which MLflow and fsspec read forge:// from the registry.",
+    "mlflow": "The environment in which MLflow and fsspec read forge://.",
 }
 for _each in (get, set_, list_, *(_for_client(*each) for each in _CLIENTS.items())):
     command.add_command(_each)

@@ -66,6 +66,9 @@ def list_(context: Context, release: str, only_open: bool) -> None:
                 if verdict
                 else "not judged"
             )
+            then = said.get("verdict_severity")
+            if verdict and one.get("open") and then and then != one.get("severity"):
+                judged += f" when it was {clean(then)}"
             out.answer(
                 f"    answer {clean(said.get('number'))}: {clean(said.get('type'))} ({judged}): "
                 f"{clean(said.get('text'))}"
@@ -132,7 +135,8 @@ def verify(
 def export(context: Context, release: str, form: str, author: str | None) -> None:
     """Print what was found and answered as a VEX document.
 
-    Answers that nobody verified are in it as well: they are the publisher's word.
+    Answers that nobody verified are in it as well: they are the publisher's word. OpenVEX wants at
+    least one statement: where nothing was found no document is printed, and the exit code is 5.
     """
     from ..remote.api import member
     from ..vex import Release
@@ -155,7 +159,9 @@ def export(context: Context, release: str, form: str, author: str | None) -> Non
 @_RELEASE
 @click.argument("file", type=FILE)
 def import_(context: Context, release: str, file: Path) -> None:
-    """Answer findings as a VEX document says: OpenVEX or CycloneDX, as the publisher.
+    """Answer findings from an OpenVEX or CycloneDX document.
+
+    For the publisher of the release.
 
     What it says of other products, and of findings that the release has not, is left out.
     """

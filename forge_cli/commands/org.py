@@ -107,7 +107,7 @@ def _named(text: str) -> tuple[str, str]:
 @forge_command("show")
 @click.argument("org")
 def show(context: Context, org: str) -> None:
-    """Show an organisation: what the registrar signed, and what the registry says."""
+    """Show an organisation, as signed and as the registry says."""
     from signing.names import parse_org_name
 
     name = parse_option("ORG", parse_org_name, org)
@@ -230,7 +230,10 @@ def member_list(context: Context, org: str) -> None:
 @click.argument("file", type=FILE)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask on a terminal.")
 def sign(context: Context, file: Path, yes: bool) -> None:
-    """Add your signature to the organisation's role in FILE, and send it once it is complete."""
+    """Add your signature to the role in FILE.
+
+    It is sent once enough of the organisation's keys have signed it.
+    """
     from ..flows.orgs import read_role_file, sign_file
     from ..flows.publishers import describe_changes
 
@@ -251,7 +254,7 @@ def sign(context: Context, file: Path, yes: bool) -> None:
 @forge_command("send")
 @click.argument("file", type=FILE)
 def send(context: Context, file: Path) -> None:
-    """Send the organisation's role in FILE, which enough of its keys have signed."""
+    """Send the role in FILE, which enough keys have signed."""
     from ..flows.orgs import read_role_file, send_file
 
     org, data = read_role_file(file)

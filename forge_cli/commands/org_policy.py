@@ -13,7 +13,10 @@ from ._command import forge_command, parse_option
 
 @click.group("policy")
 def policy() -> None:
-    """Say which policies an organisation holds to, in its own view of the registry."""
+    """Say which policies an organisation holds to.
+
+    They hold in its own view of the registry.
+    """
 
 
 @forge_command("list")

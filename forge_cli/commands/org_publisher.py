@@ -108,7 +108,9 @@ def replace(context: Context, component: str, keys: tuple[str, ...], threshold: 
 @click.option("--at", metavar="INSTANT", help="Since when, like 2026-01-31T12:00:00Z (now).")
 @click.option("--reason", default="", metavar="TEXT", help="Shown to everybody.")
 def revoke(context: Context, component: str, keyid: str, at: str | None, reason: str) -> None:
-    """Take a key back, for good: releases that it alone signed stop installing.
+    """Take a key back, for good.
+
+    Releases that it alone signed stop installing.
 
     They install again once a publisher with another key has run `forge resign`.
     """

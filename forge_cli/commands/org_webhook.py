@@ -26,7 +26,7 @@ _POLLS = 40
 
 @click.group("webhook")
 def webhook() -> None:
-    """Have an address told what happens to an organisation's components.
+    """Have an address told what happens to your components.
 
     A message is a hint and no proof: whoever gets one verifies what it is about, with
     `forge verify`.
@@ -100,7 +100,10 @@ def remove(context: Context, org: str, hook: str) -> None:
 @click.argument("org", metavar="ORG")
 @click.argument("hook", metavar="ID")
 def test(context: Context, org: str, hook: str) -> None:
-    """Send a webhook a message, and say what its receiver answered; for the owners of ORG."""
+    """Send a webhook a message, and say what came back.
+
+    For the owners of ORG.
+    """
     api = context.api_with_token()
     answer = api.post("organisations", org, "webhooks", hook, "test", body={})
     message = _text(answer, "delivery")
@@ -136,7 +139,7 @@ def test(context: Context, org: str, hook: str) -> None:
     "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many."
 )
 def deliveries(context: Context, org: str, hook: str, limit: int) -> None:
-    """List the newest messages to a webhook and what came of them, newest first."""
+    """List the newest messages to a webhook and what came of them."""
     found = _deliveries(context, org, hook, limit)
     out = context.out
     out.result(found)
@@ -163,7 +166,10 @@ def deliveries(context: Context, org: str, hook: str, limit: int) -> None:
 @click.argument("org", metavar="ORG")
 @click.argument("hook", metavar="ID")
 def rotate(context: Context, org: str, hook: str) -> None:
-    """Make another secret for a webhook; the old one signs beside it for a day."""
+    """Make another secret for a webhook.
+
+    The old one signs beside it for a day.
+    """
     answer = context.api_with_token().post(
         "organisations", org, "webhooks", hook, "secret", body={}
     )
@@ -177,7 +183,10 @@ def rotate(context: Context, org: str, hook: str) -> None:
 @click.argument("org", metavar="ORG")
 @click.argument("hook", metavar="ID")
 def enable(context: Context, org: str, hook: str) -> None:
-    """Send again to a webhook that had ended; what it missed is not sent."""
+    """Send again to a webhook that had ended.
+
+    What it missed is not sent.
+    """
     answer = context.api_with_token().post(
         "organisations", org, "webhooks", hook, "enable", body={}
     )

@@ -44,7 +44,7 @@ def _file(context: Context, into: Path, *, project: bool, machine: bool) -> PinF
 @_scope_options
 @into_option
 def use(context: Context, requirement: str, project: bool, machine: bool, into: Path) -> None:
-    """Pin a policy: whatever is used here must be permitted by it from now on.
+    """Pin a policy: it must permit whatever is used from now on.
 
     For this machine, or with --project for one project. Several may be pinned; all must hold.
     """
@@ -63,7 +63,7 @@ def use(context: Context, requirement: str, project: bool, machine: bool, into: 
 @_scope_options
 @into_option
 def update(context: Context, name: str | None, project: bool, machine: bool, into: Path) -> None:
-    """Pin the newest versions of the pinned policies, and show what changes."""
+    """Pin the newest versions of policies, and show what changes."""
     from ..flows.policies import update as renew
 
     file = _file(context, into, project=project, machine=machine)
@@ -83,7 +83,7 @@ def update(context: Context, name: str | None, project: bool, machine: bool, int
 @forge_command("show")
 @into_option
 def show(context: Context, into: Path) -> None:
-    """Show the policies that bind what is used in FOLDER, with their rules."""
+    """Show which policies bind what is used in FOLDER, and their rules."""
     from ..flows.policies import load
 
     policies = load(context, into)
@@ -104,7 +104,9 @@ def show(context: Context, into: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("requirements", nargs=-1, metavar="[ORG/NAME[==VERSION]]...")
 def check(context: Context, file: Path, requirements: tuple[str, ...]) -> int:
-    """Read FILE (a policy.toml, or the folder of a policy) as everybody will who pins it.
+    """Read FILE as everybody will who pins it.
+
+    FILE is a policy.toml, or the folder of a policy.
 
     With components: say what it would permit of them. Exit code 7 when it refuses one.
     """

@@ -30,7 +30,7 @@ def command() -> None:
 @click.argument("release", metavar="ORG/NAME==VERSION")
 @click.option("--reason", required=True, metavar="TEXT", help="Shown to everybody.")
 def start(context: Context, release: str, reason: str) -> None:
-    """Recall a release of your organisation from every host that has it.
+    """Recall a release of yours from every host that has it.
 
     It stops nobody from installing it: yank it as well, or have the CERT withhold it.
     """
@@ -56,7 +56,9 @@ def show(context: Context, release: str) -> None:
 @forge_command("list")
 @click.option("--organisation", metavar="ORG", help="What reached the hosts of this agency.")
 def list_(context: Context, organisation: str | None) -> None:
-    """List all recalls; with --organisation those that reached your hosts, host by host.
+    """List all recalls, or those that reached your hosts.
+
+    With --organisation they are listed host by host.
 
     Whoever asks for an agency is told in its name: its hosts count as notified from then on.
     """
@@ -95,7 +97,9 @@ def ack(context: Context, release: str, organisation: str, host: str | None) -> 
 @_ORGANISATION
 @click.option("--host", metavar="LABEL", help="Only this host (default: all that it reached).")
 def remedied(context: Context, release: str, organisation: str, host: str | None) -> None:
-    """Say that the release is gone from your hosts, or that they are safe in another way.
+    """Say that your hosts are safe from the release.
+
+    It is gone from them, or they are safe in another way.
 
     A host that reports what it has, without the release, counts as remedied by itself.
     """

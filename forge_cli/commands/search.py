@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from ..context import Context
-from ..output import clean
+from ..output import Output, align, clean
 from ._command import forge_command
+
+_REVIEWS: Final = {"approved": "approved by reviewers", "reviewed": "reviewed"}
 
 
 @forge_command("search")
@@ -45,8 +49,34 @@ def command(context: Context, words: tuple[str, ...], limit: int, offset: int) -
     total = answer.get("total")
     if not rows:
         out.say(f"nothing matches {' '.join(words)!r}" if words else "the registry is empty")
+        _say_near(out, answer.get("near"))
     elif isinstance(total, int) and total > offset + len(rows):
         out.say(f"{len(rows)} of {total}; more with --offset {offset + len(rows)}")
+
+
+def _say_near(out: Output, near: object) -> None:
+    """What was perhaps meant, each with whose it is: names are made to be mistaken for others."""
+    items = [item for item in near if isinstance(item, dict)] if isinstance(near, list) else []
+    if not items:
+        return
+    out.say("near it, and perhaps somebody else's:")
+    rows = [
+        [
+            clean(item.get("component")),
+            clean(item.get("latest") or "-"),
+            "by " + _shortened(clean(item.get("organisation_display_name")), 40),
+            ", ".join((_REVIEWS.get(str(item.get("review")), "not reviewed"), *_states(item))),
+        ]
+        for item in items
+    ]
+    for line in align(rows):
+        out.say(f"  {line}")
+    out.next_step("forge info NAME, which says who signed it")
+
+
+def _states(item: dict[str, object]) -> list[str]:
+    states = item.get("states")
+    return [clean(state) for state in states] if isinstance(states, list) else []
 
 
 def _mark(item: dict[str, object]) -> str:

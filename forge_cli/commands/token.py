@@ -41,7 +41,10 @@ def create(
     component: str | None,
     days: int,
 ) -> None:
-    """Create a token called NAME and print it, alone, on standard output."""
+    """Create a token called NAME and print it on standard output.
+
+    Nothing else is printed there.
+    """
     from signing.names import ComponentName, parse_org_name
 
     from ..remote.api import member

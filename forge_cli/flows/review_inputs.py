@@ -71,10 +71,10 @@ def policy_input(path: Path) -> Resource:
 def new_findings(
     context: Context, name: ComponentName, version: Version, since: datetime
 ) -> list[str]:
-    """Open findings that became known after ``since``, a line each."""
+    """Open findings that became known, or as grave as they are, after ``since``, a line each."""
     lines = []
     for row in rows(ask(context, name, version, "findings"), "findings"):
-        seen = str(row.get("first_seen_at") or "")
+        seen = max(str(row.get(key) or "") for key in ("first_seen_at", "severity_since"))
         if row.get("open", True) and seen > f"{since:%Y-%m-%dT%H:%M:%SZ}":
             lines.append(f"{row.get('severity', '?')}: {row.get('title', '?')} ({row.get('id')})")
     said = context.view.reviewers.said(name, str(version))

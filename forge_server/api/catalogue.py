@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from flask import Blueprint, Response
 
+from signing.assessment import LEVELS
 from signing.names import ComponentName
 
 from .. import __version__
+from ..search.base import Query
 from ..services.catalogue import MAX_PAGE, ComponentDetails
 from .described import Parameter, asked, described
 from .rendering import (
@@ -41,6 +43,7 @@ from .shapes import (
     Text,
 )
 
+_MOST_NEAR: Final = 5
 _REGISTRY: Final = Record(
     "Registry",
     {
@@ -78,6 +81,18 @@ _ITEM: Final = Record(
         "deprecated": Nullable(DEPRECATION),
     },
     says="yanked says that all versions were; withheld and deprecated speak of the latest.",
+)
+_NEAR: Final = Record(
+    "NearComponent",
+    {
+        "component": COMPONENT,
+        "latest": Nullable(VERSION),
+        "organisation_display_name": TEXT,
+        "review": Text(choices=LEVELS),
+        "states": TEXTS,
+    },
+    says="It is not what was asked for: whose it is and whether it was reviewed tell a slip of the "
+    "finger from a name that was made to be mistaken for another.",
 )
 _VERSION: Final = Record(
     "ComponentVersion",
@@ -164,7 +179,10 @@ def health_answer() -> Response:
             shape=Integer(low=0, high=10**8), says="how many to pass over", default=0
         ),
     },
-    answers={200: Record("Page", {"total": COUNT, "items": ListOf(_ITEM)})},
+    more="Where nothing does, `near` holds components that it may have been meant for.",
+    answers={
+        200: Record("Page", {"total": COUNT, "items": ListOf(_ITEM), "near": ListOf(_NEAR)})
+    },
 )  # fmt: skip
 def search() -> Response:
     page = registry().catalogue.search(
@@ -178,7 +196,24 @@ def search() -> Response:
         )
         for item in page.items
     ]
-    return answer({"total": page.total, "items": items})
+    near = [] if page.total else _near(asked("q"))
+    return answer({"total": page.total, "items": items, "near": near})
+
+
+def _near(text: str) -> list[dict[str, Any]]:
+    """What the index of the pages finds, which knows of slips of the finger and of scripts."""
+    if not text.strip():
+        return []
+    found = registry().index.search(Query(text=text, per_page=_MOST_NEAR))
+    return [
+        _NEAR.of(
+            hit,
+            component=f"{hit.organisation}/{hit.name}",
+            latest=hit.version,
+            organisation_display_name=hit.organisation_title,
+        )
+        for hit in [*found.hits, *found.suggestions][:_MOST_NEAR]
+    ]
 
 
 @described(

@@ -46,12 +46,14 @@ _ANSWER: Final = Record(
         "by": TEXT,
         "at": INSTANT,
         "verdict": Nullable(_VERDICT),
+        "verdict_severity": Nullable(SEVERITY),
         "verdict_reason": OPTIONAL_TEXT,
         "verdict_body": OPTIONAL_TEXT,
         "verdict_by": OPTIONAL_TEXT,
         "verdict_at": OPTIONAL_INSTANT,
     },
-    says="What the publisher says of a finding; verdict is null until a reviewer has judged it.",
+    says="What the publisher says of a finding; verdict is null until a reviewer has judged it. It "
+    "settles a finding that is no graver than verdict_severity.",
 )
 _FINDING: Final = Record(
     "Finding",
@@ -59,6 +61,7 @@ _FINDING: Final = Record(
         "id": TEXT,
         "scanner": TEXT,
         "severity": SEVERITY,
+        "severity_since": INSTANT,
         "path": TEXT,
         "location": TEXT,
         "title": TEXT,

@@ -63,7 +63,7 @@ def reports(registry: Any, everything: bool, as_json: bool) -> None:
 @with_registry
 @publishing
 def quarantine(registry: Any, release: str, reason: str) -> None:
-    """Hold a release back: nothing of it is handed out until `release`.
+    """Hold a release back until `release`: nobody gets it.
 
     This is the registry's own unsigned word; it reaches whoever fetches files from here and from
     mirrors that follow. Where a status host is named, its signed word reaches every client:
@@ -101,7 +101,7 @@ def release_(registry: Any, release: str, reason: str) -> None:
 @with_registry
 @publishing
 def takedown(registry: Any, release: str, reason: str, order: str, yes: bool) -> None:
-    """Delete the files of a release for good, by order of an authority.
+    """Delete a release's files for good, by order of an authority.
 
     A tombstone with reason and order stays, and so do manifest and signature; the version is never
     published again. Files that other releases hold as well stay with those. Backups and mirrors are
@@ -128,7 +128,10 @@ def takedown(registry: Any, release: str, reason: str, order: str, yes: bool) ->
 @with_registry
 @publishing
 def recall(registry: Any, release: str, reason: str) -> None:
-    """Begin the recall of a release from every host that said it has it."""
+    """Begin the recall of a release from every host that has it.
+
+    Told are the hosts that said they have it.
+    """
     from ..services.callers import OPERATOR
 
     name, version = _parsed(release)

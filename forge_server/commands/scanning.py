@@ -18,7 +18,9 @@ from .common import FOLDER, with_registry
 )
 @with_registry
 def scan(registry: Any, release: str | None, everything: bool) -> None:
-    """Ask the scanners about releases, and show what they say; exit 1 when one failed.
+    """Ask the scanners about releases, and show what they say.
+
+    Exit code 1 when one failed.
 
     Without a name: those that were not scanned yet, or by other scanners or with older data than
     there are now. The server may run, and workers too.

@@ -24,7 +24,9 @@ from .common import FOLDER, publishing, with_registry
 )
 @with_registry
 def gc(registry: Any, dry_run: bool, grace: float) -> None:
-    """Delete blobs that no release refers to, and published files that nobody can ask for.
+    """Delete blobs that no release refers to, and dead files.
+
+    Dead is what was published and nobody can ask for any more.
 
     The server may run meanwhile, and publishers too. When it is stopped, the next one goes on where
     it was. A blob that nobody sent for a while is first found, and deleted by a later run.
@@ -89,7 +91,9 @@ def _amount(context: click.Context, parameter: click.Parameter, text: str | None
 )  # fmt: skip
 @with_registry
 def scrub(registry: Any, max_rate: int | None, source: str | None) -> None:
-    """Read and hash every stored blob; exit 1 when something is damaged and stays so.
+    """Read and hash every stored blob.
+
+    Exit code 1 when something is damaged and stays so.
 
     The server may run meanwhile. When it is stopped, the next one goes on where it was. What is
     damaged stays written down until it is repaired. With --from only bytes of the right digest are
@@ -140,7 +144,9 @@ def stats(registry: Any, as_json: bool) -> None:
 @FOLDER
 @with_registry
 def reindex(registry: Any) -> None:
-    """Make the index that search uses, and the Python one, again from the registry.
+    """Make the indexes of search and Python again.
+
+    Both are made from the registry.
 
     It keeps up by itself, and holds nothing that is not elsewhere: this is for one that was
     damaged, or that you do not trust. The server may run; meanwhile a search finds what is back in
@@ -192,7 +198,7 @@ def read_only(registry: Any, state: str, reason: str | None) -> None:
 def quota(
     registry: Any, organisation: str, max_bytes: int | None, max_releases: int | None, reset: bool
 ) -> None:
-    """Show how much ORG has published and may, or change how much it may.
+    """Show how much ORG may publish and has, or change it.
 
     What counts is the sum of all its releases. The limits of those that have none of their own
     stand in server.toml.

@@ -14,7 +14,9 @@ _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(.*?)\s*")
 
 @click.group("upstream")
 def upstream() -> None:
-    """Let projects of another Python index through: pinned copies, no signed releases.
+    """Let projects of another Python index through.
+
+    They are pinned copies, no signed releases.
 
     The index is upstream_url in server.toml. What it names is pinned by digest at first sight, must
     be some days old, and is fetched when somebody asks for it. pip and uv find it under /simple/;
@@ -33,7 +35,9 @@ def upstream() -> None:
 )
 @with_registry
 def allow(registry: Any, project: str, cooldown: int | None) -> None:
-    """Let a project through, like numpy or "numpy>=1.26,<3"; again with other bounds changes them.
+    """Let a project through, like numpy or "numpy>=1.26,<3".
+
+    Again with other bounds changes them.
 
     A name that a component here has published is refused, and a component cannot publish a name
     that is let through.
@@ -72,7 +76,7 @@ def remove(registry: Any, name: str) -> None:
 @click.option("--version", metavar="VERSION", help="Also fetch the files of this version.")
 @with_registry
 def fetch(registry: Any, name: str, version: str | None) -> None:
-    """Ask the upstream for a project now, and show which versions are offered."""
+    """Ask the upstream for a project now, and show its versions."""
     offer = registry.upstream.ask(name)
     if offer is None:
         from .common import fail
@@ -97,7 +101,10 @@ def fetch(registry: Any, name: str, version: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @with_registry
 def list_(registry: Any, as_json: bool) -> None:
-    """List what is let through, how old that is, and what of it is held back and why."""
+    """List what is let through and how old it is.
+
+    Also what of it is held back, and why.
+    """
     import json
     from dataclasses import asdict
 

@@ -53,8 +53,9 @@ def _for_all(view: Callable[..., AnyResponse]) -> Callable[..., AnyResponse]:
 
 def names(organisation: str | None = None, *, all_names: bool = False) -> Response:
     form = _form()
-    not_kept()  # names that are let through come and go by commands
     found = registry().python_index.names(_audience(organisation, all_names))
+    if organisation is None or all_names:
+        not_kept()  # names that are let through come and go by commands
     return _page(form, *render_names(found, form))
 
 

@@ -7,10 +7,10 @@ listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from packaging.version import Version
 from sqlalchemy import select
@@ -26,14 +26,17 @@ from ..errors import RegistryError
 from ..logs import LOGGER
 from ..services.components import deprecation_of
 from ..services.distributions import Distributions, add_metadata
-from ..services.policies import Judge, Policies
+from ..services.judgements import Judgements
+from ..services.policies import Bench, Judge, Policies
 from ..services.upstream import Upstream
 from ..services.upstream_pins import Offer
 from .kept import Kept
 from .serving import Gate, Standing, newest, stamp
 
+_Answer = TypeVar("_Answer")
 _MAX_KEPT: Final = 2000
 _MAX_COPIED: Final = 100  # pages of other indexes are large
+_MAX_JUDGED_BYTES: Final = 256 * 1024  # of one answer that is kept
 _FILES: Final = (
     select(DistributionFile, Release, WheelMetadata)
     .join(Release, DistributionFile.release_id == Release.id)
@@ -99,15 +102,40 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """A file's metadata where it has any, or why it is ``refused``."""
+
+    metadata: tuple[str, bytes] | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged(Generic[_Answer]):
+    """An answer that policies had a say in, and the time for which they say the same."""
+
+    answer: _Answer
+    since: datetime
+    until: datetime
+
+    def holds(self, now: datetime) -> bool:
+        return self.since <= now < self.until
+
+
+@dataclass(frozen=True, slots=True)
 class PythonIndex:
     database: Database
     distributions: Distributions
     policies: Policies
+    judgements: Judgements
     upstream: Upstream
     _kept: Kept[tuple[str, bytes]] = field(default_factory=lambda: Kept(_MAX_KEPT))
     _copied: Kept[tuple[tuple[str, bytes], datetime | None]] = field(
         default_factory=lambda: Kept(_MAX_COPIED)
     )
+    # Under policies of an organisation: strangers may ask, and each answer costs a verdict on every
+    # release of a component.
+    _judged: Kept[_Judged[tuple[str, bytes]]] = field(default_factory=lambda: Kept(_MAX_KEPT))
+    _judged_files: Kept[_Judged[_Found]] = field(default_factory=lambda: Kept(_MAX_KEPT))
 
     def page(
         self,
@@ -126,6 +154,10 @@ class PythonIndex:
         kept = self._kept.find(key, now)
         if kept is not None:
             return Page(*kept, lasts=True)
+        basis = None if audience is None else (now, self.judgements.basis(name))
+        judged = self._judged.find(key, basis)
+        if judged is not None and judged.holds(self.judgements.clock()):
+            return Page(*judged.answer, lasts=False)
         judge = self._judge(audience)
         mark = self.upstream.mark(name) if _may_have_copies(audience, judge) else None
         copied = None if mark is None else self._copied.find(key, (now, mark))
@@ -138,6 +170,8 @@ class PythonIndex:
             self._kept.keep(key, now, made)
         elif mark is not None:
             self._copied.keep(key, (now, mark), (made, project.until))
+        elif judge is not None and len(made[1]) <= _MAX_JUDGED_BYTES:
+            self._keep(self._judged, key, basis, made, judge, name)
         return Page(*made, lasts=lasts)
 
     def project(self, name: str, audience: Audience | None = None) -> Project:
@@ -217,8 +251,16 @@ class PythonIndex:
         self._require_no_policy(audience, self._judge(audience), filename)
         return self.upstream.copies.metadata(sha256, filename)
 
-    def _judge(self, audience: Audience | None) -> Judge | None:
+    def _judge(self, audience: Audience | None) -> Bench | None:
         return None if audience is None else self.policies.judge(audience.organisation)
+
+    def _keep(
+        self, kept: Kept[_Judged[_Answer]], key: Hashable, basis: Hashable, answer: _Answer,
+        judge: Bench, name: str,
+    ) -> None:  # fmt: skip
+        if judge.usable is not None:
+            until = self.judgements.until(judge.usable, name, judge.now)
+            kept.keep(key, basis, _Judged(answer, judge.now, until))
 
     def _require_no_policy(self, audience: Audience | None, judge: Judge | None, name: str) -> None:
         """Of a copy nothing is known that a policy asks for, and what is not known satisfies no
@@ -236,26 +278,53 @@ class PythonIndex:
         named = distribution_of(filename)
         if named is None or "\0" in filename:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: no file of a distribution")
+        found = self._of_file(named.project, sha256, filename, audience)
+        if found.refused is not None:
+            raise RegistryError("blob-not-found", f"{filename!r:.200}: {found.refused}")
+        return found.metadata
+
+    def _of_file(self, name: str, sha256: str, filename: str, audience: Audience | None) -> _Found:
+        if audience is None:
+            return self._find_file(name, sha256, filename, None) or _NO_FILE
+        key, basis = (
+            (sha256, filename, audience),
+            (stamp(self.database), self.judgements.basis(name)),
+        )
+        judged = self._judged_files.find(key, basis)
+        if judged is not None and judged.holds(self.judgements.clock()):
+            return judged.answer
         judge = self._judge(audience)
-        self._read_older(named.project)
+        found = self._find_file(name, sha256, filename, judge)
+        if found is None:  # of names that somebody made up none is kept
+            return _NO_FILE
+        if judge is not None and len((found.metadata or ("", b""))[1]) <= _MAX_JUDGED_BYTES:
+            self._keep(self._judged_files, key, basis, found, judge, name)
+        return found
+
+    def _find_file(
+        self, name: str, sha256: str, filename: str, judge: Judge | None
+    ) -> _Found | None:
+        """None where no release has the file."""
+        self._read_older(name)
         query = _FILES.where(
             DistributionFile.sha256 == sha256, DistributionFile.filename == filename
         )
-        why = "no published release contains this file"
+        found = None
         with self.database.read() as session:
-            gate, owner = Gate.of(session, judge), _owner(session, named.project)
+            gate, owner = Gate.of(session, judge), _owner(session, name)
             for _, release, metadata in session.execute(query):
                 assert owner is not None  # a file has a name, and a name an owner
                 standing = gate.judged(session, _component(owner), release)
                 if standing.refused is not None:
-                    why = standing.refused
+                    found = _Found(refused=standing.refused)
                 elif not _is_offered(filename, metadata):
-                    why = f"not offered: {metadata.refused if metadata else 'it is gone'}"
+                    why = metadata.refused if metadata else "it is gone"
+                    found = _Found(refused=f"not offered: {why}")
                 elif metadata is None or metadata.data is None or metadata.data_sha256 is None:
-                    return None
+                    return _Found()
                 else:
-                    return metadata.data_sha256, metadata.data
-        raise RegistryError("blob-not-found", f"{filename!r:.200}: {why}")
+                    return _Found((metadata.data_sha256, metadata.data))
+        return found
 
     def _read_older(self, name: str) -> None:
         """Reads wheels that were published before the registry read them."""
@@ -285,6 +354,9 @@ class PythonIndex:
         with self.database.write() as session:
             add_metadata(session, found)
         LOGGER.info("read the metadata of %d older wheels of %s", len(found), name)
+
+
+_NO_FILE: Final = _Found(refused="no published release contains this file")
 
 
 def _may_have_copies(audience: Audience | None, judge: Judge | None) -> bool:

@@ -3,8 +3,8 @@
 A façade's client verifies nothing of ours, so the registry has to hold back for it what `forge`
 would refuse by itself. Whatever else may withhold a release one day becomes a reason here; `stamp`
 must then change with it, because answers are kept for as long as it does not. What policies permit
-and what another index says depends on the clock and on more than that: it is not kept at all
-(`quick.not_kept`).
+and what another index says depends on the clock and on more than that: it is not kept in front of
+the application (`quick.not_kept`), and behind it for as long as `services.judgements` says.
 """
 
 from __future__ import annotations

@@ -448,7 +448,8 @@ class Scan(Base):
 
 class Finding(Base):
     """``id`` is the same however often the same is found; ``gone_at`` is when a later scan of the
-    same scanner did not find it any more."""
+    same scanner did not find it any more. ``severity_since`` is since when it is that grave (None:
+    since it was first seen)."""
 
     __tablename__ = "findings"
 
@@ -456,6 +457,7 @@ class Finding(Base):
     id: Mapped[str] = mapped_column(text_type(120), primary_key=True)
     scanner: Mapped[str] = mapped_column(text_type(40))
     severity: Mapped[str] = mapped_column(text_type(8))
+    severity_since: Mapped[datetime | None]
     path: Mapped[str] = mapped_column(text_type())
     location: Mapped[str] = mapped_column(text_type())
     title: Mapped[str] = mapped_column(text_type())

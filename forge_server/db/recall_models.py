@@ -63,7 +63,8 @@ class ReportRow(Base):
 
 
 class Answer(Base):
-    """A publisher's answer to a finding, and what a reviewer made of it; the newest one counts."""
+    """A publisher's answer to a finding, and what a reviewer made of it; the newest one counts.
+    ``verdict_severity`` is how grave the finding was when the reviewer judged the answer."""
 
     __tablename__ = "answers"
     __table_args__ = (Index("ix_answers_manifest_sha256", "manifest_sha256", "finding"),)
@@ -77,6 +78,7 @@ class Answer(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     answered_at: Mapped[datetime]
     verdict: Mapped[str | None] = mapped_column(text_type(10))  # verified or rejected
+    verdict_severity: Mapped[str | None] = mapped_column(text_type(8))
     verdict_reason: Mapped[str | None] = mapped_column(text_type())
     verdict_body: Mapped[str | None] = mapped_column(text_type(40))
     verdict_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))

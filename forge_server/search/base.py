@@ -113,15 +113,17 @@ class FacetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """``facets`` holds the commonest values of each first. ``suggestions`` are names that are near,
-    or the same in another script, when nothing or little was found."""
+    """``facets`` holds the commonest values of each first. ``suggestions`` are components with
+    names that are near, or the same in another script, when nothing or little was found.
+    ``respelt``: nothing holds a word as it was typed, and the hits hold one that is near it."""
 
     hits: Sequence[Hit]
     total: int
     page: int
     pages: int
     facets: Mapping[str, Sequence[FacetValue]]
-    suggestions: Sequence[str]
+    suggestions: Sequence[Hit]
+    respelt: bool
 
 
 class Index(Protocol):

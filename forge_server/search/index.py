@@ -105,8 +105,8 @@ class ComponentIndex:
         with self.database.read() as session:
             generation = self._look(session)
             exact = self._exact(session, query.text) if words else 0
-            found = self._find(session, words, generation)
-            found = self._find_mistyped(session, found, generation)
+            as_typed = self._find(session, words, generation)
+            found = self._find_mistyped(session, as_typed, generation)
             with self._lock:
                 columns = self._columns
                 # An index that was spoilt knows words of components of which it knows no more.
@@ -131,9 +131,8 @@ class ComponentIndex:
             page=query.page,
             pages=-(-total // query.per_page),
             facets=facets,
-            suggestions=[
-                f"{shown[each].organisation}/{shown[each].name}" for each in other if each in shown
-            ],
+            suggestions=[shown[each] for each in other if each in shown],
+            respelt=found is not as_typed and not left & exact and total > 0,
         )
 
     def told(self, component: ComponentName) -> Hit | None:

@@ -61,6 +61,7 @@ class AnswerSeen:
     at: datetime
     verdict: str | None
     verdict_by: str | None
+    verdict_severity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class WaiverSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingSeen:
-    """``open``: it counts against the release today. ``gone_at``: a later scan did not see it."""
+    """``open``: it counts against the release today. ``gone_at``: a later scan did not see it.
+    ``outgrown``: it became graver since a reviewer judged the answer to it."""
 
     id: str
     severity: str
@@ -85,6 +87,7 @@ class FindingSeen:
     first_seen_at: datetime
     gone_at: datetime | None = None
     open: bool = True
+    outgrown: bool = False
     answer: AnswerSeen | None = None
     waiver: WaiverSeen | None = None
 
@@ -287,6 +290,7 @@ def _finding(row: FindingRow) -> FindingSeen:
         first_seen_at=row.first_seen_at,
         gone_at=row.gone_at,
         open=row.is_open,
+        outgrown=row.is_outgrown,
         answer=None if row.answer is None else _answer(row.answer),
         waiver=None if row.waiver is None else _waiver(row.waiver),
     )
@@ -304,6 +308,7 @@ def _answer(row: AnswerRow) -> AnswerSeen:
         at=row.at,
         verdict=row.verdict,
         verdict_by=row.verdict_body,
+        verdict_severity=row.verdict_severity,
     )
 
 

@@ -3,7 +3,8 @@
 A publisher's answer changes nothing by itself. A member of a reviewer body verifies or rejects it,
 and only then may it settle the finding: see `open_findings`, which is the one place that says
 whether a finding is open. The newest answer counts, so whoever answers again needs a verdict again,
-and a verdict names the answer that was read. Nobody judges answers of an organisation that they or
+and a verdict names the answer that was read. It is about a finding as grave as it was then: one
+that a later scan calls graver is open again. Nobody judges answers of an organisation that they or
 their body belong to.
 """
 
@@ -56,6 +57,7 @@ class AnswerRow:
     by: str
     at: datetime
     verdict: str | None
+    verdict_severity: str | None
     verdict_reason: str | None
     verdict_body: str | None
     verdict_by: str | None
@@ -63,16 +65,26 @@ class AnswerRow:
 
     @property
     def settles(self) -> bool:
+        """Whether a finding that is as grave as the judge saw it is settled."""
         return self.verdict == VERIFIED and self.type in SETTLING
+
+    def is_outgrown(self, severity: str) -> bool:
+        """Whether a finding of ``severity`` is graver than what was judged."""
+        seen = self.verdict_severity
+        return self.verdict is not None and (
+            seen is None or _SEVERITIES.index(severity) < _SEVERITIES.index(seen)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingRow:
-    """A finding with its newest answer, and the waiver in force that covers it."""
+    """A finding with its newest answer, and the waiver in force that covers it. ``severity_since``
+    is since when it is that grave."""
 
     id: str
     scanner: str
     severity: str
+    severity_since: datetime
     path: str
     location: str
     title: str
@@ -83,8 +95,13 @@ class FindingRow:
     waiver: Waiver | None
 
     @property
+    def is_outgrown(self) -> bool:
+        """Whether it became graver since a reviewer judged the answer to it."""
+        return self.answer is not None and self.answer.is_outgrown(self.severity)
+
+    @property
     def is_open(self) -> bool:
-        settled = self.answer is not None and self.answer.settles
+        settled = self.answer is not None and self.answer.settles and not self.is_outgrown
         return self.gone_at is None and not settled and self.waiver is None
 
 
@@ -100,6 +117,7 @@ def findings_of(
             id=row.id,
             scanner=row.scanner,
             severity=row.severity,
+            severity_since=row.severity_since or row.first_seen_at,
             path=row.path,
             location=row.location,
             title=row.title,
@@ -117,8 +135,9 @@ def findings_of(
 def open_findings(
     session: Session, manifest_sha256: str, waivers: Collection[Waiver] = ()
 ) -> list[FindingRow]:
-    """Those findings that nothing has settled: not gone, no verified answer that it is a false
-    positive, not affected or mitigated, and no waiver in force."""
+    """Those findings that nothing has settled: not gone, no answer that it is a false positive, not
+    affected or mitigated that was verified when it was as grave as today, and no waiver in force.
+    """
     return [one for one in findings_of(session, manifest_sha256, waivers) if one.is_open]
 
 
@@ -237,6 +256,7 @@ class Findings:
                     "not-a-reviewer", f"{identity.user} gave this answer: another must judge"
                 )
             row.verdict, row.verdict_reason, row.verdict_body = verdict, reason, body
+            row.verdict_severity = session.get_one(Finding, (digest, finding)).severity
             row.verdict_user_id, row.verdict_at = identity.user_id, self.clock()
             mark_reviewed(session, name)
             self.audit.record(
@@ -276,6 +296,7 @@ def _answers(session: Session, manifest_sha256: str) -> dict[str, AnswerRow]:
             by=by,
             at=row.answered_at,
             verdict=row.verdict,
+            verdict_severity=row.verdict_severity,
             verdict_reason=row.verdict_reason,
             verdict_body=row.verdict_body,
             verdict_by=judged_by,

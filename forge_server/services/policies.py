@@ -134,6 +134,40 @@ class PolicyView:
 
 
 @dataclass(frozen=True, slots=True)
+class Bench:
+    """The policies of an organisation as one `Judge`, as of ``now``."""
+
+    policies: Policies
+    organisation: str
+    pinned: Sequence[PinnedPolicy]
+    now: datetime
+
+    @property
+    def usable(self) -> Sequence[Policy] | None:
+        """All of them; None where one cannot be used, which may be another in a moment."""
+        found = [each.policy for each in self.pinned if each.policy is not None]
+        return found if len(found) == len(self.pinned) else None
+
+    def __call__(self, session: Session, component: ComponentName, release: Release) -> str | None:
+        facts = self.policies.facts(session, component, release)
+        for each in self.pinned:
+            by = (
+                f"not permitted by {each.component}=={each.version}, a policy of "
+                f"{self.organisation}"
+            )
+            if each.policy is None:
+                return f"{by}, which is unusable: {each.unusable}"
+            verdict = evaluate(each.policy, facts, self.now)
+            if not verdict.permits:
+                rules = [
+                    f"{rule.name}: expected {rule.wanted}, found {rule.found}"
+                    for rule in verdict.refusals
+                ]
+                return f"{by}: {'; '.join(rules) or 'it has no rules'}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Policies:
     database: Database
     audit: Audit
@@ -258,34 +292,14 @@ class Policies:
             at=now,
         )
 
-    def judge(self, organisation: str) -> Judge | None:
+    def judge(self, organisation: str) -> Bench | None:
         """The organisation's policies as one judge, as of now; None where it pinned none.
 
         Raises:
             RegistryError: no such organisation.
         """
-        policies, now = self.of(organisation), self.clock()
-        if not policies:
-            return None
-
-        def why(session: Session, component: ComponentName, release: Release) -> str | None:
-            facts = self.facts(session, component, release)
-            for each in policies:
-                by = (
-                    f"not permitted by {each.component}=={each.version}, a policy of {organisation}"
-                )
-                if each.policy is None:
-                    return f"{by}, which is unusable: {each.unusable}"
-                verdict = evaluate(each.policy, facts, now)
-                if not verdict.permits:
-                    rules = [
-                        f"{rule.name}: expected {rule.wanted}, found {rule.found}"
-                        for rule in verdict.refusals
-                    ]
-                    return f"{by}: {'; '.join(rules) or 'it has no rules'}"
-            return None
-
-        return why
+        pinned, now = self.of(organisation), self.clock()
+        return Bench(self, organisation, pinned, now) if pinned else None
 
     def facts(self, session: Session, component: ComponentName, release: Release) -> Facts:
         """What this registry knows of a release."""

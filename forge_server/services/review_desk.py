@@ -297,7 +297,7 @@ class ReviewDesk:
 def open_critical_since(
     session: Session, manifest_sha256: str, waivers: Sequence[Waiver] = ()
 ) -> datetime | None:
-    """Since when the newest critical finding that nothing has settled is known; ``waivers`` are
-    those in force."""
+    """Since when the newest critical finding that nothing has settled is known to be critical;
+    ``waivers`` are those in force."""
     known = open_findings(session, manifest_sha256, waivers)
-    return max((one.first_seen_at for one in known if one.severity == "critical"), default=None)
+    return max((one.severity_since for one in known if one.severity == "critical"), default=None)

@@ -484,7 +484,9 @@ def _write(session: Session, due: Due, result: Result, started: datetime, now: d
                 path=item.path, location=item.location, first_seen_at=now,
             )  # fmt: skip
             session.add(row)
-        row.severity, row.title = item.severity, item.title
+        if row.severity != item.severity:
+            row.severity, row.severity_since = item.severity, now
+        row.title = item.title
         row.last_seen_at, row.gone_at = now, None
     # Only who looked at everything can say that something is not there any more.
     if result.state in (CLEAN, FINDINGS):

@@ -137,4 +137,202 @@ MEANINGS: Final[Sequence[Meaning]] = (
             "for it.",
         ),
     ),
+    Meaning(
+        "decision", "passed", "good",
+        N_(
+            "trust",
+            "A reviewer of this body looked at the release and found nothing against its use, "
+            "under the conditions that stand beside it.",
+        ),
+    ),
+    Meaning(
+        "lapse", "review-expired", None,
+        N_(
+            "trust",
+            "Its time is over: a review looks at a release as it could be judged then, and has to "
+            "be made anew.",
+        ),
+    ),
+    Meaning(
+        "act", "recall.start", None,
+        N_(
+            "trust",
+            "Everybody who said that they have it is asked to replace it. That alone stops nobody "
+            "from installing it: look whether it was also withdrawn or stopped.",
+        ),
+    ),
+    Meaning(
+        "scan", "not-scanned", "",
+        N_(
+            "trust",
+            "This scanner did not look at it, or there is nothing of its kind in it. That is no "
+            "sign that it is clean.",
+        ),
+    ),
+    Meaning(
+        "scan", "clean", "good",
+        N_(
+            "trust",
+            "The scanner came to its end and found nothing of what it knows. It does not know "
+            "everything.",
+        ),
+    ),
+    Meaning(
+        "scan", "findings", "bad",
+        N_(
+            "trust",
+            "The scanner found something; what became of each stands in the list of findings.",
+        ),
+    ),
+    Meaning(
+        "scan", "stale", "",
+        N_(
+            "trust",
+            "It was looked at with older knowledge than this registry demands, or by another "
+            "version of the scanner. It counts as not looked at.",
+        ),
+    ),
+    Meaning(
+        "scan", "failed", "bad",
+        N_(
+            "trust",
+            "The scanner did not come to its end: it crashed, ran out of time or memory, or could "
+            "not read the file. What it would have found is not known.",
+        ),
+    ),
+    Meaning(
+        "finding", "open", "",
+        N_(
+            "trust",
+            "It counts against the release: nobody settled it yet, or it became graver since.",
+        ),
+    ),
+    Meaning(
+        "finding", "answered", "",
+        N_(
+            "trust",
+            "A reviewer confirmed the publisher’s answer: it is a false alarm, does not concern "
+            "this component, or its effect is contained.",
+        ),
+    ),
+    Meaning(
+        "finding", "waived", "",
+        N_(
+            "trust",
+            "Two reviewers of a body let it stand, for a reason that is shown, until the day that "
+            "is shown. Then it is open again by itself.",
+        ),
+    ),
+    Meaning(
+        "finding", "gone", "",
+        N_(
+            "trust",
+            "A later scan of the same release did not find it any more.",
+        ),
+    ),
+    Meaning(
+        "severity", "critical", "bad",
+        N_(
+            "trust",
+            "The scanner’s or the body’s word for what must not be used before it is settled. "
+            "Low, medium and high stand below it.",
+        ),
+    ),
+    Meaning(
+        "answer", "false-positive", "",
+        N_(
+            "trust",
+            "The publisher says that the scanner is mistaken.",
+        ),
+    ),
+    Meaning(
+        "answer", "not-affected", "",
+        N_(
+            "trust",
+            "The publisher says that what was found is there, and cannot do harm in this "
+            "component.",
+        ),
+    ),
+    Meaning(
+        "answer", "mitigated", "",
+        N_(
+            "trust",
+            "The publisher says that something keeps it from doing harm, and what.",
+        ),
+    ),
+    Meaning(
+        "answer", "no-fix-available", "",
+        N_(
+            "trust",
+            "The publisher owns up to it and has no fix yet. It stays open.",
+        ),
+    ),
+    Meaning(
+        "answer", "wont-fix", "",
+        N_(
+            "trust",
+            "The publisher owns up to it and will leave it so. It stays open.",
+        ),
+    ),
+    Meaning(
+        "answer", "pending", "",
+        N_(
+            "trust",
+            "The publisher has seen it and does not know yet. It stays open.",
+        ),
+    ),
+    Meaning(
+        "verdict", "verified", "good",
+        N_(
+            "trust",
+            "A member of a reviewer body looked at the answer and agrees, for the severity that "
+            "the finding had then.",
+        ),
+    ),
+    Meaning(
+        "verdict", "rejected", "bad",
+        N_(
+            "trust",
+            "A member of a reviewer body looked at the answer and does not agree: the finding "
+            "stays open.",
+        ),
+    ),
+    Meaning(
+        "check_status", "passed", "good",
+        N_(
+            "trust",
+            "This server made the check and it held. Make it on your own machine, where it "
+            "counts.",
+        ),
+    ),
+    Meaning(
+        "check_status", "failed", "bad",
+        N_(
+            "trust",
+            "Something that was signed does not hold. Clients refuse such a release.",
+        ),
+    ),
+    Meaning(
+        "check_status", "not-checked", "",
+        N_(
+            "trust",
+            "Only your own machine can make this check.",
+        ),
+    ),
 )  # fmt: skip
+# The headings of the page, each with the groups of words below it.
+SECTIONS: Final[Sequence[tuple[Message, Sequence[str]]]] = (
+    (N_("nav", "State"), ("state", "act", "value")),
+    (N_("nav", "Reviews"), ("review", "decision", "lapse")),
+    (N_("nav", "Scans"), ("scan",)),
+    (N_("nav", "Findings"), ("finding", "severity", "answer", "verdict")),
+    (N_("nav", "Checks"), ("check_status",)),
+)
+
+
+def sections() -> list[tuple[str, list[Meaning]]]:
+    """The headings in the language of the request, each with what is explained below it."""
+    return [
+        (str(pgettext(*title)), [one for one in MEANINGS if one.group in groups])
+        for title, groups in SECTIONS
+    ]

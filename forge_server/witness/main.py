@@ -116,7 +116,7 @@ def list_logs(folder: Path) -> None:
 @_FOLDER
 @_JSON
 def show(folder: Path, as_json: bool) -> None:
-    """Show the witness's verifier key, its logs, and what it cosigned last of each."""
+    """Show the verifier key, the logs, and what was cosigned last."""
     from .memory import WitnessFolder
 
     witness = WitnessFolder(folder)
@@ -163,7 +163,7 @@ def _describe(log: LogMemory) -> dict[str, Any]:
 @_FOLDER
 @click.argument("checkpoint", type=click.File("rb"))
 def recover(folder: Path, checkpoint: Any) -> None:
-    """After the loss of DIR's memory: remember the file CHECKPOINT as cosigned last.
+    """After a loss of memory: remember CHECKPOINT as cosigned last.
 
     It must be signed by the log and bear this witness's own cosignature, and should be the newest
     such checkpoint that anybody has. Stop the witness first, and ask before you run this: whatever

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,37 @@ def test_a_mistyped_name_is_met_with_the_nearest(
     ran = forge(command[0], name, *command[1:])
     assert ran.code == 5
     assert f"did you mean {meant}?" in ran.err
+
+
+def test_a_search_without_a_hit_says_what_is_near_and_whose_that_is(
+    forge: Forge, server: StaticServer
+) -> None:
+    near = [
+        {
+            "component": "minds-lab/darija-lid",
+            "latest": "1.2.0",
+            "organisation_display_name": "MINDS Lab \u202e",
+            "review": "approved",
+            "states": [],
+        },
+        {
+            "component": "mind-lab/darija-lid",
+            "latest": None,
+            "organisation_display_name": "Somebody",
+            "review": "community",
+            "states": ["quarantined"],
+        },
+    ]
+    answer = {"total": 0, "items": [], "near": near}
+    server.files["/api/v1/components"] = json.dumps(answer).encode()
+    ran = forge.ok("search", "darja-lid")
+    assert ran.out == "", "what was not asked for is no answer"
+    said = [" ".join(line.split()) for line in ran.err.splitlines()]
+    assert said[0] == "nothing matches 'darja-lid'"
+    assert said[2] == "minds-lab/darija-lid 1.2.0 by MINDS Lab \\u202e approved by reviewers"
+    assert said[3] == "mind-lab/darija-lid - by Somebody not reviewed, quarantined"
+    assert "forge info" in said[-1]
+    assert json.loads(forge.ok("search", "darja-lid", "--json").out) == answer
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,32 @@ class TestCorpus:
     def test_names_are_offered_where_little_is_found(
         self, filled: World, typed: str, offered: str
     ) -> None:
-        assert offered in ask(filled, typed).suggestions
+        suggestions = ask(filled, typed).suggestions
+        assert offered in [f"{each.organisation}/{each.name}" for each in suggestions]
+
+    def test_what_stands_for_a_mistyped_word_is_not_passed_off_as_found(
+        self, filled: World
+    ) -> None:
+        assert ask(filled, "embeddngs").respelt
+        assert names(ask(filled, "embeddngs"))[:1] == ["embeddings"]
+        assert not ask(filled, "embeddings").respelt
+        assert not ask(filled, "embed").respelt
+        assert not ask(filled, "qqqqqqq").respelt
+
+    def test_programs_are_told_what_is_near_with_whose_it_is(self, filled: World) -> None:
+        anybody = Client(create_app(filled.registry).test_client())
+        answer = anybody.get("/api/v1/components", query={"q": "darja-lid"})
+        assert (answer["total"], answer["items"]) == (0, [])
+        (first, *_) = ask(filled, "darija-lid").hits
+        assert answer["near"][0] == {
+            "component": f"{ORG}/darija-lid",
+            "latest": "1.0.0",
+            "organisation_display_name": first.organisation_title,
+            "review": "community",
+            "states": [],
+        }
+        for asked in ("darija-lid", "qqqqqqq", ""):
+            assert anybody.get("/api/v1/components", query={"q": asked})["near"] == []
 
     def test_without_a_question_everything_is_there(self, filled: World) -> None:
         assert ask(filled).total == len(ITEMS)

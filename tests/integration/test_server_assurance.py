@@ -227,6 +227,7 @@ def test_only_a_verified_answer_closes_a_finding(world: World) -> None:
                     manifest_sha256=item.manifest_sha256, finding=one.id, type="false-positive",
                     text="It is a word of a text", links=[], user_id=1, verdict=verdict,
                     answered_at=world.clock(), verdict_body=verdict and "rabat",
+                    verdict_severity=verdict and "critical",
                 )
             )  # fmt: skip
         read = known(world)
@@ -234,6 +235,17 @@ def test_only_a_verified_answer_closes_a_finding(world: World) -> None:
         assert bool(read.open_findings) == (level == "community")
         assert read.findings[0].answer is not None
         assert read.findings[0].answer.verdict == verdict
+
+
+def test_a_decision_is_older_than_what_became_critical_after_it(world: World) -> None:
+    bodies = Bodies(world)
+    bodies.name("rabat", "Institut de Rabat")
+    bodies.decide("rabat", NAME, "1.0.0", at=world.clock() - timedelta(days=1))
+    finding(world, "critical", timedelta(days=-2))
+    assert known(world).assessment.level == "reviewed", "the reviewer could see it"
+    with world.registry.database.write() as session:
+        session.execute(update(Finding).values(severity_since=world.clock()))
+    assert known(world).assessment.level == "community"
 
 
 def test_search_follows_a_scan(world: World) -> None:

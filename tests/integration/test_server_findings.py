@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,10 @@ from server_fixtures import ORG, Client, World, copied_world, new_database, now
 from forge_server.app import create_app
 from forge_server.db.models import Finding
 from forge_server.operate.initialise import initialise
+from forge_server.scans.base import Answer, FoundItem
+from forge_server.scans.running import Opened
 from forge_server.services.findings import MAX_ANSWERS, open_findings
+from forge_server.services.scans import Due
 from signing.bodies import Body
 from signing.keys import generate_key
 from signing.names import ComponentName
@@ -213,6 +216,44 @@ def test_what_is_gone_or_waived_is_not_open(desk: Desk) -> None:
         session.get_one(Finding, (digest, ID)).gone_at = now() + timedelta(minutes=1)
         session.flush()
         assert [row.id for row in open_findings(session, digest)] == [OTHER]
+
+
+def test_what_grew_graver_than_a_reviewer_saw_is_open_again(desk: Desk) -> None:
+    """An answer that was verified for a medium finding says nothing of a critical one."""
+    listed = desk.as_(None).get(PATH)
+    due = Due(component=NAME, version="1.0.0", manifest_sha256=listed["manifest_sha256"])
+
+    def scan(severity: str) -> dict[str, Any]:
+        item = FoundItem(rule="key", severity=severity, title="a key")
+
+        def ask(scanner: str, opened: Sequence[Opened], *_: object) -> list[Answer]:
+            items = [item] if scanner == "secrets" else []
+            return [Answer(state="findings" if items else "clean", items=items) for _ in opened]
+
+        replace(desk.world.registry.scans, ask=ask).scan(due)
+        rows = desk.as_(None).get(PATH)["findings"]
+        (found,) = (one for one in rows if one["id"].startswith("secrets:key:"))
+        assert found["severity"] == severity
+        return dict(found)
+
+    first = scan("medium")
+    path = f"{PATH}/{first['id']}"
+    number = desk.as_("sara").post(
+        f"{path}/answers", {"type": "not-affected", "text": "a sample"}, expect=201
+    )["number"]
+    said = {"number": number, "body": "institute", "verdict": "verified", "reason": "looked"}
+    desk.as_("rita").post(f"{path}/verdicts", said, expect=200)
+    for severity, is_open in (("medium", False), ("low", False), ("high", True), ("medium", False)):
+        found = scan(severity)
+        assert (found["open"], found["answer"]["verdict_severity"]) == (is_open, "medium")
+        assert found["first_seen_at"] == first["first_seen_at"]
+    grown = scan("critical")
+    assert grown["open"]
+    assert grown["severity_since"] > first["severity_since"]
+    desk.as_("rita").post(f"{path}/verdicts", said, expect=200)  # who looks anew says so anew
+    found = scan("critical")
+    assert (found["open"], found["answer"]["verdict_severity"]) == (False, "critical")
+    assert found["severity_since"] == grown["severity_since"]
 
 
 def test_who_may_answer(desk: Desk) -> None:

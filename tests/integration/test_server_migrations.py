@@ -183,3 +183,32 @@ def test_names_of_distributions_go_to_who_published_them_first(old: DatabaseUrl)
         assert sorted(map(tuple, files)) == [
             (11, "gov_demo-1.0-py3-none-any.whl"), (11, "gov_other-1.0.tar.gz"),
         ]  # fmt: skip
+
+
+def test_verdicts_are_taken_to_be_about_the_severity_of_today(old: DatabaseUrl) -> None:
+    config, digest = migrate._config(), "11" * 32
+    with engine_of(old) as engine, engine.begin() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["target_metadata"] = None
+        command.upgrade(config, "0016")
+        for number, verdict in ((1, "'verified'"), (2, "NULL")):
+            connection.execute(
+                text(
+                    "INSERT INTO findings (manifest_sha256, id, scanner, severity, path, location,"
+                    f" title, first_seen_at, last_seen_at) VALUES ('{digest}', 'x:{number}',"
+                    f" 'x', 'high', 'p', '', 't', '{AT}', '{AT}')"
+                )
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO answers (id, manifest_sha256, finding, type, text, links, user_id,"
+                    f" answered_at, verdict) VALUES ({number}, '{digest}', 'x:{number}',"
+                    f" 'mitigated', 't', '[]', 1, '{AT}', {verdict})"
+                )
+            )
+    migrate.migrate(old)
+    with engine_of(old) as engine, engine.connect() as connection:
+        judged = connection.execute(text("SELECT verdict_severity FROM answers ORDER BY id"))
+        assert list(judged.scalars()) == ["high", None]
+        same = text("SELECT count(*) FROM findings WHERE severity_since = first_seen_at")
+        assert connection.execute(same).scalar() == 2

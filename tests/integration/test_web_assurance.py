@@ -292,6 +292,9 @@ def test_every_finding_shows_what_became_of_it(browser: FlaskClient) -> None:
         "Critical GLOBAL os.system Gone", "weights.bin", "picklescan 1.2", "Nothing found",
     ):  # fmt: skip
         assert part in page, part
+    grown = text(browser, "/en/casa-mobility/traffic-2025/security")
+    assert "counts again until somebody looks anew. Severity then: Low" in grown
+    assert "counts again" not in page
     assert page.index("Open") < page.index("Settled"), "what is open comes first"
 
 

@@ -30,7 +30,10 @@ from forge_server.app import create_app
 from forge_server.db.models import Component, Organisation, Release
 from forge_server.domain.text import harmless
 from forge_server.operate.initialise import initialise
+from forge_server.web import languages
 from forge_server.web.languages import LANGUAGES
+from forge_server.web.meanings import MEANINGS
+from forge_server.web.words import WORDS
 from signing.profile import REGIONS
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
@@ -291,6 +294,31 @@ def test_who_finds_nothing_is_led_to_everything(browser: FlaskClient) -> None:
     assert '<a href="/en/search">All components</a>' in page
 
 
+@pytest.mark.parametrize("lang", list(LANGUAGES))
+def test_every_state_that_a_component_may_show_is_explained(
+    browser: FlaskClient, lang: str
+) -> None:
+    shown = {
+        group: set(WORDS[group])
+        for group in ("state", "review", "decision", "scan", "finding", "answer", "verdict",
+                      "check_status")
+    }  # fmt: skip
+    for group, key in (("lapse", "review-expired"), ("act", "recall.start"),
+                       ("severity", "critical"), ("value", "unknown")):  # fmt: skip
+        shown[group] = {key}
+    told = {(one.group, one.key): one.message for one in MEANINGS}
+    assert len(told) == len(MEANINGS)
+    assert set(told) == {(group, key) for group, keys in shown.items() for key in keys}
+    page = text_of(browser.get(f"/{lang}/trust"))
+    main = page.partition('<h2 id="states">')[2]
+    assert main.count("<dt>") == len(MEANINGS)
+    with browser.application.test_request_context():
+        languages.use(lang)
+        for one in MEANINGS:
+            assert str(escape(one.sentence())) in main
+            assert lang == "en" or one.sentence() != one.message[1]
+
+
 def test_facts_and_claims_are_apart(browser: FlaskClient) -> None:
     page = text_of(browser.get(f"/en/{NAME}"))
     claims = page.split('class="claims"')[1:]
@@ -433,6 +461,27 @@ def test_facets_and_sorting_are_links(browser: FlaskClient) -> None:
     empty = text_of(browser.get("/en/search?q=qqqqqq"))
     assert "Nothing found for <bdi>qqqqqq</bdi>." in empty
     assert "Write fewer words" in empty
+
+
+def test_results_come_before_what_narrows_them(browser: FlaskClient) -> None:
+    """For the keyboard, a screen reader and a telephone; a link leads from there to the choices."""
+    page = text_of(browser.get("/fr/search"))
+    places = [page.index(each) for each in ('href="#narrow"', 'class="hits"', 'id="narrow"')]
+    assert places == sorted(places)
+
+
+def test_a_name_that_is_near_is_shown_with_whose_it_is_and_whether_it_was_reviewed(
+    browser: FlaskClient,
+) -> None:
+    for typed in ("keywrd-spottr-19", "spotter zzzzzzzz"):
+        page = text_of(browser.get(f"/en/search?q={typed}"))
+        assert f"Nothing found for <bdi>{typed}</bdi>." in page
+        assert "look at who publishes it" in page
+        hit = page.partition('<li class="hit">')[2].partition('<li class="hit">')[0]
+        assert "keyword-spotter-19" in page
+        assert "Not reviewed" in hit or "Reviewed" in hit or "Approved" in hit
+        assert 'href="/en/minds-lab"><bdi>' in page
+    assert "Nothing found" not in text_of(browser.get("/en/search?q=keyword-spotter-19"))
 
 
 def test_numbers_dates_and_plurals_are_of_the_language(browser: FlaskClient) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forge_cli.errors import ForgeError
+from forge_cli.errors import CODES, NOT_FOUND, ForgeError
 from forge_cli.vex import FORMATS, Answer, Release, export, read
 
 TYPES = (
@@ -68,6 +68,15 @@ class TestOpenVex:
             assert one["action_statement"]
         else:
             assert one["status"] == "under_investigation"
+
+    def test_there_is_none_without_a_statement(self) -> None:
+        """OpenVEX 0.2: statements "MUST contain at least one"; CycloneDX may have none."""
+        with pytest.raises(ForgeError, match="nothing was found in it") as refused:
+            document("openvex")
+        assert CODES[refused.value.code].exit_code == NOT_FOUND
+        with pytest.raises(ForgeError, match="at least one statement"):
+            read({"@context": "https://openvex.dev/ns/v0.2.0", "statements": []}, DIGEST)
+        assert read(document("cyclonedx"), DIGEST) == []
 
     def test_what_is_gone_is_fixed(self) -> None:
         made = document("openvex", finding(1, "pending", gone_at="2026-01-01T00:00:00Z"))

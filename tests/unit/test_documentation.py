@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from flask import Flask
 
@@ -57,6 +59,41 @@ def test_every_page_is_in_the_index() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         name = page.relative_to(ROOT / "docs").as_posix()
         assert name == "index.md" or f"({name})" in index, f"{name} is not in docs/index.md"
+
+
+@pytest.mark.parametrize("program", ["forge", "forge-server", "forge-witness"])
+def test_every_group_says_each_of_its_commands_in_one_whole_line(program: str) -> None:
+    """On 80 columns Click cuts what is too long, and hangs dots on it."""
+    from forge_cli.main import cli as forge
+    from forge_server.manage import cli as forge_server
+    from forge_server.witness.main import cli as forge_witness
+
+    named = {"forge": forge, "forge-server": forge_server, "forge-witness": forge_witness}
+    for path, rows in lists_of_commands(program, named[program], None):
+        for name, row in rows.items():
+            assert row.startswith(f"  {name} "), f"{path}: {name} is not listed"
+            assert len(row) <= 80, f"{path}: {row}"
+            assert re.search(r"[^.]\.$", row), f"{path}: {row}"
+
+
+def lists_of_commands(
+    path: str, group: click.Group, parent: click.Context | None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """For ``group`` and each beneath it, the lines of its help that begin with a command."""
+    context = click.Context(group, info_name=path, parent=parent, terminal_width=80)
+    lines = group.get_help(context).splitlines()
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    yield (
+        path,
+        {
+            name: next((line for line in lines if line.startswith(f"  {name} ")), "")
+            for name, command in commands.items()
+            if command is not None and not command.hidden
+        },
+    )
+    for name, command in commands.items():
+        if isinstance(command, click.Group):
+            yield from lists_of_commands(f"{path} {name}", command, context)
 
 
 def test_every_route_is_documented() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from packaging.licenses import canonicalize_license_expression
 
 from signing.errors import MalformedError
+from signing.licence_names import COMMON, nearest_licences
 from signing.licences import parse_licences
 
 CASES = [
@@ -58,3 +60,39 @@ def test_what_is_in_the_way_is_the_shorter_side_of_a_choice() -> None:
 def test_what_is_no_expression_is_malformed(text: str) -> None:
     with pytest.raises(MalformedError):
         parse_licences(["MIT"], "licences").accept(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Apache 2.0", "Apache-2.0"),
+        ("Apache2", "Apache-2.0"),
+        ("Apache License, Version 2.0", "Apache-2.0"),
+        ("Apach-2.0", "Apache-2.0"),
+        ("GPL3", "GPL-3.0-only or GPL-3.0-or-later"),
+        ("gnu gpl v2 or later", "GPL-2.0-or-later"),
+        ("LGPLv2.1+", "LGPL-2.1-or-later"),
+        ("The MIT License", "MIT"),
+        ("BSD", "BSD-2-Clause or BSD-3-Clause"),
+        ("CC BY 4.0", "CC-BY-4.0"),
+        ("Creative Commons Attribution 4.0", "CC-BY-4.0"),
+        ("EUPL", "EUPL-1.2"),
+        ("mit or Apache 2.0", "MIT OR Apache-2.0"),
+        ("GPL3 OR MIT", ""),
+        ("proprietary", ""),
+        ("unlicensed", ""),  # not the Unlicense
+        ("((((", ""),
+        ("", ""),
+    ],
+    ids=ascii,
+)
+def test_what_people_call_a_licence_leads_to_its_identifier(said: str, meant: str) -> None:
+    assert " or ".join(nearest_licences(said)) == meant
+    with pytest.raises(MalformedError) as refused:
+        parse_licences([said], "licences")
+    assert refused.value.hint is not None
+    assert (f"did you mean {meant}?" if meant else "LicenseRef-") in refused.value.hint
+
+
+def test_every_identifier_that_is_suggested_is_one() -> None:
+    assert [canonicalize_license_expression(each) for each in COMMON] == list(COMMON)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...api.requests import registry
 from .. import charts, languages
-from ..meanings import MEANINGS
+from ..meanings import sections
 from ..rendering import page
 
 
@@ -42,7 +42,7 @@ def tombstones() -> Response:
 
 def trust() -> Response:
     """What each state means."""
-    return page("trust.html", meanings=MEANINGS)
+    return page("trust.html", sections=sections())
 
 
 def statistics() -> Response:
