@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ import pytest
 from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
 from static_server import Answer, StaticServer
+from waiting import PAUSE_SECONDS
 
 from forge_cli.remote.http import retry_after
 from signing.names import ComponentName
@@ -245,14 +247,17 @@ def test_ctrl_c_keeps_what_arrived_and_the_next_run_continues(forge: Forge) -> N
     reached = threading.Event()
     with StaticServer({**world.files(), BLOB: hanging(2 << 20, reached)}) as server:
         forge.trust(server, world)
+        # Ctrl-C is to end it, and not how long nothing has come by then.
+        patient = "import urllib3; urllib3.Timeout = lambda **_: None"
         process = subprocess.Popen(
-            child(forge, "install", str(NAME), "--into", "out"),
+            child(forge, "install", str(NAME), "--into", "out", preamble=patient),
             stderr=subprocess.PIPE,
             text=True,
         )
         reached.wait()
         while not part(forge).exists() or part(forge).stat().st_size < 1 << 20:
             assert process.poll() is None
+            time.sleep(PAUSE_SECONDS)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
         assert process.returncode == 130, err
