@@ -324,7 +324,7 @@ def retry_after(text: str | None, now: datetime) -> float | None:
 
 
 def lost(where: str, error: BaseException) -> NetworkError:
-    """What to say when no (whole) answer came from ``where``, an address or what it was to bring."""
+    """What to say when no (whole) answer came from ``where``, an address or what it is to bring."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     host = host_of(where) if "://" in where else where
     if "WRONG_VERSION_NUMBER" in str(cause) or "RECORD_LAYER" in str(cause):
