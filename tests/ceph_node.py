@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,21 @@ class CephNode(one_ceph.CephNode):
 
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(copy, self.objects(source)))
+
+    @contextmanager
+    def least_part(self, size: int) -> Iterator[None]:
+        """While it lasts, the store takes parts of ``size`` bytes that are not the last, and not of
+        5 MiB alone: for those who move parts hundreds of times."""
+        self._set_least_part(size)
+        try:
+            yield
+        finally:
+            self._set_least_part(5 << 20)
+
+    def _set_least_part(self, size: int) -> None:
+        gateway = str(self.folder / "client.rgw.a.asok")
+        option = ("rgw_multipart_min_part_size", str(size))
+        self._tool("ceph", "--admin-daemon", gateway, "config", "set", *option)
 
     def new_bucket(self) -> str:
         name = f"test-{next(self._numbers)}-{os.getpid()}"

@@ -323,10 +323,10 @@ def retry_after(text: str | None, now: datetime) -> float | None:
     return max(0.0, (at.astimezone(UTC) - now).total_seconds())
 
 
-def lost(url: str, error: BaseException) -> NetworkError:
-    """What to say when no (whole) answer came from ``url``."""
+def lost(where: str, error: BaseException) -> NetworkError:
+    """What to say when no (whole) answer came from ``where``, an address or what it is to bring."""
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    host = host_of(url)
+    host = host_of(where) if "://" in where else where
     if "WRONG_VERSION_NUMBER" in str(cause) or "RECORD_LAYER" in str(cause):
         return NetworkError(
             f"{host}: expected a TLS connection, found something else",

@@ -12,15 +12,17 @@ import hashlib
 import io
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import urllib3
+from botocore.httpsession import URLLib3Session
 from ceph_node import CephNode
 from one_machine import free_port
 from s3_proxy import ALTERED, DONE, READING, REFUSED, S3Proxy
+from thorough import kind_of_step, of_each_kind
 
 from storage import (
     BackendError,
@@ -41,7 +43,8 @@ from storage.s3 import (
 
 MIB = 1 << 20
 SMALL = b"small" * 999
-BIG = bytes(range(256)) * (11 * 4096) + b"the end"  # three parts
+PART = MIB
+BIG = bytes(range(256)) * (9 * 1024) + b"the end"  # three parts
 OLD, NEW, OTHER = b"old" * 99, b"new" * 99, b"other" * 99
 PATH = "tuf/lab/1.root.json"
 LATER = datetime.now(UTC) + timedelta(days=2)
@@ -52,7 +55,7 @@ def digest_of(data: bytes) -> str:
 
 
 def blobs(bucket: Bucket) -> S3BlobStore:
-    return S3BlobStore(bucket, part_bytes=5 * MIB)
+    return S3BlobStore(bucket, part_bytes=PART)
 
 
 def put(bucket: Bucket, data: bytes) -> None:
@@ -129,8 +132,8 @@ def published(data: bytes) -> Callable[[Bucket], None]:
     return lambda bucket: S3PublishedTree(bucket).swap(PATH, data)
 
 
-SOURCE = bytes(range(256)) * (6 * 4096)  # 6 MiB
-PARTS = [b"a" * (5 * MIB), SOURCE[7 : 7 + 5 * MIB], b"b" * (5 * MIB), SOURCE[-99:]]
+SOURCE = bytes(range(256)) * (6 * 1024)  # one and a half
+PARTS = [b"a" * PART, SOURCE[7 : 7 + PART], b"b" * PART, SOURCE[-99:]]
 MADE = b"".join(PARTS)
 UPLOAD = "c" * 64
 
@@ -140,9 +143,9 @@ def assemble(bucket: Bucket) -> None:
     source = digest_of(SOURCE)
     assembly = S3Assembly(blobs(bucket), bucket)
     recipe = [
-        Segment(length=5 * MIB),
-        Segment(length=5 * MIB, source=source, start=7),
-        Segment(length=5 * MIB),
+        Segment(length=PART),
+        Segment(length=PART, source=source, start=7),
+        Segment(length=PART),
         Segment(length=99, source=source, start=len(SOURCE) - 99),
     ]
     assembly.begin(UPLOAD, digest_of(MADE), len(MADE), recipe)
@@ -190,7 +193,7 @@ SCENARIOS = {
     "assemble": Scenario(lambda b: put(b, SOURCE), assemble, check_assembled),
     "read": Scenario(lambda b: put(b, BIG), lambda b: read(b, BIG), unchanged, reads=True),
     "read-from": Scenario(
-        lambda b: put(b, BIG), lambda b: read_from(b, 6 * MIB), unchanged, reads=True
+        lambda b: put(b, BIG), lambda b: read_from(b, PART + 99), unchanged, reads=True
     ),
     "read-file": Scenario(published(NEW), read_file, unchanged, reads=True),
     "missing": Scenario(
@@ -200,6 +203,15 @@ SCENARIOS = {
         reads=True,
     ),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parts(ceph: CephNode) -> Iterator[None]:
+    """Parts are smaller than elsewhere: here they travel a thousand times."""
+    with ceph.least_part(PART), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.s3.assembly._LEAST", PART)
+        patch.setattr(S3Assembly, "limits", replace(S3Assembly.limits, min_bytes=PART))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +254,24 @@ def assert_clear(error: BackendError, ceph: CephNode) -> None:
     assert "127.0.0.1" not in shown
 
 
-def count_requests(scenario: Scenario, ceph: CephNode, proxy: S3Proxy, place: str) -> int:
-    assert run_broken(scenario, ceph, proxy, place, "", -1) is None
-    return len(proxy.seen)
+def requests_of(scenario: Scenario, ceph: CephNode, proxy: S3Proxy, place: str) -> list[int]:
+    """The numbers, from 0, of the requests to break: the first of each kind that the scenario
+    makes. What a thread of its own asks, and what another one asks beside it, are of one kind."""
+    kinds: list[str] = []
+    send = URLLib3Session.send
+
+    def noted(session: Any, request: Any) -> Any:
+        kinds.append(kind_of_step(request.method))
+        return send(session, request)
+
+    direct = ceph.open(place)
+    scenario.prepare(direct)
+    proxy.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(URLLib3Session, "send", noted)
+        scenario.act(ceph.open(place, endpoint=proxy.url))
+    assert len(kinds) == len(proxy.seen)
+    return [at - 1 for at in of_each_kind(kinds)]
 
 
 # One of a kind for the long one, which makes thirty requests and moves 16 MiB each time.
@@ -261,7 +288,7 @@ def test_any_broken_request_is_one_clear_error_and_leaves_nothing_wrong(
     ceph: CephNode, proxy: S3Proxy, bucket: str, name: str, fault: str
 ) -> None:
     scenario = SCENARIOS[name]
-    for at in range(count_requests(scenario, ceph, proxy, f"{bucket}/dry")):
+    for at in requests_of(scenario, ceph, proxy, f"{bucket}/dry"):
         place = f"{bucket}/{at}"
         error = run_broken(scenario, ceph, proxy, place, fault, at, attempts=1)
         assert error is None or error.retry, error
@@ -274,7 +301,7 @@ def test_a_request_that_is_never_answered(
 ) -> None:
     scenario = SCENARIOS[name]
     proxy.no_patience(monkeypatch)
-    for at in range(count_requests(scenario, ceph, proxy, f"{bucket}/dry")):
+    for at in requests_of(scenario, ceph, proxy, f"{bucket}/dry"):
         place = f"{bucket}/{at}"
         error = run_broken(scenario, ceph, proxy, place, "stall", at, attempts=1)
         assert error is None or (error.retry and "does not answer" in error.message)
@@ -326,7 +353,7 @@ def test_answers_that_are_cut_off_or_altered_are_noticed(
 ) -> None:
     """``act`` compares what it gets: it ends right, or with an error."""
     scenario = SCENARIOS[name]
-    for at in range(count_requests(scenario, ceph, proxy, f"{bucket}/dry")):
+    for at in requests_of(scenario, ceph, proxy, f"{bucket}/dry"):
         error = run_broken(scenario, ceph, proxy, f"{bucket}/{at}", fault, at, attempts=1)
         assert error is None or error.retry
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
 from programs import loaded_by
 from static_server import Answer, StaticServer
+from waiting import PAUSE_SECONDS
 
 from forge_cli.remote.http import retry_after
 from signing.names import ComponentName
@@ -255,14 +257,21 @@ def test_ctrl_c_keeps_what_arrived_and_the_next_run_continues(forge: Forge) -> N
     reached = threading.Event()
     with StaticServer({**world.files(), BLOB: hanging(2 << 20, reached)}) as server:
         forge.trust(server, world)
+        # Ctrl-C is to end it, and not how long nothing has come by then; also where the tests run in
+        # the background, to whose programs a shell says that they are to ignore it.
+        patient = (
+            "import signal, urllib3; urllib3.Timeout = lambda **_: None; "
+            "signal.signal(signal.SIGINT, signal.default_int_handler)"
+        )
         process = subprocess.Popen(
-            child(forge, "install", str(NAME), "--into", "out"),
+            child(forge, "install", str(NAME), "--into", "out", preamble=patient),
             stderr=subprocess.PIPE,
             text=True,
         )
         reached.wait()
         while not part(forge).exists() or part(forge).stat().st_size < 1 << 20:
             assert process.poll() is None
+            time.sleep(PAUSE_SECONDS)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
         assert process.returncode == 130, err

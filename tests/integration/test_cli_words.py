@@ -169,6 +169,11 @@ def test_tls_against_plain_http_suggests_http() -> None:
     assert "SSL:" not in failure.message
 
 
+def test_a_file_that_stops_coming_is_named() -> None:
+    failure = lost("minds-lab/model 1.0.0: weights.bin", TimeoutError("timed out"))
+    assert failure.message == "minds-lab/model 1.0.0: weights.bin: no answer in time"
+
+
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
