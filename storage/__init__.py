@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .assembly import BlobAssembly, Limits, Part, PartAddress, Segment
+from .at_once import several
 from .base import BlobStat, BlobStore
 from .errors import (
     BackendError,
@@ -51,4 +52,5 @@ __all__ = [
     "StorageError",
     "UploadNotFoundError",
     "put_together",
+    "several",
 ]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from . import durable as disk
+from .at_once import several
 from .checks import TEMP_SEGMENT, check_published_path
 from .errors import (
     BackendError,
@@ -29,7 +30,6 @@ from .errors import (
 from .sweep import sweep_stale
 
 _PUBLIC_FILE = 0o444
-_AT_ONCE = 8
 _SWAP_LOCK = "swap.lock"
 
 
@@ -92,26 +92,9 @@ class PublishedTree(Protocol):
 
 
 def put_together(tree: PublishedTree, files: Iterable[tuple[str, Callable[[], bytes]]]) -> None:
-    """`put_once` for each ``(path, what reads it)``, in no particular order; all are durable when
-    this returns.
-
-    Several at a time, because a file system makes many waiting fsyncs durable in one go: ten files
-    then take hardly longer than two. When one fails, the others may or may not be there.
-    """
-    from concurrent.futures import ThreadPoolExecutor  # heavy, and clients write no trees
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [pool.submit(_put, tree, path, read) for path, read in files]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not
-            raise
-
-
-def _put(tree: PublishedTree, path: str, read: Callable[[], bytes]) -> None:
-    tree.put_once(path, read())
+    """`put_once` for each ``(path, what reads it)``, several at a time and in no particular order;
+    all are durable when this returns. When one fails, the others may or may not be there."""
+    several(lambda file: tree.put_once(file[0], file[1]()), files)
 
 
 class LocalPublishedTree:

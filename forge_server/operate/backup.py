@@ -39,6 +39,7 @@ from storage import (
     BlobNotFoundError,
     LocalBlobStore,
     PathNotFoundError,
+    several,
 )
 from storage.durable import exclusively, fsync_dir, replace_durably, write_file_durably
 
@@ -107,21 +108,20 @@ class _Copy:
 
     def all(self, digests: Iterable[str]) -> None:
         for batch in batches(digests):
-            for digest in sorted(self.store.missing(batch)):
-                self._one(digest)
+            missing = sorted(self.store.missing(batch) - self.absent.keys())
+            for digest, (problem, size) in zip(missing, several(self._one, missing), strict=True):
+                if problem is not None:
+                    self.absent[digest] = problem
+                    self.tell(f"not in the backup: {problem}")
+                else:
+                    self.copied += 1
+                    self.copied_bytes += size
 
-    def _one(self, digest: str) -> None:
-        if digest in self.absent:
-            return
+    def _one(self, digest: str) -> tuple[str | None, int]:
         problem, size = self._try(digest)
         if problem is not None:  # perhaps they were altered on the way
             problem, size = self._try(digest)
-        if problem is not None:
-            self.absent[digest] = problem
-            self.tell(f"not in the backup: {problem}")
-            return
-        self.copied += 1
-        self.copied_bytes += size
+        return problem, size
 
     def _try(self, digest: str) -> tuple[str | None, int]:
         """(what is wrong with the registry's own blob, how many bytes it has). One blob that cannot
@@ -261,15 +261,18 @@ def _forgotten(session: Session) -> list[str]:
 def _keep_published(
     registry: Registry, store: LocalBlobStore, paths: Iterable[str]
 ) -> dict[str, str]:
-    kept = {}
-    for path in paths:
+    def keep(path: str) -> str | None:
         try:
             data = registry.tree.read(path)
         except PathNotFoundError:
-            continue
-        kept[path] = sha256_hex(data)
-        store.put(kept[path], BytesIO(data), len(data))
-    return kept
+            return None
+        digest = sha256_hex(data)
+        store.put(digest, BytesIO(data), len(data))
+        return digest
+
+    wanted = list(paths)
+    kept = zip(wanted, several(keep, wanted), strict=True)
+    return {path: digest for path, digest in kept if digest is not None}
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -35,6 +35,7 @@ from storage import (
     PathNotFoundError,
     PublishedTree,
     put_together,
+    several,
 )
 from storage.durable import replace_durably, write_file_durably
 
@@ -188,15 +189,21 @@ def _take_folder(data: DataFolder, name: str) -> None:
 
 
 def _copy_blobs(source: BlobStore, target: BlobStore, digests: Iterator[str]) -> list[str]:
-    absent = set()
+    def copy(digest: str) -> bool:
+        """False where it is not in the backup."""
+        try:
+            size = source.stat(digest).size
+            with source.open(digest) as file:
+                target.put(digest, file, size)
+        except BlobNotFoundError:
+            return False
+        return True
+
+    absent: set[str] = set()
     for batch in batches(digests):
-        for digest in sorted(target.missing(batch)):
-            try:
-                size = source.stat(digest).size
-                with source.open(digest) as file:
-                    target.put(digest, file, size)
-            except BlobNotFoundError:
-                absent.add(digest)
+        missing = sorted(target.missing(batch))
+        copied = zip(missing, several(copy, missing), strict=True)
+        absent.update(digest for digest, there in copied if not there)
     return sorted(absent)
 
 

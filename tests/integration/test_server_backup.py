@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -193,6 +194,25 @@ class TestThere:
         assert "committed but not published" in run("check", back.root, code=1).stdout
         run("check", back.root, "--finish", "--deep")
         back.close()
+
+
+def test_blobs_are_copied_while_others_wait_for_the_disk(
+    world: World, sara: Client, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    fresh: list[str],
+) -> None:  # fmt: skip
+    """Both ways: several fsyncs under way at once are what makes it quick."""
+    sara.publish(world.release())
+    original, together, calls = LocalBlobStore.put, threading.Barrier(4), itertools.count()
+
+    def put(self: LocalBlobStore, digest: str, stream: BinaryIO, size: int) -> None:
+        if next(calls) < 4:  # as many as the release has
+            together.wait(60)  # broken when one waits for the other to end
+        original(self, digest, stream, size)
+
+    monkeypatch.setattr(LocalBlobStore, "put", put)
+    run("backup", world.root, target)
+    calls = itertools.count()
+    run("restore", target, tmp_path / "back", "--newest", *fresh)
 
 
 class TestWhatIsWrong:
