@@ -122,7 +122,7 @@ class Context:
         raise ForgeError(
             "no-registry",
             "no registry is chosen",
-            hint="forge login URL --fingerprint sha256:…   (or set FORGE_URL)",
+            hint="forge trust add URL --fingerprint sha256:…, or with an account: forge login URL",
         )
 
     def use(self, url: str) -> None:
