@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .config import Config, Credentials, Places, normalise_url
-from .errors import ForgeError
+from .errors import ForgeError, NetworkError
 from .output import Output
 from .passphrase import Passphrases
 from .transfer import Transfer
@@ -42,6 +42,8 @@ class Context:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     # False for the commands that mend an authority whose status host stands still.
     requires_status: bool = True
+    # True: no request is made, to anybody; what would need one is refused.
+    offline: bool = False
     gates: dict[Path | None, Gate] = field(default_factory=dict)
 
     @classmethod
@@ -65,6 +67,7 @@ class Context:
             passphrases=self.passphrases,
             transfer=self.transfer,
             requires_status=self.requires_status,
+            offline=self.offline,
         )
 
     @cached_property
@@ -93,6 +96,12 @@ class Context:
 
     @cached_property
     def http(self) -> Http:
+        """Raises NetworkError: nobody is to be asked."""
+        if self.offline:
+            raise NetworkError(
+                "this needs a request, and nobody is asked (offline)",
+                hint="what was verified on this machine needs none; ask once with a network",
+            )
         from .remote.http import Http
 
         return Http()
@@ -113,7 +122,7 @@ class Context:
         raise ForgeError(
             "no-registry",
             "no registry is chosen",
-            hint="forge login URL --fingerprint sha256:…   (or set FORGE_URL)",
+            hint="forge trust add URL --fingerprint sha256:…, or with an account: forge login URL",
         )
 
     def use(self, url: str) -> None:

@@ -57,7 +57,9 @@ CODES: Final[Mapping[str, Meaning]] = {
     "nothing-to-state": Meaning(
         NOT_FOUND, "Nothing is to be stated in a document that must state something."
     ),
-    "no-registry": Meaning(USAGE, "No registry is chosen: `forge login URL` or FORGE_URL."),
+    "no-registry": Meaning(
+        USAGE, "No registry is chosen: `forge trust add URL`, or with an account `forge login URL`."
+    ),
     "fingerprint-needed": Meaning(
         USAGE, "A registry is trusted by its root fingerprint, got through another channel."
     ),

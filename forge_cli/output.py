@@ -151,7 +151,7 @@ class Output:
         if failure.request_id:
             self._write(self.stderr, f"       request {clean(failure.request_id)}")
         if failure.hint:
-            self._write(self.stderr, f"{self.paint('hint', 'cyan')}: {_lines(failure.hint)}")
+            self._write(self.stderr, f"{self.paint('hint', 'cyan')}: {_lines(failure.hint, 6)}")
 
     def paint(self, text: str, color: str) -> str:
         if not self.color:
@@ -189,9 +189,9 @@ class Collected(Output):
         self.warnings.append(line)
 
 
-def _lines(text: str) -> str:
-    """Several of our own lines, each made safe, hanging under the first."""
-    return "\n       ".join(clean(line) for line in text.splitlines())
+def _lines(text: str, indent: int = 7) -> str:
+    """Several of our own lines, each made safe, hanging under the first behind its label."""
+    return f"\n{' ' * indent}".join(clean(line) for line in text.splitlines())
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:

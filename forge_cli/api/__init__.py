@@ -61,9 +61,10 @@ def install(
     upgrade: bool = False,
     force: bool = False,
     hf_cache: bool = False,
+    offline: bool = False,
 ) -> Installation:
     """`Registry.install`."""
-    return Registry(registry).install(
+    return Registry(registry, offline=offline).install(
         *requirements, into=into, locked=locked, upgrade=upgrade, force=force, hf_cache=hf_cache
     )
 
@@ -74,21 +75,26 @@ def verify(
     registry: str | None = None,
     online: bool = False,
     download: bool = True,
+    offline: bool = False,
 ) -> Verification:
     """`Registry.verify`."""
-    return Registry(registry).verify(target, online=online, download=download)
+    return Registry(registry, offline=offline).verify(target, online=online, download=download)
 
 
-def release(reference: str, *, registry: str | None = None) -> Release:
+def release(reference: str, *, registry: str | None = None, offline: bool = False) -> Release:
     """`Registry.release`."""
-    return Registry(registry).release(reference)
+    return Registry(registry, offline=offline).release(reference)
 
 
-def open(reference: str, path: str, *, registry: str | None = None) -> BinaryIO:
+def open(
+    reference: str, path: str, *, registry: str | None = None, offline: bool = False
+) -> BinaryIO:
     """`Registry.open`."""
-    return Registry(registry).open(reference, path)
+    return Registry(registry, offline=offline).open(reference, path)
 
 
-def path(reference: str, path: str = "", *, registry: str | None = None) -> Path:
+def path(
+    reference: str, path: str = "", *, registry: str | None = None, offline: bool = False
+) -> Path:
     """`Registry.path`."""
-    return Registry(registry).path(reference, path)
+    return Registry(registry, offline=offline).path(reference, path)

@@ -40,7 +40,9 @@ class Registry:
 
     What is signed is asked for again when it is older than ``fresh_seconds``; until then a release
     that is quarantined meanwhile is still read. ``mirrors`` are asked for files first and need no
-    trust. One object may be used by many threads.
+    trust. With ``offline`` nobody is asked for anything: there is what was verified on this machine
+    before, verified once more, and what was withheld then is still refused; anything else is
+    `Unreachable`. One object may be used by many threads.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Registry:
         *,
         mirrors: Iterable[str] = (),
         fresh_seconds: float = FRESH_SECONDS,
+        offline: bool = False,
     ) -> None:
         self._url = url
         self._mirrors = tuple(mirrors)
         self._fresh_seconds = fresh_seconds
+        self._offline = offline
         self._lock = threading.RLock()
         self._session: _Session | None = None
 
@@ -195,6 +199,7 @@ class Registry:
             places=Places.from_environment(os.environ),
             registry_option=self._url,
             transfer=Transfer(mirrors=self._mirrors),
+            offline=self._offline,
         )
 
     def _choose(self, reference: str) -> tuple[Context, Chosen, Release]:

@@ -19,6 +19,7 @@ from ..errors import ForgeError, UsageError
 from ..lockfile import Lock, LockedComponent, locked_release, read_lock, requirement_text
 from ..output import clean
 from .installed import Site, instant
+from .kept import choices
 from .permission import Gate, Overrides, PassedOver, only_needed, open_gate, with_overrides
 from .proof import Prover
 from .withheld import require_usable
@@ -83,7 +84,8 @@ def settle_lock(
 
 def settle_one(context: Context, requirement: Requirement) -> Lock:
     """The one release that an installation of ``requirement`` would choose, as a lock: without what
-    the release itself requires, for those who read its files.
+    the release itself requires, for those who read its files. Offline it is the newest of those
+    that were verified on this machine.
 
     Raises:
         WithheldError: all that would do is withheld.
@@ -185,11 +187,12 @@ def resolve_lock(
     *,
     alone: bool = False,
 ) -> Lock:
-    """Choose versions from the registry's signed indexes; ``refused`` are the manifest digests of
+    """Choose versions from the registry's signed indexes, or offline from what was verified here;
+    ``refused`` are the manifest digests of
     releases that a policy does not permit. ``alone`` leaves out what the chosen ones require."""
     from ..resolve import Release, resolve
 
-    pin, view = context.pin, context.view
+    pin, known = context.pin, choices(context)
     if old is not None and old.fingerprint != pin.fingerprint:
         raise ForgeError(
             "conflict",
@@ -199,8 +202,8 @@ def resolve_lock(
         )
 
     def lookup(name: ComponentName) -> list[Release] | None:
-        state = view.component(name)
-        if state is None or state.delegation is None:
+        releases = known.releases(name)
+        if releases is None:
             return None
         return [
             Release(
@@ -208,22 +211,22 @@ def resolve_lock(
                 version=entry.version,
                 requires={} if alone else entry.requires,
                 yanked=entry.yanked,
-                withheld=view.withheld(entry),
+                withheld=known.withheld(entry),
                 refused=entry.manifest_sha256 in refused,
             )
-            for entry in state.releases.values()
+            for entry in releases.values()
         ]
 
     preferred = {c.component: c.version for c in old.components} if old is not None else {}
     try:
         chosen = resolve(wanted, lookup, preferred)
     except ForgeError as error:
-        unknown = (r.component for r in wanted if lookup(r.component) is None)
-        error.hint = next(filter(None, map(view.near, unknown)), error.hint)
+        unknown = [r.component for r in wanted if context.offline or lookup(r.component) is None]
+        error.hint = next(filter(None, map(known.hint, unknown)), error.hint)
         raise
     components = []
     for name, release in chosen.items():
-        entry = view.require(name).releases[str(release.version)]
+        entry = (known.releases(name) or {})[str(release.version)]
         if entry.yanked is not None:
             instead = f"; use {entry.yanked_successor}" if entry.yanked_successor else ""
             context.out.warn(

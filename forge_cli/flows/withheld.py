@@ -49,10 +49,12 @@ def require_usable(context: Context, pin: Pin, components: Iterable[LockedCompon
         if withheld is not None:
             error = withheld.error()
             if not context.asked_registry:
-                error.hint = f"{error.hint}; this was known {_age(context, status)}"
+                error.hint = f"{error.hint}; this was known {age_of(context, status)}"
             raise error
     if not context.asked_registry:
-        context.out.say(f"nothing of it was withheld {_age(context, status)}; no request was made")
+        context.out.say(
+            f"nothing of it was withheld {age_of(context, status)}; no request was made"
+        )
 
 
 def view_remark(context: Context, status: Status | None) -> str | None:
@@ -62,11 +64,12 @@ def view_remark(context: Context, status: Status | None) -> str | None:
 
     if status is None:
         return None
-    text = f"what is quarantined or revoked was last heard {_age(context, status)}"
+    text = f"what is quarantined or revoked was last heard {age_of(context, status)}"
     if context.now - status.at > EXPIRY[ROLE]:
         text += ", which is longer than a word of the status host lasts: ask again with --online"
     return text
 
 
-def _age(context: Context, status: Status) -> str:
+def age_of(context: Context, status: Status) -> str:
+    """When the status host said it, and how long ago that is."""
     return f"as of {status.at:%Y-%m-%d %H:%M} UTC, {ago(context.now - status.at)} ago"

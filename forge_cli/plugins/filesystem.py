@@ -22,16 +22,21 @@ from .listing import Info, folders_of, info_of
 
 class ForgeFileSystem(AbstractFileSystem):
     """The releases of one registry, read-only. ``registry`` is its URL, without which it is the one
-    that `forge` would choose; ``mirrors`` are asked for files first."""
+    that `forge` would choose; ``mirrors`` are asked for files first. ``offline``: nobody is
+    asked."""
 
     protocol = PROTOCOL
     root_marker = ""
 
     def __init__(
-        self, registry: str | None = None, mirrors: Iterable[str] = (), **options: Any
+        self,
+        registry: str | None = None,
+        mirrors: Iterable[str] = (),
+        offline: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._registry = Registry(registry, mirrors=mirrors)
+        self._registry = Registry(registry, mirrors=mirrors, offline=offline)
         self._listings: dict[str, dict[str, list[Info]]] = {}
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:

@@ -60,6 +60,14 @@ MEANINGS: Final[Sequence[Meaning]] = (
         ),
     ),
     Meaning(
+        "decision", "passed", "good",
+        N_(
+            "trust",
+            "A reviewer of this body looked at the release and found nothing against its use, "
+            "under the conditions that stand beside it.",
+        ),
+    ),
+    Meaning(
         "decision", "failed", "bad",
         N_(
             "trust",
@@ -73,6 +81,14 @@ MEANINGS: Final[Sequence[Meaning]] = (
             "trust",
             "A decision that ended, was withdrawn, lost its reviewer’s key, or is older than a "
             "critical finding. Nobody has to do anything for that.",
+        ),
+    ),
+    Meaning(
+        "lapse", "review-expired", None,
+        N_(
+            "trust",
+            "Its time is over: a review looks at a release as it could be judged then, and has to "
+            "be made anew.",
         ),
     ),
     Meaning(
@@ -130,35 +146,19 @@ MEANINGS: Final[Sequence[Meaning]] = (
         ),
     ),
     Meaning(
-        "value", "unknown", None,
-        N_(
-            "trust",
-            "Nobody said anything about it. That is neither good nor bad, and no badge is shown "
-            "for it.",
-        ),
-    ),
-    Meaning(
-        "decision", "passed", "good",
-        N_(
-            "trust",
-            "A reviewer of this body looked at the release and found nothing against its use, "
-            "under the conditions that stand beside it.",
-        ),
-    ),
-    Meaning(
-        "lapse", "review-expired", None,
-        N_(
-            "trust",
-            "Its time is over: a review looks at a release as it could be judged then, and has to "
-            "be made anew.",
-        ),
-    ),
-    Meaning(
         "act", "recall.start", None,
         N_(
             "trust",
             "Everybody who said that they have it is asked to replace it. That alone stops nobody "
             "from installing it: look whether it was also withdrawn or stopped.",
+        ),
+    ),
+    Meaning(
+        "value", "unknown", None,
+        N_(
+            "trust",
+            "Nobody said anything about it. That is neither good nor bad, and no badge is shown "
+            "for it.",
         ),
     ),
     Meaning(

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -375,6 +376,65 @@ def test_an_installed_folder_that_was_changed_fails_with_its_checks(forge: Forge
 
 
 # --- how it behaves in somebody else's program ---------------------------------------------------
+
+
+def test_offline_there_is_what_was_verified_here_and_nobody_is_asked(
+    forge: Forge, server: StaticServer
+) -> None:
+    api.path(PINNED)
+    server.requests.clear()
+    offline = api.Registry(offline=True)
+    assert offline.release(str(NAME)).version == "1.0.0", "the newest that was verified here"
+    with offline.open(PINNED, WEIGHTS) as file:
+        assert file.read() == FILES[WEIGHTS]
+    assert (offline.path(f"{NAME}>=1") / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    (one,) = api.install(PINNED, into="out", offline=True).components
+    assert (one.path / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    with pytest.raises(api.Conflict) as refused:
+        offline.release(f"{NAME}==1.1.0")
+    assert "only what was verified on this machine" in (refused.value.hint or "")
+    for nothing in (lambda: offline.release("minds-lab/other"), lambda: offline.verify(PINNED)):
+        with pytest.raises(api.Unreachable, match="nobody is asked"):
+            nothing()
+    assert server.requests == []
+
+
+def test_offline_a_file_that_was_never_fetched_is_named(forge: Forge, server: StaticServer) -> None:
+    api.release(PINNED)
+    server.requests.clear()
+    with pytest.raises(api.Unreachable, match=f"{WEIGHTS}: not on this machine"):
+        api.open(PINNED, WEIGHTS, offline=True)
+    assert server.requests == []
+
+
+def test_offline_proves_again_and_refuses_what_was_withheld(
+    forge: Forge, server: StaticServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = api.release(PINNED)
+    api.open(PINNED, "forge.toml", offline=True).close()
+    new_context = api.Registry._new_context
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            api.Registry,
+            "_new_context",
+            lambda self: replace(new_context(self), now=world.now + timedelta(days=3)),
+        )
+        with pytest.warns(api.ReleaseWarning, match="last heard as of .* nobody is asked"):
+            api.open(PINNED, "forge.toml", offline=True).close()
+    (kept,) = (forge.home / "cache" / "evidence").glob(f"{found.manifest_sha256}*")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole.replace(b"keyid", b"keyit", 1))
+    with pytest.raises(api.Unreachable, match="nobody is asked"):
+        api.release(PINNED, offline=True)
+    kept.write_bytes(whole)
+    world.say_status(world.withheld(world.releases[f"{NAME}==1.0.0"]))
+    serve(server, world)
+    with pytest.raises(api.Withheld):
+        api.release(PINNED)
+    server.requests.clear()
+    with pytest.raises(api.Withheld):
+        api.release(PINNED, offline=True)
+    assert server.requests == []
 
 
 def test_many_threads_share_a_registry(forge: Forge, server: StaticServer) -> None:
