@@ -36,6 +36,9 @@ class Line:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        # Larger than each block to come, and given back at once: glibc keeps blocks up to that size
+        # from now on. Else the kernel maps and clears each anew, a tenth of what it has to do here.
+        bytearray(_READ_BYTES + (1 << 20))
         self.pace.sleep = self.crew.sleep
         # The same connections and the same count, but a pause that Ctrl-C ends, and that tells:
         # `Http` only ever waits when a request failed or was refused for being too many.
