@@ -289,7 +289,8 @@ class Partial:
         return self._whole.hexdigest()
 
     def rescan(self, states: bytes = _CAME) -> int:
-        """Hash every chunk again from the file; returns how many turned out to be spoilt."""
+        """Hash every chunk in one of these ``states`` again, from the file; returns how many turned
+        out to be spoilt."""
         spoilt = 0
         for number, state in enumerate(self._state):
             if state in states:
