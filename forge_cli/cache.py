@@ -210,7 +210,8 @@ class Cache:
         """Move a finished download, whose digest the caller has checked, among the blobs."""
         mark_fresh(partial)
         if os.stat(partial).st_size >= _WORTH_BEGINNING:
-            begin_sync(partial)  # while the next one comes
+            with partial.open("rb") as file:
+                begin_sync(file.fileno())  # while the next one comes
         target = (self._spare or self)._store.path(digest)
         with suppress(OSError):
             if os.stat(target).st_size != os.stat(partial).st_size:

@@ -92,18 +92,14 @@ def sync_all(paths: Sequence[Path]) -> None:
             os.close(descriptor)
 
 
-def begin_sync(path: Path) -> None:
-    """The kernel begins to write ``path`` to the disk, and nobody waits for it: `sync_all` finds
+def begin_sync(descriptor: int) -> None:
+    """The kernel begins to write the file to the disk, and nobody waits for it: `sync_all` finds
     less to do. Where that cannot be had (sync_file_range(2)), nothing happens."""
     import ctypes
 
-    with suppress(OSError, AttributeError):
+    with suppress(AttributeError):
         begin = ctypes.CDLL(None).sync_file_range
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_WRITE))
-        finally:
-            os.close(descriptor)
+        begin(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(_WRITE))
 
 
 def _sync_file_system(path: Path) -> bool:

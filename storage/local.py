@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from .sweep import sweep_stale
 # A name younger than this may have been published by someone who has not yet synced its
 # folder. Only a margin: a put that takes longer between these two steps has other worries.
 _UNSETTLED_SECONDS = 600
+_REMEMBERED = 10_000
 
 
 class LocalBlobStore:
@@ -41,6 +42,9 @@ class LocalBlobStore:
         self._root = Path(os.path.abspath(root))
         self._durable = durable
         self._folders = disk.Folders(self._root, durable=durable)
+        # {digest: inode and time of its change} of blobs whose folder was synced since: a new
+        # release is asked for often, and its blobs need not be settled each time.
+        self._settled: dict[str, tuple[int, int]] = {}
 
     @property
     def root(self) -> Path:
@@ -63,16 +67,15 @@ class LocalBlobStore:
 
     def missing(self, digests: Iterable[str]) -> set[str]:
         absent: set[str] = set()
-        recent: set[str] = set()
+        recent: dict[str, os.stat_result] = {}
         with reported_as("look for blobs"):
             for digest in set(digests):
                 info = self._lookup(digest)
                 if info is None:
                     absent.add(digest)
-                elif self._is_unsettled(info):
-                    recent.add(digest[:2])
-            for prefix in recent:
-                disk.fsync_dir(self._root / prefix)
+                elif self._is_unsettled(digest, info):
+                    recent[digest] = info
+            self._settle(recent)
         return absent
 
     def put(self, digest: str, stream: Readable, size: int) -> None:
@@ -136,7 +139,8 @@ class LocalBlobStore:
             info = self._lookup(digest)
             if info is None:
                 raise BlobNotFoundError(digest)
-            self._settle(digest, info)
+            if self._is_unsettled(digest, info):
+                self._settle({digest: info})
         return BlobStat(size=info.st_size)
 
     def redirect_url(self, digest: str, ttl_seconds: int) -> str | None:
@@ -174,17 +178,24 @@ class LocalBlobStore:
         info = self._lookup(digest)
         if info is None or info.st_size != size:
             return False
-        self._settle(digest, info)
+        if self._is_unsettled(digest, info):
+            self._settle({digest: info})
         return True
 
-    def _settle(self, digest: str, info: os.stat_result) -> None:
-        if self._is_unsettled(info):
-            disk.fsync_dir(self._root / digest[:2])
+    def _settle(self, found: Mapping[str, os.stat_result]) -> None:
+        """The names of these blobs, which were seen with these answers, outlive a power cut."""
+        for prefix in {digest[:2] for digest in found}:
+            disk.fsync_dir(self._root / prefix)
+        if len(self._settled) + len(found) > _REMEMBERED:
+            self._settled.clear()
+        self._settled.update({digest: _version(info) for digest, info in found.items()})
 
-    def _is_unsettled(self, info: os.stat_result) -> bool:
+    def _is_unsettled(self, digest: str, info: os.stat_result) -> bool:
         """Whether the name may still be lost in a power cut: another thread or process may be
         between its rename and the fsync of the folder. A rename sets ctime."""
-        return self._durable and abs(time.time() - info.st_ctime) < _UNSETTLED_SECONDS
+        if not self._durable or abs(time.time() - info.st_ctime) >= _UNSETTLED_SECONDS:
+            return False
+        return self._settled.get(digest) != _version(info)
 
     def _temp_file(self, action: str) -> disk.TempFile:
         with self._failing_as(action):
@@ -212,3 +223,7 @@ class LocalBlobStore:
                 )
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+
+def _version(info: os.stat_result) -> tuple[int, int]:
+    return info.st_ino, info.st_ctime_ns

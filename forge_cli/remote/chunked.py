@@ -72,6 +72,7 @@ class _Place:
     _claimed: int = 0  # those from `number` up to this one are claimed
     _right: list[int] = field(default_factory=list)
     _unproven: list[int] = field(default_factory=list)
+    _came: int = 0  # bytes of both
 
     def __post_init__(self) -> None:
         self.begin(self.numbers.start)
@@ -94,13 +95,13 @@ class _Place:
             self.begin(self.number)
 
     def mark(self) -> int:
-        """Puts down which chunks came since the last time; returns how long they are."""
+        """Puts down which chunks came since the last time; returns how many bytes."""
         right, self._right = self._right, []
         unproven, self._unproven = self._unproven, []
         self.partial.mark(*right)
         self.partial.mark(*unproven, proven=False)
-        start = self.partial.chunks.start
-        return sum(start(number + 1) - start(number) for number in (*right, *unproven))
+        came, self._came = self._came, 0
+        return came
 
     def open_tap(self) -> None:
         """An answer begins: its bytes are handed on to the digest of the whole, if they are the
@@ -178,6 +179,7 @@ class _Place:
             self.begin(self.number)
             raise BadChunkError(bad, found)
         self._right.append(self.number)
+        self._came += self.chunk.length
         if self.tapping:
             self.partial.tapped(self.number)
         self.begin(self.number + 1)
@@ -194,6 +196,7 @@ class _Place:
             self.partial.tap(data[complete:])
         if complete:
             self._unproven += range(self.number, number)
+            self._came += self.partial.chunks.start(number) - self.chunk.start
             self.begin(number)
         self.at = end
 

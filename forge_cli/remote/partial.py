@@ -31,6 +31,7 @@ from typing import Final
 from signing.chunks import Chunk, ChunkList
 
 from ..boot import this_boot
+from ..files import begin_sync
 
 _FREE: Final = 0
 _TAKEN: Final = 1  # somebody asks for it
@@ -42,6 +43,7 @@ _UNPROVEN_BIT: Final = 1 << 31
 _FREE_RUN: Final = re.compile(b"\x00+")
 _CLAIMABLE: Final = re.compile(b"[\x00\x01]*")
 _BLOCK_BYTES: Final = 1 << 20
+_BEGIN_BYTES: Final = 16 << 20  # so much of it is written to the disk while the rest comes
 
 
 class Busy(Exception):  # not an error: somebody else fetches this very file
@@ -64,6 +66,7 @@ class Partial:
         self._following = threading.Lock()
         self._whole = hashlib.sha256()
         self._right = self._whole.copy()  # without a chunk that is still coming
+        self._unsynced = 0  # bytes, about: of no use but for the disk to begin
         self._followed = 0  # so many chunks from the first on are in `_whole`
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._journal = -1
@@ -167,6 +170,10 @@ class Partial:
             count = os.pwrite(self._descriptor, view, offset)
             view = view[count:]
             offset += count
+        self._unsynced += len(data)
+        if self._unsynced >= _BEGIN_BYTES:
+            self._unsynced = 0
+            begin_sync(self._descriptor)
 
     def copy_from(self, source: int, start: int, chunk: Chunk) -> bool:
         """Copy ``chunk`` from another open file, where it is at ``start``; False when the bytes
@@ -282,7 +289,8 @@ class Partial:
         return self._whole.hexdigest()
 
     def rescan(self, states: bytes = _CAME) -> int:
-        """Hash every chunk again from the file; returns how many turned out to be spoilt."""
+        """Hash every chunk in one of these ``states`` again, from the file; returns how many turned
+        out to be spoilt."""
         spoilt = 0
         for number, state in enumerate(self._state):
             if state in states:

@@ -452,6 +452,22 @@ def test_an_old_blob_costs_no_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert cache.synced == []
 
 
+def test_a_new_blob_is_settled_once_and_again_when_it_is_another(tmp_path: Path) -> None:
+    store, cache = _prepare_delete(tmp_path), Cache()
+    folder = store.path(DIGEST).parent
+    with around_primitives(cache):
+        store.stat(DIGEST)
+        assert cache.synced == [folder]
+        store.stat(DIGEST)
+        assert store.missing([DIGEST]) == set()
+        assert cache.synced == [folder]
+        store.delete(DIGEST)
+        cache.synced.clear()
+        _act_without_the_last_sync(lambda: _put(_new_store(tmp_path), tmp_path), cache)
+        store.stat(DIGEST)
+    assert cache.at_risk() == set()
+
+
 @pytest.mark.parametrize("name", ["put", "adopt", "delete"])
 def test_a_store_that_is_not_durable_never_calls_fsync(tmp_path: Path, name: str) -> None:
     called: list[str] = []

@@ -213,7 +213,7 @@ def test_the_disk_begins_with_a_large_file_while_the_next_one_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, begun: int
 ) -> None:
     """Else all of them are waited for at the end."""
-    asked: list[Path] = []
+    asked: list[int] = []
     monkeypatch.setattr("forge_cli.cache.begin_sync", asked.append)
     cache, digest = Cache(tmp_path), hashlib.sha256(bytes(size)).hexdigest()
     partial = cache.partial(digest)
@@ -224,8 +224,9 @@ def test_the_disk_begins_with_a_large_file_while_the_next_one_comes(
 
 
 def test_beginning_changes_nothing_and_needs_nothing(tmp_path: Path) -> None:
-    begin_sync(tmp_path / "missing")
+    begin_sync(-1)
     path = tmp_path / "file"
     path.write_bytes(b"x" * 5000)
-    begin_sync(path)
+    with path.open("rb") as file:
+        begin_sync(file.fileno())
     assert path.read_bytes() == b"x" * 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -197,3 +198,17 @@ def test_a_list_of_another_file_is_found_out_although_no_chunk_was_compared(tmp_
         downloader(cache, whole()).fetch([other])
     assert not cache.path("0" * 64).exists()
     assert not cache.partial("0" * 64).exists()
+
+
+def test_the_disk_begins_to_take_a_file_while_it_comes(
+    partial: Partial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is recorded as installed is on the disk: the less is left to wait for at the end."""
+    begun: list[int] = []
+    monkeypatch.setattr("forge_cli.remote.partial._BEGIN_BYTES", 1 << 20)
+    monkeypatch.setattr(
+        "forge_cli.remote.partial.begin_sync", lambda handle: begun.append(os.fstat(handle).st_size)
+    )
+    fetching(partial, whole(block=SLOW)).fetch(partial.take(len(DATA)))
+    assert len(begun) >= (len(DATA) >> 20) - 1
+    assert begun == sorted(set(begun))
