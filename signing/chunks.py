@@ -74,11 +74,16 @@ class ChunkList:
     def __getitem__(self, number: int) -> Chunk:
         if not 0 <= number < len(self):
             raise IndexError(number)
+        return Chunk(number, self._starts[number], self.length_of(number), self.digest_of(number))
+
+    def length_of(self, number: int) -> int:
+        """The length in bytes of a chunk that there is."""
+        return self._starts[number + 1] - self._starts[number]
+
+    def digest_of(self, number: int) -> bytes:
+        """The SHA-256 (32 bytes) of a chunk that there is."""
         at = len(MAGIC) + number * _ENTRY_BYTES
-        start = self._starts[number]
-        return Chunk(
-            number, start, self._starts[number + 1] - start, self.raw[at : at + _DIGEST_BYTES]
-        )
+        return self.raw[at : at + _DIGEST_BYTES]
 
     def __iter__(self) -> Iterator[Chunk]:
         return (self[number] for number in range(len(self)))
@@ -149,19 +154,24 @@ class ChunkCheck:
         self._subject = subject
         self._known = known
         self._number = 0
-        self._left = chunks[0].length
-        self._hasher = hashlib.sha256()
+        self._left = chunks.length_of(0)
+        self._hasher: hashlib._Hash | None = None  # of the chunk that has begun
 
     def update(self, data: memoryview) -> None:
         """The next bytes. Raises VerificationError at the end of a chunk that is another."""
-        while len(data):
+        # Some 15,000 times a GiB: what is done here for each chunk shows beside hashing it.
+        at, size = 0, len(data)
+        while at < size:
             if self._number == len(self._chunks):
                 raise self._error("the end of the file", "more bytes")
-            part = data[: self._left]
+            part = data[at : at + self._left]
             if self._number not in self._known:
-                self._hasher.update(part)
+                if self._hasher is None:
+                    self._hasher = hashlib.sha256(part)
+                else:
+                    self._hasher.update(part)
+            at += len(part)
             self._left -= len(part)
-            data = data[len(part) :]
             if not self._left:
                 self._next()
 
@@ -176,15 +186,17 @@ class ChunkCheck:
             raise self._error(str(self._chunks[self._number]), "the end of the file")
 
     def _next(self) -> None:
-        chunk = self._chunks[self._number]
-        if self._number not in self._known and self._hasher.digest() != chunk.digest:
+        if self._hasher is not None and self._hasher.digest() != self._chunks.digest_of(
+            self._number
+        ):
+            chunk = self._chunks[self._number]
             raise self._error(
                 f"{chunk} with sha256 {chunk.digest.hex()}", f"sha256 {self._hasher.hexdigest()}"
             )
         self._number += 1
-        self._hasher = hashlib.sha256()
+        self._hasher = None
         if self._number < len(self._chunks):
-            self._left = self._chunks[self._number].length
+            self._left = self._chunks.length_of(self._number)
 
     def _error(self, expected: str, found: str) -> VerificationError:
         return VerificationError("digest-mismatch", self._subject, expected, found)

@@ -2,14 +2,17 @@
 
 The copy runs at the speed of the slower of two things that release the GIL: sha256 in a
 helper thread, and reading plus writing in the caller's. Two buffers of 1 MiB take turns, so
-that neither waits for the other and no byte is copied inside Python.
+that neither waits for the other and no byte is copied inside Python. Where other copies keep the
+processors busy a helper would only make threads wait for each other: then one thread does both.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -42,16 +45,17 @@ def copy_verified(
         Whatever `stream` and `write` raise, untouched.
     """
     found = 0
-    hasher = _start_hasher(size)
-    try:
-        for chunk in _chunks(stream, size):
-            found += len(chunk)
-            if found > size:
-                raise _wrong_length(digest, size, f"more than {size} bytes")
-            hasher.update(chunk)
-            write(chunk)
-    finally:
-        actual = hasher.finish()
+    with _processors.taken(2 if size >= _THREAD_FROM_BYTES else 1) as processors:
+        hasher = _start_hasher(processors)
+        try:
+            for chunk in _chunks(stream, size):
+                found += len(chunk)
+                if found > size:
+                    raise _wrong_length(digest, size, f"more than {size} bytes")
+                hasher.update(chunk)
+                write(chunk)
+        finally:
+            actual = hasher.finish()
     if found < size:
         raise _wrong_length(digest, size, f"{found} bytes")
     if actual != digest:
@@ -78,14 +82,14 @@ def _chunks(stream: Readable, size: int) -> Iterator[memoryview]:
     buffers = [memoryview(bytearray(capacity)) for _ in range(2)]
     while left > 0:
         buffers.reverse()
-        count = _fill(readinto, buffers[0][: min(left, capacity)])
+        count = fill(readinto, buffers[0][: min(left, capacity)])
         if count == 0:
             return
         left -= count
         yield buffers[0][:count]
 
 
-def _fill(readinto: Callable[[memoryview], int | None], buffer: memoryview) -> int:
+def fill(readinto: Callable[[memoryview], int | None], buffer: memoryview) -> int:
     """How many bytes came; fewer than the buffer holds at the end alone. A socket gives a few
     dozen KiB at a time, and handing each of them to another thread costs more than hashing it."""
     count = 0
@@ -139,10 +143,44 @@ class _ThreadedHasher(_Hasher):
             self._done.put(None)
 
 
-def _start_hasher(size: int) -> _Hasher:
-    if size < _THREAD_FROM_BYTES:
+def _start_hasher(processors: int) -> _Hasher:
+    if processors < 2:
         return _Hasher()
     try:
         return _ThreadedHasher()
     except RuntimeError:  # "can't start new thread": slower is better than refused
         return _Hasher()
+
+
+class Processors:
+    """How many threads of this process copy and hash at the moment, of ``total`` that can at once.
+
+    No limit: each copy has one, and a second one where nobody else is in want of it.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, most: int) -> Iterator[int]:
+        """Counts one to ``most`` of them as busy while the block runs; how many."""
+        with self._lock:
+            count = max(1, min(most, self._total - self._taken))
+            self._taken += count
+        try:
+            yield count
+        finally:
+            with self._lock:
+                self._taken -= count
+
+
+def _usable() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_processors = Processors(_usable())

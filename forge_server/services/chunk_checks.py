@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from signing.chunks import MAX_LIST_BYTES, ChunkCheck, ChunkList, parse_chunk_list
 from signing.errors import MalformedError
 from signing.manifest import Manifest
 from storage import BlobNotFoundError, BlobStore, Segment
-from storage.hashing import Readable
+from storage.hashing import Readable, fill
 
 from ..db import models
-from ..db.engine import Database
+from ..db.engine import Database, upsert
 from ..errors import RegistryError
 from .clock import Clock
 from .slow_work import SlowWork
@@ -48,7 +48,9 @@ class WatchedStream:
         return data
 
     def _readinto(self, buffer: memoryview) -> int:
-        count: int = self._stream.readinto(buffer)  # type: ignore[attr-defined]
+        # A socket gives a little at a time: hashed by as much as there is room for, most chunks
+        # are in one piece.
+        count = fill(self._stream.readinto, buffer)  # type: ignore[attr-defined]
         self._check.update(buffer[:count])
         return count
 
@@ -72,11 +74,12 @@ class ChunkChecks:
         """
         return WatchedStream(stream, ChunkCheck(self._read(chunk_list, size), f"blob {digest}"))
 
-    def record(self, chunk_list: str, digest: str) -> None:
-        """Remembers that all bytes of ``digest`` were compared with the list."""
-        row = models.ChunkCheck(list_sha256=chunk_list, blob_sha256=digest, checked_at=self.clock())
-        with suppress(IntegrityError), self.database.write() as session:  # somebody was quicker
-            session.merge(row)
+    def record(self, session: Session, chunk_list: str, digest: str) -> None:
+        """Remembers, in a transaction that writes, that all bytes of ``digest`` were compared with
+        the list."""
+        table = models.table_of(models.ChunkCheck)
+        row = {"list_sha256": chunk_list, "blob_sha256": digest, "checked_at": self.clock()}
+        session.execute(upsert(session, table).on_conflict_do_nothing(), [row])
 
     def copied(self, chunks: ChunkList, segments: Sequence[Segment]) -> set[int]:
         """Those of ``chunks`` that come whole from other blobs, where lists that were compared
@@ -129,7 +132,8 @@ class ChunkChecks:
 
     def _compare(self, chunk_list: str, digest: str, size: int) -> None:
         compare(self.blobs, self._read(chunk_list, size), digest)
-        self.record(chunk_list, digest)
+        with self.database.write() as session:
+            self.record(session, chunk_list, digest)
 
     def _read(self, chunk_list: str, size: int) -> ChunkList:
         return read_list(self.blobs, chunk_list, size)

@@ -81,9 +81,7 @@ class Incoming:
         if chunks is not None:
             stream = self.chunk_checks.watched(stream, chunks, digest, size)
         self.blobs.put(digest, stream, size)
-        if chunks is not None:
-            self.chunk_checks.record(chunks, digest)
-        self.record(caller, component, digest, size)
+        self.record(caller, component, digest, size, chunks)
         return True
 
     def keep(self, component: ComponentName, digest: str, size: int) -> bool:
@@ -94,11 +92,21 @@ class Incoming:
         self.leases.hold({digest: size}, component.org)
         return not self.blobs.missing([digest])
 
-    def record(self, caller: Caller, component: ComponentName, digest: str, size: int) -> None:
-        """To be called when a blob for ``component`` has been put into the store."""
+    def record(
+        self,
+        caller: Caller,
+        component: ComponentName,
+        digest: str,
+        size: int,
+        chunks: str | None = None,
+    ) -> None:
+        """To be called when a blob for ``component`` has been put into the store. ``chunks`` is the
+        list with which all of it was compared meanwhile."""
         try:
             with self.database.write() as session:
                 self.leases.arrived(session, digest, size, component.org)
+                if chunks is not None:
+                    self.chunk_checks.record(session, chunks, digest)
                 self.audit.record(
                     session, caller, "blob.store", str(component), sha256=digest, size=size
                 )

@@ -149,9 +149,8 @@ class Uploads:
         )
         if was_here:
             return
-        if watch is not None and blob.chunks is not None and watch.complete:
-            self.chunk_checks.record(blob.chunks, blob.digest)
-        self.incoming.record(caller, blob.component, blob.digest, blob.size)
+        compared = blob.chunks if watch is not None and watch.complete else None
+        self.incoming.record(caller, blob.component, blob.digest, blob.size, compared)
 
     def _recipe(self, name: str) -> Sequence[Segment]:
         """What the blob is made of; nothing where somebody else has finished it."""
