@@ -109,8 +109,6 @@ class Uploader:
 
         Raises as `send`.
         """
-        if self.api.has("blobs", file.digest, query={"component": self.component}):
-            return False
         with self._lock:
             self._limits = self._limits or self._fetch_limits()
         if self._limits is None:
@@ -118,10 +116,13 @@ class Uploader:
         else:
             segments = self._plain(file) if file.olds is None else self._recipe(file)
         if any(segment.source is not None for segment in segments):
-            if not goes_on():
-                return False
+            if sent_bytes(segments) == 0 or not goes_on():
+                return False  # public already as it is, or soon: the offer will tell
             self._send_whole(chunks)
+            # Whether the whole is here already is said when it begins.
             return self._send_parts(file, segments, alone=True, goes_on=goes_on)
+        if self.api.has("blobs", file.digest, query={"component": self.component}):
+            return False
         with self._line_known_for(file):
             if self._is_quick(file):
                 self._send_whole(chunks)
@@ -268,12 +269,12 @@ class Uploader:
         goes_on: Callable[[], bool] = lambda: True,
     ) -> bool:
         """``alone``: this thread is one of the crew already, so it sends the parts by itself, as
-        long as it ``goes_on``; False when it did not to the end."""
+        long as it ``goes_on``; False when it did not to the end, or the registry has the file."""
         for _ in range(_BEGIN_AGAIN):
             answer = self._begin(file, segments)
             if member(answer, "state") == "stored":
                 self.progress.advance(file.size)
-                return True
+                return False
             upload = member(answer, "upload")
             here = set(member(answer, "parts", list))
             for number, segment in enumerate(segments):

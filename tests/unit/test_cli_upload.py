@@ -19,9 +19,12 @@ MIB = 1 << 20
 
 
 class _Empty:
-    """A registry that holds nothing."""
+    """A registry that holds nothing, and counts how often it was asked for a file."""
+
+    asked = 0
 
     def has(self, *_path: str, **_query: object) -> bool:
+        self.asked += 1
         return False
 
 
@@ -30,7 +33,10 @@ class Recorded(Uploader):
 
     def __init__(self, rate: float, *, direct: bool = False) -> None:
         progress = cast(Progress, object())
-        super().__init__(api=cast(Api, _Empty()), component="a/b", parallel=2, progress=progress)
+        self.registry = _Empty()
+        super().__init__(
+            api=cast(Api, self.registry), component="a/b", parallel=2, progress=progress
+        )
         self.ways: list[tuple[str, int]] = []
         self._line = rate
         self.direct.open = direct
@@ -57,6 +63,8 @@ class Recorded(Uploader):
         """A tenth is new where there is an older file."""
         olds = file.olds() if file.olds is not None else {}
         tenth = file.size // 10
+        if "same" in olds:
+            return [Segment(at=0, length=file.size, source="same")]
         return [
             Segment(at=0, length=tenth),
             *(Segment(at=tenth, length=file.size - tenth, source=old) for old in list(olds)[:1]),
@@ -145,3 +153,22 @@ def test_who_waits_for_the_line_leaves_when_all_is_stopped() -> None:
     uploader.part = stopped
     chunks = Outgoing(digest="c", size=1, source=b"x", label="list")
     uploader.send_ahead(files(300)[0], chunks, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("olds", "asked", "found"),
+    [
+        (None, 1, [("one", 20)]),
+        (lambda: {"old": None}, 0, [("parts", 20)]),
+        (lambda: {"same": None}, 0, []),
+    ],
+    ids=["new", "changed", "unchanged"],
+)
+def test_only_what_is_wholly_new_is_asked_for_before_it_goes(
+    olds: Any, asked: int, found: list[tuple[str, int]]
+) -> None:
+    uploader = Recorded(100 * MIB)
+    chunks = Outgoing(digest="c", size=1, source=b"x", label="list")
+    assert uploader.send_ahead(files(20, olds=olds)[0], chunks, lambda: True) is bool(found)
+    assert uploader.ways == found
+    assert uploader.registry.asked == asked
