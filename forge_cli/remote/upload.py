@@ -15,7 +15,8 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,7 @@ from ..errors import ForgeError, NetworkError, RemoteError
 from ..output import Progress
 from ..recipes import Limits, Segment, places, plan_recipe, sent_bytes
 from .api import Api, member
-from .crew import Crew
+from .crew import Crew, Stopped
 from .direct import DirectParts, DirectWay
 from .http import BLOCK_BYTES, pause_seconds
 from .pace import Pace
@@ -39,6 +40,7 @@ _DIRECT_FROM_BYTES: Final = 16 << 20
 _ONE_REQUEST_SECONDS: Final = 20.0  # what takes longer in one request goes in parts
 _WORTH_RESUMING: Final = 4 << 20
 _BEGIN_AGAIN: Final = 5
+_LOOK_SECONDS: Final = 0.2  # how often those who wait look whether all was stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Uploader:
     _sender: Sender = field(init=False)
     _limits: Limits | None = None
     _rate: float | None = None  # bytes a second of one request
+    _line_asked: bool = False
+    _line_known: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -105,22 +109,48 @@ class Uploader:
 
         Raises as `send`.
         """
-        if self.api.has("blobs", file.digest, query={"component": self.component}):
-            return False
         with self._lock:
             self._limits = self._limits or self._fetch_limits()
         if self._limits is None:
             segments: Sequence[Segment] = ()
         else:
             segments = self._plain(file) if file.olds is None else self._recipe(file)
-        if all(segment.source is None for segment in segments) and self._is_quick(file):
+        if any(segment.source is not None for segment in segments):
+            if sent_bytes(segments) == 0 or not goes_on():
+                return False  # public already as it is, or soon: the offer will tell
             self._send_whole(chunks)
-            self._send(file)
-            return True
-        if self._limits is None or not goes_on():
+            # Whether the whole is here already is said when it begins.
+            return self._send_parts(file, segments, alone=True, goes_on=goes_on)
+        if self.api.has("blobs", file.digest, query={"component": self.component}):
             return False
-        self._send_whole(chunks)
-        return self._send_parts(file, segments, alone=True, goes_on=goes_on)
+        with self._line_known_for(file):
+            if self._is_quick(file):
+                self._send_whole(chunks)
+                self._send(file)
+                return True
+            if self._limits is None or not goes_on():
+                return False
+            self._send_whole(chunks)
+            return self._send_parts(file, segments, alone=True, goes_on=goes_on)
+
+    @contextmanager
+    def _line_known_for(self, file: Outgoing) -> Iterator[None]:
+        """Before the block something is known of the line, where that decides how ``file`` goes:
+        the first such file finds out with its first part, and others wait for that. In parts all
+        of them would be hashed once more on both sides."""
+        if self._is_quick(file) or self.direct.open or self._rate is not None:
+            yield
+            return
+        with self._lock:
+            first, self._line_asked = not self._line_asked, True
+        if not first:
+            while not self._line_known.wait(_LOOK_SECONDS):
+                if self._crew.stop.is_set():
+                    raise Stopped
+        try:
+            yield
+        finally:
+            self._line_known.set()  # also where nothing came of it
 
     def stop(self) -> None:
         """All threads leave what they send, between two blocks."""
@@ -222,6 +252,7 @@ class Uploader:
         if size >= _WORTH_RESUMING:
             with self._lock:
                 self._rate = size / max(1e-3, time.monotonic() - began)
+            self._line_known.set()
 
     @property
     def _query(self) -> str:
@@ -238,12 +269,12 @@ class Uploader:
         goes_on: Callable[[], bool] = lambda: True,
     ) -> bool:
         """``alone``: this thread is one of the crew already, so it sends the parts by itself, as
-        long as it ``goes_on``; False when it did not to the end."""
+        long as it ``goes_on``; False when it did not to the end, or the registry has the file."""
         for _ in range(_BEGIN_AGAIN):
             answer = self._begin(file, segments)
             if member(answer, "state") == "stored":
                 self.progress.advance(file.size)
-                return True
+                return False
             upload = member(answer, "upload")
             here = set(member(answer, "parts", list))
             for number, segment in enumerate(segments):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -10,9 +12,20 @@ import pytest
 from forge_cli.output import Progress
 from forge_cli.recipes import Limits, Segment
 from forge_cli.remote.api import Api
+from forge_cli.remote.crew import Stopped
 from forge_cli.remote.upload import Outgoing, Uploader
 
 MIB = 1 << 20
+
+
+class _Empty:
+    """A registry that holds nothing, and counts how often it was asked for a file."""
+
+    asked = 0
+
+    def has(self, *_path: str, **_query: object) -> bool:
+        self.asked += 1
+        return False
 
 
 class Recorded(Uploader):
@@ -20,10 +33,14 @@ class Recorded(Uploader):
 
     def __init__(self, rate: float, *, direct: bool = False) -> None:
         progress = cast(Progress, object())
-        super().__init__(api=cast(Api, object()), component="a/b", parallel=2, progress=progress)
+        self.registry = _Empty()
+        super().__init__(
+            api=cast(Api, self.registry), component="a/b", parallel=2, progress=progress
+        )
         self.ways: list[tuple[str, int]] = []
         self._line = rate
         self.direct.open = direct
+        self.part: Callable[[], None] | None = None
 
     def _fetch_limits(self) -> Limits:
         return Limits(min_bytes=1, max_bytes=2**40, max_segments=10_000)
@@ -31,14 +48,23 @@ class Recorded(Uploader):
     def _send(self, file: Outgoing) -> None:
         self.ways.append(("one", file.size // MIB))
 
-    def _send_parts(self, file: Outgoing, segments: Sequence[Segment], **_: Any) -> None:
+    def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
+        assert file.label == "list"
+
+    def _send_parts(self, file: Outgoing, segments: Sequence[Segment], **_: Any) -> bool:
         self.ways.append(("parts", file.size // MIB))
-        self._rate = self._line
+        if self.part is not None:
+            self.part()
+        if self._line:
+            self._note_rate(int(self._line * 1000), time.monotonic() - 1000)
+        return True
 
     def _recipe(self, file: Outgoing) -> list[Segment]:
         """A tenth is new where there is an older file."""
         olds = file.olds() if file.olds is not None else {}
         tenth = file.size // 10
+        if "same" in olds:
+            return [Segment(at=0, length=file.size, source="same")]
         return [
             Segment(at=0, length=tenth),
             *(Segment(at=tenth, length=file.size - tenth, source=old) for old in list(olds)[:1]),
@@ -79,3 +105,70 @@ def test_what_only_parts_can_do_is_done_in_parts(uploader: Recorded, olds: Any) 
 def test_what_has_nothing_of_an_older_version_goes_like_any_other_file() -> None:
     found = ways(Recorded(100 * MIB), files(40, 300, 50, olds=lambda: {}))
     assert sorted(found) == [("one", 40), ("one", 50), ("parts", 300)]
+
+
+def ahead(uploader: Recorded, sent: Sequence[Outgoing]) -> list[tuple[str, int]]:
+    """All of them at once, each by a thread; the first is on its way when the others come."""
+    others: list[threading.Thread] = []
+
+    def go(file: Outgoing) -> None:
+        chunks = Outgoing(digest="c", size=1, source=b"x", label="list")
+        assert uploader.send_ahead(file, chunks, lambda: True)
+
+    def rest() -> None:
+        uploader.part = None
+        others.extend(threading.Thread(target=go, args=(file,)) for file in sent[1:])
+        for thread in others:
+            thread.start()
+        # Long enough for who does not wait to have begun; nothing depends on it else.
+        others[0].join(0.1)
+        assert uploader.ways == [("parts", sent[0].size // MIB)]
+
+    uploader.part = rest
+    go(sent[0])
+    for thread in others:
+        thread.join()
+    return uploader.ways[:1] + sorted(uploader.ways[1:])
+
+
+def test_files_that_go_ahead_wait_for_what_the_first_tells_of_the_line() -> None:
+    found = ahead(Recorded(100 * MIB), files(300, 100, 200))
+    assert found == [("parts", 300), ("one", 100), ("one", 200)]
+    found = ahead(Recorded(10 * MIB), files(1000, 150, 300))
+    assert found == [("parts", 1000), ("one", 150), ("parts", 300)]
+
+
+def test_where_the_first_told_nothing_of_the_line_the_others_go_in_parts() -> None:
+    assert ahead(Recorded(0), files(300, 100)) == [("parts", 300), ("parts", 100)]
+
+
+def test_who_waits_for_the_line_leaves_when_all_is_stopped() -> None:
+    uploader = Recorded(100 * MIB)
+
+    def stopped() -> None:
+        uploader.stop()
+        with pytest.raises(Stopped):
+            uploader.send_ahead(files(0, 100)[1], files(0)[0], lambda: True)
+
+    uploader.part = stopped
+    chunks = Outgoing(digest="c", size=1, source=b"x", label="list")
+    uploader.send_ahead(files(300)[0], chunks, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("olds", "asked", "found"),
+    [
+        (None, 1, [("one", 20)]),
+        (lambda: {"old": None}, 0, [("parts", 20)]),
+        (lambda: {"same": None}, 0, []),
+    ],
+    ids=["new", "changed", "unchanged"],
+)
+def test_only_what_is_wholly_new_is_asked_for_before_it_goes(
+    olds: Any, asked: int, found: list[tuple[str, int]]
+) -> None:
+    uploader = Recorded(100 * MIB)
+    chunks = Outgoing(digest="c", size=1, source=b"x", label="list")
+    assert uploader.send_ahead(files(20, olds=olds)[0], chunks, lambda: True) is bool(found)
+    assert uploader.ways == found
+    assert uploader.registry.asked == asked
