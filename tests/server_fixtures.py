@@ -503,7 +503,7 @@ class LiveServer:
         return code
 
     def kill(self) -> None:
-        """kill -9 to the master and its workers at once. Also where a server is simply not needed any
+        """kill -9 to the master and its workers at once. Also where a server is not needed any
         more: one that is told to stop waits two seconds for clients that keep their connections."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
