@@ -20,9 +20,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,10 +88,37 @@ class Step:
     keeps_running: bool
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What pages find that want the same: the folder as it is when the ``steps`` were run in it and
+    their server was stopped, which listened on ``port``. It has the same one wherever it is copied
+    to, because that is the address by which its people know it."""
+
+    folder: Path
+    port: str
+    steps: Sequence[Step]
+
+    @classmethod
+    def make(cls, folder: Path, steps: Sequence[Step], programs: Path) -> Prepared:
+        with Shell(folder, programs=programs) as shell:
+            for step in steps:
+                code, printed = shell.run(step)
+                assert code == 0, f"{step.command}: exit {code}\n{printed}"
+            shell.stop_servers()
+        return cls(folder, shell.port, steps)
+
+    @property
+    def again(self) -> Iterator[Step]:
+        """What is to be done in each copy: to start the server, and to set variables."""
+        for step in self.steps:
+            if step.keeps_running or step.command.startswith("FINGERPRINT="):
+                yield step
+
+
 def steps_of(page: Path) -> list[Step]:
-    """The commands of ``page``, in order."""
+    """The commands of ``page``, in order, and not those that prepare it."""
     text = page.read_text(encoding="utf-8")
-    steps = list(_preparation(text))
+    steps: list[Step] = []
     for fence in _FENCE.finditer(text):
         first_line = text.count("\n", 0, fence.start("body")) + 1
         steps.extend(_steps_of_fence(fence["body"], first_line, bool(fence["server"])))
@@ -101,7 +129,9 @@ def steps_of(page: Path) -> list[Step]:
     return steps
 
 
-def _preparation(text: str) -> Iterator[Step]:
+def preparation_of(page: Path) -> list[Step]:
+    """What is done before the first command of ``page``."""
+    text = page.read_text(encoding="utf-8")
     lines = ""
     if "<!-- prepared: registry" in text:
         lines += _REGISTRY
@@ -112,8 +142,10 @@ def _preparation(text: str) -> Iterator[Step]:
         lines += _RELEASE
     if "<!-- prepared: authority -->" in text:
         lines += _AUTHORITY
-    for line in lines.strip().splitlines():
-        yield Step(command=line[2:], output="…", line=0, keeps_running=line.startswith("&"))
+    return [
+        Step(command=line[2:], output="…", line=0, keeps_running=line.startswith("&"))
+        for line in lines.strip().splitlines()
+    ]
 
 
 def _steps_of_fence(body: str, first_line: int, server: bool) -> Iterator[Step]:
@@ -162,16 +194,17 @@ class Shell:
         *,
         store: str = STORE,
         programs: Path = BIN,
+        port: str | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
-        self.port = str(free_port())
+        self.port = port or str(free_port())
         self.servers: list[subprocess.Popen[bytes]] = []
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         kept["PATH"] = os.pathsep.join((str(programs), str(BIN), kept["PATH"]))
         self.environment = {**kept, "HOME": str(folder / ".home"), "LC_ALL": "C.UTF-8"}
         self.environment |= environment or {}
-        (folder / ".home").mkdir()
+        (folder / ".home").mkdir(exist_ok=True)
 
     def __enter__(self) -> Shell:
         self._bash = subprocess.Popen(
@@ -212,6 +245,7 @@ class Shell:
                     env=self.environment,
                     stdout=out,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that the whole of it can be killed
                 )
             )
         wait_until(partial(self._answers, self.servers[-1]))
@@ -234,5 +268,13 @@ class Shell:
         with self._bash:  # closes the pipes and waits
             pass
         for server in self.servers:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGKILL)  # what it leaves is thrown away
+            server.wait()
+
+    def stop_servers(self) -> None:
+        """As an operator does."""
+        for server in self.servers:
             server.terminate()
             server.wait()
+        self.servers.clear()

@@ -503,8 +503,10 @@ class LiveServer:
         return code
 
     def kill(self) -> None:
-        """kill -9 to the master and its workers at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """kill -9 to the master and its workers at once. Also where a server is not needed any
+        more: one that is told to stop waits two seconds for clients that keep their connections."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.stop()
 
 
@@ -563,6 +565,6 @@ def live(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     assert world.owner_token is not None
     server = start_server(world.root)
     yield Live(world, server, world.owner_token)
-    server.stop()
+    server.kill()
     world.close()
     drop_database(world.root)

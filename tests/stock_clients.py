@@ -116,5 +116,5 @@ def stock(
     try:
         yield Stock(facades, server, programs, place)
     finally:
-        server.stop()
+        server.kill()
         facades.world.close()

@@ -93,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     world.close()
     started = start_server(root)
     yield started
-    started.stop()
+    started.kill()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ceph_node import CephNode
-from pages import OBJECT_STORE, STORE, Shell, matches, steps_of
+from pages import (
+    OBJECT_STORE,
+    STORE,
+    Prepared,
+    Shell,
+    Step,
+    matches,
+    preparation_of,
+    steps_of,
+)
 from programs import BIN, program_folder
 from softhsm import require_module
 
@@ -21,8 +31,29 @@ PAGES = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+    """What a page of that name finds, made for the first page that wants it."""
+    made: dict[tuple[Step, ...], Prepared] = {}
+
+    def find(name: str) -> Prepared:
+        steps = tuple(preparation_of(DOCS / name))
+        if steps not in made:
+            made[steps] = Prepared.make(
+                tmp_path_factory.mktemp("prepared"), steps, program_folder()
+            )
+        return made[steps]
+
+    return find
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_page(
+    name: str,
+    tmp_path: Path,
+    prepared: Callable[[str], Prepared],
+    request: pytest.FixtureRequest,
+) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     environment: dict[str, str] = {}
     store = STORE
@@ -38,7 +69,12 @@ def test_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None
     steps = steps_of(DOCS / name)
     assert steps, "a page of the tutorial or the how-to without a command"
     programs = BIN if name in REAL else program_folder()
-    with Shell(tmp_path, environment, store=store, programs=programs) as shell:
+    port = None
+    if preparation_of(DOCS / name):
+        found = prepared(name)
+        shutil.copytree(found.folder, tmp_path, dirs_exist_ok=True)
+        steps, port = [*found.again, *steps], found.port
+    with Shell(tmp_path, environment, store=store, programs=programs, port=port) as shell:
         for step in steps:
             code, printed = shell.run(step)
             where = f"{name}, line {step.line}: {step.command}"

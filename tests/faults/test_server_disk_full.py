@@ -46,7 +46,7 @@ def live(_fresh_registry: Path, small_disk: Path) -> Iterator[Live]:
     world.organisation(token)
     server = start_server(world.root)
     yield Live(world, server, token)
-    server.stop()
+    server.kill()
     world.close()
     drop_database(world.root)
 

@@ -45,7 +45,7 @@ class Servers:
 
     def __exit__(self, *_: object) -> None:
         for server in self.running:
-            server.stop()
+            server.kill()
 
 
 @pytest.fixture

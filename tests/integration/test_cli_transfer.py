@@ -257,8 +257,8 @@ def test_ctrl_c_keeps_what_arrived_and_the_next_run_continues(forge: Forge) -> N
     reached = threading.Event()
     with StaticServer({**world.files(), BLOB: hanging(2 << 20, reached)}) as server:
         forge.trust(server, world)
-        # Ctrl-C is to end it, and not how long nothing has come by then; also where tests run in
-        # the background, to whose programs a shell says that they are to ignore it.
+        # Ctrl-C is to end it, and not how long nothing has come by then; also where the tests run
+        # in the background, to whose programs a shell says that they are to ignore it.
         patient = (
             "import signal, urllib3; urllib3.Timeout = lambda **_: None; "
             "signal.signal(signal.SIGINT, signal.default_int_handler)"

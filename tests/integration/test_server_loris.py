@@ -33,7 +33,7 @@ def server(_fresh_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     world.organisation(token)
     running = start_server(world.root, program=waiting(10**6))  # no test depends on a time limit
     yield Live(world, running, token)
-    running.stop()
+    running.kill()
     world.close()
 
 
@@ -102,7 +102,7 @@ def test_a_byte_now_and_then_buys_no_time(world: World) -> None:
                     break
         assert live.request("GET", "/api/v1/").status == 200
     finally:
-        running.stop()
+        running.kill()
 
 
 def test_100_000_headers(server: Live) -> None:

@@ -141,7 +141,7 @@ class TestMetrics:
             key = {"method": "GET", "route": "/healthz", "status": "200"}
             assert samples(text)[f"forge_requests_total{json.dumps(key, sort_keys=True)}"] == 40
         finally:
-            server.stop()
+            server.kill()
 
 
 class TestLogLines:

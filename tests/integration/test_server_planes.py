@@ -347,7 +347,7 @@ def test_fifty_publishers_and_two_processes(
         assert {answer.status for answer in again} == {200}
         assert len({answer.data for answer in again}) == 1
     finally:
-        server.stop()
+        server.kill()
     from forge_server.operate.check import check_registry
 
     assert check_registry(world.reopen(), deep=True).problems == ()

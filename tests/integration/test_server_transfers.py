@@ -154,7 +154,7 @@ def server(_fresh_registry: Path, tmp_path: Path) -> Iterator[Live]:
     first.publish(world.release("big", files={"big.bin": BIG}))
     running = start_server(world.root)
     yield Live(world, running, token)
-    running.stop()
+    running.kill()
     world.close()
 
 

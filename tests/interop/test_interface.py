@@ -59,7 +59,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     world.close()
     server = start_server(root)
     yield Served(server.url, token)
-    server.stop()
+    server.kill()
 
 
 def test_the_document_is_valid(programs: Path) -> None:
