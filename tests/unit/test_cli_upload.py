@@ -117,7 +117,7 @@ def ahead(uploader: Recorded, sent: Sequence[Outgoing]) -> list[tuple[str, int]]
 
     def rest() -> None:
         uploader.part = None
-        others.extend(threading.Thread(target=go, args=(file,)) for file in sent[1:])
+        others.extend(threading.Thread(target=go, args=(file,), daemon=True) for file in sent[1:])
         for thread in others:
             thread.start()
         # Long enough for who does not wait to have begun; nothing depends on it else.
@@ -126,6 +126,7 @@ def ahead(uploader: Recorded, sent: Sequence[Outgoing]) -> list[tuple[str, int]]
 
     uploader.part = rest
     go(sent[0])
+    assert uploader._line_known.is_set(), "the others wait for ever"
     for thread in others:
         thread.join()
     return uploader.ways[:1] + sorted(uploader.ways[1:])
