@@ -19,7 +19,6 @@ from ..errors import ForgeError, UsageError
 from ..lockfile import Lock, LockedComponent, locked_release, read_lock, requirement_text
 from ..output import clean
 from .installed import Site, instant
-from .kept import choices
 from .permission import Gate, Overrides, PassedOver, only_needed, open_gate, with_overrides
 from .proof import Prover
 from .withheld import require_usable
@@ -188,9 +187,10 @@ def resolve_lock(
     alone: bool = False,
 ) -> Lock:
     """Choose versions from the registry's signed indexes, or offline from what was verified here;
-    ``refused`` are the manifest digests of
-    releases that a policy does not permit. ``alone`` leaves out what the chosen ones require."""
+    ``refused`` are the manifest digests of releases that a policy does not permit. ``alone`` leaves
+    out what the chosen ones require."""
     from ..resolve import Release, resolve
+    from .kept import choices
 
     pin, known = context.pin, choices(context)
     if old is not None and old.fingerprint != pin.fingerprint:
