@@ -5,6 +5,8 @@ which a tenth of the bytes of every file is new; so all suffer alike from whatev
 does. A server runs only for its own turn. Whole commands are timed; what arrived is compared with
 what was sent. Ratios are of medians within this run. Beside them is what the processors worked, for
 command and server together: that is what remains of a figure on a machine that others use.
+
+With ``--line-mbit`` the servers are at the other end of a slow line, where most of the regions are.
 """
 
 from __future__ import annotations
@@ -59,11 +61,13 @@ def digests(folder: Path) -> set[str]:
     return found
 
 
-def one_turn(kind: type[Program], place: Path, versions: Iterable[Path]) -> list[Taken]:
+def one_turn(
+    kind: type[Program], place: Path, versions: Iterable[Path], mbit: float | None
+) -> list[Taken]:
     """What each of `ACTS` took."""
     taken: list[Taken] = []
 
-    with kind(place) as program:
+    with kind(place, mbit) as program:
 
         def timed(act: Callable[[], object]) -> None:
             began, worked = time.perf_counter(), program.worked()
@@ -113,6 +117,7 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--line-mbit", type=float, help="Mbit/s each way; without it the loopback")
     parser.add_argument("--only", nargs="+", help="programs by the beginnings of their names")
     options = parser.parse_args()
     if needs := lacking():
@@ -121,6 +126,7 @@ def main() -> None:
         program
         for program in PROGRAMS
         if program.lacking() is None
+        and (program.has_server or options.line_mbit is None)
         and (program is Forge or program.name.startswith(tuple(options.only or [""])))
     ]
     if chosen == [Forge]:
@@ -135,7 +141,7 @@ def main() -> None:
             change_a_tenth(first, second, chance)
             for turn in range(len(chosen)):  # another one begins in each round
                 program = chosen[(turn + number) % len(chosen)]
-                acts = one_turn(program, place / "turn", (first, second))
+                acts = one_turn(program, place / "turn", (first, second), options.line_mbit)
                 taken[program.name].append(acts)
                 shown = ", ".join(
                     f"{name} {clock:.1f} ({worked:.1f})"

@@ -27,18 +27,23 @@ from typing import ClassVar
 
 from one_machine import free_port
 
+from .line import Line
 from .registry import Registry, processor_seconds
 
 PEERS = Path(sys.prefix) / "peers"
 
 
 class Program:
-    """``up(folder, version)`` sends the files of ``folder``; ``down`` brings them to ``out``."""
+    """``up(folder, version)`` sends the files of ``folder``; ``down`` brings them to ``out``. With
+    ``mbit`` its server is at the other end of a line of so many Mbit/s."""
 
     name: ClassVar[str]
+    has_server: ClassVar[bool] = True
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, mbit: float | None = None) -> None:
         self.place = place
+        self._mbit = mbit
+        self._lines = contextlib.ExitStack()
         self.out = place / "out"
         self.server: subprocess.Popen[bytes] | None = None
         place.mkdir()
@@ -66,6 +71,12 @@ class Program:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         server = 0.0 if self.server is None else processor_seconds(self.server.pid)
         return used.ru_utime + used.ru_stime + server
+
+    def reach(self, port: int) -> int:
+        """The port by which commands reach the server that listens on ``port``."""
+        if self._mbit is None:
+            return port
+        return self._lines.enter_context(Line(port, self._mbit)).port
 
     def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
         done = subprocess.run(
@@ -109,6 +120,7 @@ class Program:
         if self.server is not None:
             os.killpg(self.server.pid, signal.SIGTERM)  # with its workers: the session is its own
             self.server.wait()
+        self._lines.close()
         shutil.rmtree(self.place)
 
 
@@ -118,7 +130,7 @@ class Forge(Program):
     name = "forge"
 
     def __enter__(self) -> Forge:
-        self.registry = Registry(self.place / "registry-place")
+        self.registry = Registry(self.place / "registry-place", reach=self.reach)
         self.registry.place.mkdir()
         self.registry.__enter__()
         return self
@@ -190,7 +202,7 @@ class Mlflow(Program):
 
     def __enter__(self) -> Mlflow:
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{self.reach(port)}"
         self.runs: dict[int, str] = {}
         # Its workers hash and send through the programs of its own environment.
         self.path = f"{self.program.parent}{os.pathsep}{os.environ['PATH']}"
@@ -240,7 +252,7 @@ class Skopeo(Program):
 
     def __enter__(self) -> Skopeo:
         port = free_port()
-        self.image = f"docker://127.0.0.1:{port}/bench"
+        self.image = f"docker://127.0.0.1:{self.reach(port)}/bench"
         config = self.place / "config.yml"
         config.write_text(
             f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {self.place}/store\n"
@@ -273,6 +285,7 @@ class Dvc(Program):
     """`dvc add` and `push` to a folder of this machine, `pull` from it: no network at all."""
 
     name = "dvc, a local folder"
+    has_server = False
     program = PEERS / "dvc/bin/dvc"
 
     @classmethod

@@ -33,7 +33,7 @@ class Registry:
     """`forge-server` on a free port of the loopback, with the organisation ``bench`` approved.
 
     ``fill`` is given the data folder before the server starts on it. Without a ``publisher`` nobody
-    logs in and no organisation is added.
+    logs in and no organisation is added. ``reach`` says by which port clients reach the server's.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Registry:
         fill: Callable[[Path], object] | None = None,
         *,
         publisher: bool = True,
+        reach: Callable[[int], int] = lambda port: port,
     ) -> None:
         self.place = place
         self.data = place / "reg"
         self.log = place / "server.log"
         self.fill = fill
         self.publisher = publisher
+        self.reach = reach
         self.environment = {
             **os.environ,
             "FORGE_HOME": str(place / "home"),
@@ -80,7 +82,7 @@ class Registry:
         if self.fill is not None:
             self.fill(self.data)
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{self.reach(port)}"
         with self.log.open("wb") as log:
             self.server = subprocess.Popen(
                 [str(BIN / "forge-server"), "run", data, "--port", str(port)],
