@@ -247,6 +247,7 @@ def test_what_grew_graver_than_a_reviewer_saw_is_open_again(desk: Desk) -> None:
         found = scan(severity)
         assert (found["open"], found["answer"]["verdict_severity"]) == (is_open, "medium")
         assert found["first_seen_at"] == first["first_seen_at"]
+    desk.world.clock.ahead += timedelta(seconds=2)  # instants are said in seconds
     grown = scan("critical")
     assert grown["open"]
     assert grown["severity_since"] > first["severity_since"]
