@@ -31,16 +31,22 @@ class StatusMemory:
 
     def role(self) -> bytes | None:
         """The last word that was verified here; None where there is none that can be read."""
-        with suppress(FileNotFoundError, MalformedError):
-            data = (self._folder / "role.json").read_bytes()
-            _read(data)
-            return data
-        return None
+        last = self._last()
+        return None if last is None else last[0]
 
     def status(self) -> Status | None:
         """What the last word says."""
-        data = self.role()
-        return None if data is None else _read(data)
+        last = self._last()
+        return None if last is None else last[1]
+
+    def _last(self) -> tuple[bytes, Status] | None:
+        with suppress(FileNotFoundError, MalformedError):
+            data = (self._folder / "role.json").read_bytes()
+            # Where there is no word, as without a status host, nothing of TUF is imported for it.
+            from signing.status import status_of
+
+            return data, status_of(data)
+        return None
 
     def keep(self, role: bytes) -> None:
         if self.role() != role:
@@ -68,10 +74,3 @@ class StatusMemory:
 
     def _snapshot(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.snapshot.json"
-
-
-def _read(role: bytes) -> Status:
-    # Where there is no word, as without a status host, nothing of TUF is imported for it.
-    from signing.status import status_of
-
-    return status_of(role)
