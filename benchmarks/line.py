@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 BLOCK_BYTES = 16 * 1024
 _BURST_SECONDS = 0.02
@@ -59,26 +59,17 @@ async def _serve(target: int, mbit: float) -> None:
         await server.serve_forever()
 
 
-class Line:
-    """The line to ``target``, a port of the loopback, while the ``with`` block lasts."""
-
-    def __init__(self, target: int, mbit: float) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.line", str(target), str(mbit)]
-
-    def __enter__(self) -> Line:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.communicate()
+@contextmanager
+def line_to(target: int, mbit: float) -> Iterator[int]:
+    """The port by which ``target``, a port of the loopback, is reached over the line while the
+    ``with`` block lasts."""
+    command = [sys.executable, "-m", "benchmarks.line", str(target), str(mbit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from one_machine import free_port
 
-from .line import Line
+from .line import line_to
 from .registry import Registry, processor_seconds
 
 PEERS = Path(sys.prefix) / "peers"
@@ -76,7 +76,7 @@ class Program:
         """The port by which commands reach the server that listens on ``port``."""
         if self._mbit is None:
             return port
-        return self._lines.enter_context(Line(port, self._mbit)).port
+        return self._lines.enter_context(line_to(port, self._mbit))
 
     def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
         done = subprocess.run(
