@@ -49,7 +49,7 @@ class WatchedStream:
 
     def _readinto(self, buffer: memoryview) -> int:
         # A socket gives a little at a time: hashed by as much as there is room for, most chunks
-        # are in one piece.
+        # are in one piece. This stands in for a `readinto` only where the stream has one.
         count = fill(self._stream.readinto, buffer)  # type: ignore[attr-defined]
         self._check.update(buffer[:count])
         return count

@@ -79,7 +79,8 @@ def test_whether_it_is_ready_is_asked_of_the_store_once(
         assert (said["parts"], len(proxy.seen)) == (
             {"database": True, "published": False, "blobs": False}, 2,
         )  # fmt: skip
-    config = world.registry.probed.blobs._bucket._client.meta.config  # type: ignore[attr-defined]
+    blobs: Any = world.registry.probed.blobs  # of a store on S3, here
+    config = blobs._bucket._client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (1, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,11 +81,16 @@ class Answers:
         yield self.answers.pop(0)
 
 
+def answering(answers: Sequence[Answer]) -> Any:
+    """In the place of an `Http`, of which nothing else is used."""
+    return Answers(list(answers))
+
+
 def fetching(
     partial: Partial, *answers: Answer, pace: Pace | None = None, parts: bool = False
 ) -> ChunkFetch:
     line = Line(
-        http=Answers(list(answers)),  # type: ignore[arg-type]
+        http=answering(answers),
         sources=Sources([URL]),
         crew=Crew(2),
         lanes=Lanes(2),
@@ -174,7 +179,7 @@ def test_another_file_shows_at_its_first_chunk(partial: Partial) -> None:
 def downloader(cache: Cache, *answers: Answer) -> Downloader:
     cache.put(LIST.raw)
     return Downloader(
-        http=Answers(list(answers)),  # type: ignore[arg-type]
+        http=answering(answers),
         urls=[URL],
         cache=cache,
         parallel=1,
