@@ -23,6 +23,7 @@ from pathlib import Path
 
 from .programs import PROGRAMS, Forge, Program
 from .transfer import fill
+from .warm import UsedMemory
 
 ACTS = ("up", "down", "second up", "second down")
 Taken = tuple[float, float]
@@ -62,7 +63,11 @@ def digests(folder: Path) -> set[str]:
 
 
 def one_turn(
-    kind: type[Program], place: Path, versions: Iterable[Path], mbit: float | None
+    kind: type[Program],
+    place: Path,
+    versions: Iterable[Path],
+    memory: UsedMemory,
+    mbit: float | None,
 ) -> list[Taken]:
     """What each of `ACTS` took."""
     taken: list[Taken] = []
@@ -70,6 +75,8 @@ def one_turn(
     with kind(place, mbit) as program:
 
         def timed(act: Callable[[], object]) -> None:
+            memory.refill()
+            os.sync()
             began, worked = time.perf_counter(), program.worked()
             act()
             taken.append((time.perf_counter() - began, program.worked() - worked))
@@ -136,12 +143,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         first, second = place / "first", place / "second"
+        memory = UsedMemory(place)
         for number in range(options.rounds):
             fill(first, options.files, options.mib * (1 << 20) // options.files)
             change_a_tenth(first, second, chance)
             for turn in range(len(chosen)):  # another one begins in each round
                 program = chosen[(turn + number) % len(chosen)]
-                acts = one_turn(program, place / "turn", (first, second), options.line_mbit)
+                acts = one_turn(program, place / "turn", (first, second), memory, options.line_mbit)
                 taken[program.name].append(acts)
                 shown = ", ".join(
                     f"{name} {clock:.1f} ({worked:.1f})"

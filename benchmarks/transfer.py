@@ -21,6 +21,7 @@ from pathlib import Path
 
 from . import floor
 from .registry import Registry
+from .warm import UsedMemory
 
 LIMIT = 1.25
 
@@ -39,7 +40,10 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def measure(registry: Registry, taken: Taken, work: Callable[[], object]) -> None:
+def measure(
+    registry: Registry, memory: UsedMemory, taken: Taken, work: Callable[[], object]
+) -> None:
+    memory.refill()
     os.sync()  # what came before leaves the disk no work that would be counted here
     worked = _worked(registry)
     taken.clock.append(timed(work))
@@ -74,11 +78,12 @@ def main() -> None:
         place = Path(temporary)
         with Registry(place) as registry:
             folder = registry.component("big")
+            memory = UsedMemory(place)
             for number in range(options.rounds):
                 # All of it new: of what had changed in places only those would be sent.
                 fill(folder / "data", options.files, options.mib * (1 << 20) // options.files)
                 registry.set_version(folder, f"1.0.{number}")
-                one_round(registry, folder, place, number, taken)
+                one_round(registry, memory, folder, number, taken)
     for mine, base in (("up", "floor up"), ("down", "floor down")):
         ours, least = (statistics.median(taken[name].clock) for name in (mine, base))
         cost, least_cost = (statistics.median(taken[name].worked) for name in (mine, base))
@@ -92,8 +97,9 @@ def main() -> None:
 
 
 def one_round(
-    registry: Registry, folder: Path, place: Path, number: int, taken: dict[str, Taken]
+    registry: Registry, memory: UsedMemory, folder: Path, number: int, taken: dict[str, Taken]
 ) -> None:
+    place = registry.place
     out = place / "out"
     wanted = f"bench/big==1.0.{number}"
     for name, work in (
@@ -102,7 +108,7 @@ def one_round(
         ("floor down", lambda: floor.measure("down", folder / "data", place)),
         ("down", lambda: registry.forge("install", wanted, "--into", str(out))),
     ):
-        measure(registry, taken[name], work)
+        measure(registry, memory, taken[name], work)
     shutil.rmtree(out)
     shutil.rmtree(place / "home" / "cache", ignore_errors=True)
 
