@@ -94,9 +94,7 @@ class Downloader:
 
         Raises as `fetch`, but that nothing is said about the digest of the whole.
         """
-        fetch = ChunkFetch(
-            want=want, partial=partial, line=self._line, progress=self.progress, parts=True
-        )
+        fetch = ChunkFetch(want=want, partial=partial, line=self._line, progress=self.progress)
         left = deque(parts)
 
         def lane(_: int) -> None:
@@ -178,9 +176,8 @@ class Downloader:
                     partial.release()
                     self.cache.adopt(partial.path, want.digest)
                     return
-                # Chunks came unproven and are others, or were verified and have changed since on
-                # this disk; or the list is another file's, and then no repetition helps.
-                self._line.doubted = True
+                # Chunks were copied unread and are others, or have changed on this disk since they
+                # were verified; or the list is another file's, and then no repetition helps.
                 if not partial.rescan():
                     break
             partial.remove()

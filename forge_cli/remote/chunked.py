@@ -1,10 +1,5 @@
 """Ranges of a file with a chunk list: each chunk is compared with the list when it is complete.
 
-Not where bytes come faster than this machine can hash them twice. What is sure to be compared with
-its digest as a whole is then hashed as a whole alone; but for the first chunk of each answer, so
-that another file shows early, and as long as nothing wrong has come. Should the whole be wrong, all
-chunks are compared, from the disk, and those that are others are fetched again.
-
 A chunk that is another is fetched again, alone, from whichever source failed least; one that gave
 it wrong three times is not asked for it any more, and when none is left the command ends with the
 chunk's number.
@@ -55,7 +50,7 @@ class NoRangesError(Exception):  # handled here: one stream
 
 @dataclass(slots=True)
 class _Place:
-    """Where in a range the next byte goes; the chunk there is hashed as it grows, if it is.
+    """Where in a range the next byte goes; the chunk there is hashed as it grows.
 
     ``chunk`` is the one that the byte belongs to, and the last of the range when all came. Bytes of
     a chunk that is here, or that somebody else writes, are passed over.
@@ -67,12 +62,10 @@ class _Place:
     at: int = field(init=False)
     chunk: Chunk = field(init=False)
     tapping: bool = False
-    _hasher: hashlib._Hash | None = None  # None for a chunk whose own digest nobody takes
-    _first: bool = True  # the chunk is the first of an answer
+    _hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
     _claimed: int = 0  # those from `number` up to this one are claimed
     _right: list[int] = field(default_factory=list)
-    _unproven: list[int] = field(default_factory=list)
-    _came: int = 0  # bytes of both
+    _came: int = 0  # their bytes
 
     def __post_init__(self) -> None:
         self.begin(self.numbers.start)
@@ -97,16 +90,13 @@ class _Place:
     def mark(self) -> int:
         """Puts down which chunks came since the last time; returns how many bytes."""
         right, self._right = self._right, []
-        unproven, self._unproven = self._unproven, []
         self.partial.mark(*right)
-        self.partial.mark(*unproven, proven=False)
         came, self._came = self._came, 0
         return came
 
     def open_tap(self) -> None:
         """An answer begins: its bytes are handed on to the digest of the whole, if they are the
         next ones for it."""
-        self._first = True
         at_start = not self.done and self.at == self.chunk.start
         self.tapping = at_start and self.partial.begin_tap(self.number)
 
@@ -115,9 +105,8 @@ class _Place:
             self.partial.end_tap()
         self.tapping = False
 
-    def add(self, data: memoryview, *, prove: bool) -> None:
+    def add(self, data: memoryview) -> None:
         """The next bytes, none beyond the range; `mark` has the chunks that became complete.
-        ``prove``: chunks that begin among them are compared with the list.
 
         Raises:
             BadChunkError: one is complete and another; it begins anew.
@@ -125,7 +114,7 @@ class _Place:
         while data:
             if ours := self._ours(len(data)):
                 self.partial.write(data[:ours], self.at)
-                self._take(data[:ours], prove)
+                self._take(data[:ours])
                 data = data[ours:]
             else:
                 self.close_tap()  # it was taken up, or will be, from the file
@@ -151,30 +140,23 @@ class _Place:
             self.begin(self.number + 1)
         return count
 
-    def _take(self, data: memoryview, prove: bool) -> None:
+    def _take(self, data: memoryview) -> None:
+        # Some 15,000 times a GiB: what is done here for each chunk shows beside hashing it.
         while data:
             if self.at == self.chunk.start:
-                self._hasher = hashlib.sha256() if prove or self._first else None
-                self._first = False
-            if self._hasher is None and not prove:
-                self._take_unproven(data)
-                return
+                self._hasher = hashlib.sha256()
             part = data[: self.chunk.end - self.at]
             data = data[len(part) :]
-            if self._hasher is None:
-                self._take_unproven(part)
-            else:
-                self._hash(part, self._hasher)
+            self._hasher.update(part)
+            if self.tapping:
+                self.partial.tap(part)
+            self.at += len(part)
+            if self.at == self.chunk.end:
+                self._complete()
 
-    def _hash(self, part: memoryview, hasher: hashlib._Hash) -> None:
-        hasher.update(part)
-        if self.tapping:
-            self.partial.tap(part)
-        self.at += len(part)
-        if self.at < self.chunk.end:
-            return
-        if hasher.digest() != self.chunk.digest:
-            bad, found = self.chunk, hasher.hexdigest()
+    def _complete(self) -> None:
+        if self._hasher.digest() != self.chunk.digest:
+            bad, found = self.chunk, self._hasher.hexdigest()
             self.close_tap()
             self.begin(self.number)
             raise BadChunkError(bad, found)
@@ -183,22 +165,6 @@ class _Place:
         if self.tapping:
             self.partial.tapped(self.number)
         self.begin(self.number + 1)
-
-    def _take_unproven(self, data: memoryview) -> None:
-        """Bytes of chunks of which none is compared with the list."""
-        end = self.at + len(data)
-        number = self.partial.chunks.at(end)  # where the next byte belongs
-        complete = max(0, self.partial.chunks.start(number) - self.at)
-        if self.tapping and complete:
-            self.partial.tap(data[:complete])
-            self.partial.tapped(number - 1)
-        if self.tapping:
-            self.partial.tap(data[complete:])
-        if complete:
-            self._unproven += range(self.number, number)
-            self._came += self.partial.chunks.start(number) - self.chunk.start
-            self.begin(number)
-        self.at = end
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,7 +175,6 @@ class ChunkFetch:
     partial: Partial
     line: Line
     progress: Progress
-    parts: bool = False  # it is never hashed as a whole
     streamed: bool = False  # somebody reads it from the beginning to the end
     _bad: Counter[tuple[int, str]] = field(default_factory=Counter)
 
@@ -242,7 +207,6 @@ class ChunkFetch:
                 self._receive(source, place, self.line.http if alone else self.line.impatient())
                 self.line.sources.worked(source, 0)
             except BadChunkError as error:
-                self.line.doubted = True
                 self._bad[error.chunk.number, source.url] += 1
                 if self.line.sources.pick([*given_up, *self._wrong(error.chunk.number)]) is None:
                     raise self._refused(error.chunk, error.found) from None
@@ -344,9 +308,8 @@ class ChunkFetch:
                     f"{self.want.label}: the answer ended after {place.at} of {last} bytes",
                     hint="run the same command again; it continues where it stopped",
                 )
-            prove = self.parts or self.line.doubted or not self.line.is_faster(data)
             try:
-                place.add(memoryview(data), prove=prove)
+                place.add(memoryview(data))
             finally:
                 self.progress.advance(place.mark())
 

@@ -18,8 +18,6 @@ from .sources import Sources
 # What is there is read at once, and no block is waited for: a slow line's bytes are counted as they
 # come, and kept when it breaks. What a fast one brings meanwhile is worth few steps of Python.
 _READ_BYTES: Final = 2 << 20
-# So much at a time is there only when the line is quicker than whoever reads.
-_FAST_BYTES: Final = 256 << 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +30,6 @@ class Line:
     lanes: Lanes
     pace: Pace
     received: int = 0
-    doubted: bool = False  # something came that was not what was signed
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -51,10 +48,6 @@ class Line:
     def _wait(self, seconds: float) -> None:
         self.lanes.trouble()
         self.crew.sleep(seconds)
-
-    def is_faster(self, data: bytes) -> bool:
-        """Whether so much lay there, of a block just read, that the source waits for us."""
-        return len(data) >= _FAST_BYTES and self.pace.max_rate is None
 
     def read(self, response: BaseHTTPResponse, most: int, label: str) -> bytes:
         """The next bytes of the body, at most ``most``; b"" at its end.

@@ -86,17 +86,16 @@ def answering(answers: Sequence[Answer]) -> Any:
     return Answers(list(answers))
 
 
-def fetching(
-    partial: Partial, *answers: Answer, pace: Pace | None = None, parts: bool = False
-) -> ChunkFetch:
+def fetching(partial: Partial, answers: Any) -> ChunkFetch:
+    """``answers`` as of `answering`."""
     line = Line(
-        http=answering(answers),
+        http=answers,
         sources=Sources([URL]),
         crew=Crew(2),
         lanes=Lanes(2),
-        pace=pace or Pace(),
+        pace=Pace(),
     )
-    return ChunkFetch(want=WANT, partial=partial, line=line, progress=SilentProgress(), parts=parts)
+    return ChunkFetch(want=WANT, partial=partial, line=line, progress=SilentProgress())
 
 
 def proven(partial: Partial) -> list[int]:
@@ -120,57 +119,29 @@ def test_what_one_lane_has_brought_no_other_writes_over(partial: Partial) -> Non
     first, second = partial.take(LIST[3].end), partial.take(len(DATA))
     late = part(LIST[second.start].start, len(DATA), bytes(len(DATA)), block=50_000)
     late.first = lambda: fetch.fetch(first)
-    fetch = fetching(partial, late, whole())
+    fetch = fetching(partial, answering([late, whole()]))
     fetch.fetch(second)
     assert partial.done
     assert partial.digest() == DIGEST
     assert on_disk(partial) == DIGEST
 
 
-def test_of_what_comes_faster_than_it_is_hashed_the_first_chunk_and_the_whole_are_compared(
-    partial: Partial, tmp_path: Path
-) -> None:
-    fetching(partial, whole()).fetch(partial.take(len(DATA)))
-    assert proven(partial) == [0]
-    assert partial.done
-    assert partial.digest() == DIGEST
-    partial.close()  # as a kill leaves it
-    again = Partial(tmp_path / "x.part", LIST)
-    assert proven(again) == ALL  # hashed just now
-    again.close()
-
-
-def test_what_was_not_compared_is_before_it_counts_the_next_time(
-    partial: Partial, tmp_path: Path
-) -> None:
-    fetching(partial, whole(SPOILT)).fetch(partial.take(len(DATA)))
-    partial.close()
-    for _ in range(2):  # and so it stands in the journal then
-        again = Partial(tmp_path / "x.part", LIST)
-        assert proven(again) == [n for n in ALL if n != MIDDLE.number]
-        assert list(again.take(len(DATA))) == [MIDDLE.number]
-        again.close()
-
-
-@pytest.mark.parametrize("how", ["a slow line", "a rate", "parts", "doubted"])
-def test_each_chunk_is_compared_on_arrival(partial: Partial, how: str) -> None:
-    """Where there is time for it; where the whole never is; and once something wrong has come."""
-    fetch = fetching(
-        partial,
-        whole(SPOILT, block=SLOW if how == "a slow line" else 1 << 20),
-        part(MIDDLE.start, len(DATA)),
-        pace=Pace(max_rate=10**12) if how == "a rate" else None,
-        parts=how == "parts",
-    )
-    fetch.line.doubted = how == "doubted"
+@pytest.mark.parametrize("block", [SLOW, 1 << 20, len(DATA)])
+def test_each_chunk_is_compared_on_arrival(partial: Partial, block: int) -> None:
+    """However fast it comes: what is wrong with it shows before any of the next one is kept."""
+    here: list[list[int]] = []
+    again = part(MIDDLE.start, len(DATA), first=lambda: here.append(proven(partial)))
+    answers = answering([whole(SPOILT, block=block), again])
+    fetch = fetching(partial, answers)
     fetch.fetch(partial.take(len(DATA)))
+    assert here == [ALL[: MIDDLE.number]]
+    assert answers.asked == ["all", f"bytes={MIDDLE.start}-{len(DATA) - 1}"]
     assert proven(partial) == ALL
-    assert fetch.line.doubted
     assert partial.digest() == on_disk(partial) == DIGEST
 
 
 def test_another_file_shows_at_its_first_chunk(partial: Partial) -> None:
-    fetch = fetching(partial, *[whole(bytes(len(DATA))) for _ in range(3)])
+    fetch = fetching(partial, answering([whole(bytes(len(DATA))) for _ in range(3)]))
     with pytest.raises(VerificationError, match="chunk 0"):
         fetch.fetch(partial.take(len(DATA)))
     assert fetch.line.received <= 3 * (1 << 20)
@@ -187,16 +158,7 @@ def downloader(cache: Cache, *answers: Answer) -> Downloader:
     )
 
 
-def test_a_chunk_that_came_wrong_and_fast_is_fetched_again_alone(tmp_path: Path) -> None:
-    cache, again = Cache(tmp_path / "cache"), part(MIDDLE.start, MIDDLE.end)
-    ranged = downloader(cache, whole(SPOILT), again)
-    ranged.fetch([WANT])
-    assert cache.verify(DIGEST, len(DATA))
-    assert again.at == MIDDLE.length
-    assert ranged.received_bytes == len(DATA) + MIDDLE.length
-
-
-def test_a_list_of_another_file_is_found_out_although_no_chunk_was_compared(tmp_path: Path) -> None:
+def test_a_list_of_another_file_is_found_out_by_the_digest_of_the_whole(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     other = replace(WANT, digest="0" * 64)
     with pytest.raises(VerificationError, match="0000"):
@@ -214,6 +176,6 @@ def test_the_disk_begins_to_take_a_file_while_it_comes(
     monkeypatch.setattr(
         "forge_cli.remote.partial.begin_sync", lambda handle: begun.append(os.fstat(handle).st_size)
     )
-    fetching(partial, whole(block=SLOW)).fetch(partial.take(len(DATA)))
+    fetching(partial, answering([whole(block=SLOW)])).fetch(partial.take(len(DATA)))
     assert len(begun) >= (len(DATA) >> 20) - 1
     assert begun == sorted(set(begun))
