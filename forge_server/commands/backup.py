@@ -111,7 +111,7 @@ def restore(
 @with_registry
 @publishing
 def confirm(registry: Any, checkpoint: Path | None, newest: bool) -> None:
-    """Let a restored registry sign again, once nothing newer was seen."""
+    """Let a restored registry sign again: nothing newer was seen."""
     from ..operate.restore import confirm_registry
 
     if newest == (checkpoint is not None):

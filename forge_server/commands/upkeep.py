@@ -126,7 +126,7 @@ def scrub(registry: Any, max_rate: int | None, source: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @with_registry
 def stats(registry: Any, as_json: bool) -> None:
-    """Count what the registry holds, for each organisation and month."""
+    """Count what the registry holds, by organisation and month."""
     import json
     from dataclasses import asdict
 
@@ -164,7 +164,7 @@ def reindex(registry: Any) -> None:
 @with_registry
 @publishing
 def read_only(registry: Any, state: str, reason: str | None) -> None:
-    """Take no changes from publishers (on), or take them again (off).
+    """Take no changes from publishers (on), or take them (off).
 
     Reading and installing go on, and so does signing the timestamp again. The switch is an entry of
     the public log.
