@@ -13,6 +13,8 @@ from forge_cli.output import Progress
 from forge_cli.recipes import Limits, Segment
 from forge_cli.remote.api import Api
 from forge_cli.remote.crew import Stopped
+from forge_cli.remote.direct import DirectWay
+from forge_cli.remote.parts import PartsUploads
 from forge_cli.remote.upload import Outgoing, Uploader
 
 MIB = 1 << 20
@@ -28,38 +30,33 @@ class _Empty:
         return False
 
 
-class Recorded(Uploader):
-    """Sends nothing; the first part tells how fast the line is."""
+class RecordedParts:
+    """Sends nothing; the first part tells how fast the line is, of so many bytes a second."""
 
-    def __init__(self, rate: float, *, direct: bool = False) -> None:
-        progress = cast(Progress, object())
-        self.registry = _Empty()
-        super().__init__(
-            api=cast(Api, self.registry), component="a/b", parallel=2, progress=progress
-        )
-        self.ways: list[tuple[str, int]] = []
-        self._line = rate
-        self.direct.open = direct
-        self.part: Callable[[], None] | None = None
+    query = ""
+    limits: Limits | None = None
+    sent_bytes = reused_bytes = 0
 
-    def _fetch_limits(self) -> Limits:
-        return Limits(min_bytes=1, max_bytes=2**40, max_segments=10_000)
+    def __init__(self, uploader: Recorded, rate: float, *, direct: bool) -> None:
+        self.uploader, self.rate = uploader, rate
+        self.direct = DirectWay(open=direct)
 
-    def _send(self, file: Outgoing) -> None:
-        self.ways.append(("one", file.size // MIB))
+    def ask_limits(self) -> Limits:
+        self.limits = Limits(min_bytes=1, max_bytes=2**40, max_segments=10_000)
+        return self.limits
 
-    def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
-        assert file.label == "list"
-
-    def _send_parts(self, file: Outgoing, segments: Sequence[Segment], **_: Any) -> bool:
-        self.ways.append(("parts", file.size // MIB))
-        if self.part is not None:
-            self.part()
-        if self._line:
-            self._note_rate(int(self._line * 1000), time.monotonic() - 1000)
+    def send(self, file: Outgoing, segments: Sequence[Segment], **_: Any) -> bool:
+        self.uploader.ways.append(("parts", file.size // MIB))
+        if self.uploader.part is not None:
+            self.uploader.part()
+        if self.rate:
+            self.uploader._note_rate(int(self.rate * 1000), time.monotonic() - 1000)
         return True
 
-    def _recipe(self, file: Outgoing) -> list[Segment]:
+    def plain(self, file: Outgoing) -> list[Segment]:
+        return [Segment(at=0, length=file.size)]
+
+    def recipe(self, file: Outgoing) -> list[Segment]:
         """A tenth is new where there is an older file."""
         olds = file.olds() if file.olds is not None else {}
         tenth = file.size // 10
@@ -69,6 +66,26 @@ class Recorded(Uploader):
             Segment(at=0, length=tenth),
             *(Segment(at=tenth, length=file.size - tenth, source=old) for old in list(olds)[:1]),
         ]
+
+
+class Recorded(Uploader):
+    """Notes how each file goes."""
+
+    def __init__(self, rate: float, *, direct: bool = False) -> None:
+        progress = cast(Progress, object())
+        self.registry = _Empty()
+        super().__init__(
+            api=cast(Api, self.registry), component="a/b", parallel=2, progress=progress
+        )
+        self.ways: list[tuple[str, int]] = []
+        self.part: Callable[[], None] | None = None
+        self.parts = cast(PartsUploads, RecordedParts(self, rate, direct=direct))
+
+    def _send(self, file: Outgoing) -> None:
+        self.ways.append(("one", file.size // MIB))
+
+    def _send_whole(self, file: Outgoing, attempts: int = 5) -> None:
+        assert file.label == "list"
 
 
 def files(*sizes: int, olds: Any = None) -> list[Outgoing]:
