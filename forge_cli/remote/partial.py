@@ -4,9 +4,9 @@
     partial/<digest>.journal    which chunks of it are there
 
 The journal begins with a line that names the chunk list and this boot of the machine; then come
-the numbers of chunks, four bytes each: those that came and were verified, and those copied from a
-file that was, and that nobody has touched since. With the highest bit set it is a chunk that came
-so fast that its own digest was not taken. A number is written after its chunk: whatever kills the
+the numbers of chunks, four bytes each: those that came and were verified. With the highest bit set
+it is a chunk whose own digest was not taken: it came too fast, or was copied from a file that was
+verified, and that nobody seems to have touched since. A number is written after its chunk: whatever kills the
 process, what the journal says is in the file. A power cut is another matter, because then either
 may have reached the disk without the other. So after another boot the journal is only a hint: what
 it names is hashed again before it counts, and so are, whenever the file is opened, the chunks that
@@ -182,22 +182,24 @@ class Partial:
         for at in range(0, chunk.length, _BLOCK_BYTES):
             data = os.pread(source, min(_BLOCK_BYTES, chunk.length - at), start + at)
             hasher.update(data)
+        numbers = range(chunk.number, chunk.number + 1)
         return hasher.digest() == chunk.digest and self.copy_run(
-            source, start, range(chunk.number, chunk.number + 1)
+            source, start, numbers, proven=True
         )
 
-    def copy_run(self, source: int, start: int, numbers: range) -> bool:
+    def copy_run(self, source: int, start: int, numbers: range, *, proven: bool = False) -> bool:
         """Copy the chunks ``numbers`` from another open file, where they lie in a row from
         ``start`` on, unread; False when that file ends before them.
 
         For a file whose chunks were verified and which nobody has touched since. Should it be
         another all the same, the digest of the whole shows it, and `rescan` which chunks are to be
-        fetched.
+        fetched. Nobody takes that digest where the process is killed, or another one reads parts
+        of the file: so they are not ``proven`` unless the caller has just compared them.
         """
         begin, end = self.chunks.start(numbers.start), self.chunks.start(numbers.stop)
         if not self._copy(source, start, begin, end - begin):
             return False
-        self.mark(*numbers)
+        self.mark(*numbers, proven=proven)
         return True
 
     def _copy(self, source: int, start: int, at: int, length: int) -> bool:
