@@ -19,9 +19,10 @@ from signing.chunks import ChunkList
 from signing.manifest import FileEntry
 
 from ..context import Context
+from ..exclusive import Busy
 from ..output import Progress, SilentProgress, clean, size_text
 from ..remote.blobs import Downloader
-from ..remote.partial import Busy, Partial
+from ..remote.partial import Partial
 from ..remote.wanted import Wanted
 from .sides import FileReader, Reader
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tensors import chunks_of, safetensors, tensors
 
-from forge_cli.remote.partial import Busy, Partial
+from forge_cli.exclusive import Busy
+from forge_cli.remote.partial import Partial
 
 DATA = safetensors(tensors(1, count=4))
 LIST = chunks_of(DATA)
