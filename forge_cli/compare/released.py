@@ -96,10 +96,8 @@ class ReleasedBytes:
         return None
 
     def _fetcher(self, bar: Progress | None = None) -> Downloader:
-        from ..flows.fetching import downloader
-
-        return downloader(
-            self.context, self.url, bar or SilentProgress(), self.context.transfer.pace()
+        return self.context.downloader(
+            self.url, bar or SilentProgress(), self.context.transfer.pace()
         )
 
     def fetch_parts(self, want: Wanted, partial: Partial, parts: Sequence[range]) -> None:
