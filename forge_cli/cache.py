@@ -1,7 +1,8 @@
 """The cache: verified bytes by digest, unfinished downloads, and verified evidence.
 
     blobs/ab/abcdef…          whole files, read-only
-    partial/<digest>.part     begun downloads, continued by whichever process comes next
+    partial/<digest>.part     begun downloads, continued by whichever process comes next;
+                              see `exclusive` for other names that they may have
     evidence/<digest>.json    what proved the release whose manifest has this digest
     trees/<digest>/…          files of that release under their names, for programs
 
@@ -17,7 +18,6 @@ file of an earlier boot is hashed once more before it is used.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -33,6 +33,7 @@ from signing.digests import hash_stream, sha256_hex
 from storage.local import LocalBlobStore
 
 from .boot import boot_number
+from .exclusive import digest_of, remove_unless_held
 from .files import begin_sync, sync_all, write_private
 
 # 2000-01-01T00:00:00Z. Representable everywhere, also in zip files and on FAT.
@@ -288,7 +289,7 @@ class Cache:
         """``(digest, bytes on disk)`` of every begun download."""
         for path in sorted(self.partial_dir.glob("*.part")) if self.partial_dir.is_dir() else ():
             with suppress(OSError):
-                yield path.stem, path.stat().st_size
+                yield digest_of(path), path.stat().st_size
 
     def prune(self, *, everything: bool) -> Usage:
         """Remove unfinished downloads and blobs that no installed file shares; returns what went.
@@ -310,7 +311,7 @@ class Cache:
                 gone[1] += info.st_size
         for path in self.partial_dir.glob("*.part") if self.partial_dir.is_dir() else ():
             size = _size(path)
-            if _remove_unless_locked(path):
+            if remove_unless_held(path):
                 gone[2] += 1
                 gone[3] += size
         for suffix in ("*.spoilt", "*.journal"):  # set aside for a repair, or left alone by a crash
@@ -362,20 +363,6 @@ def _fresh_mtime_ns() -> int:
 def _mark(path: Path, mtime_ns: int) -> None:
     os.chmod(path, 0o444)
     os.utime(path, ns=(mtime_ns, mtime_ns))
-
-
-def _remove_unless_locked(part: Path) -> bool:
-    """Removes an unfinished download and its journal; False when a process is at it."""
-    with part.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # no locks on this file system
-        part.unlink(missing_ok=True)
-        part.with_suffix(".journal").unlink(missing_ok=True)
-    return True
 
 
 def _size(path: Path) -> int:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .cache import Cache
-    from .flows.permission import Gate
     from .keystore import KeyStore
+    from .output import Progress
     from .remote.api import Api
+    from .remote.blobs import Downloader
     from .remote.http import Http
+    from .remote.pace import Pace
     from .remote.trust import View
 
 
@@ -44,7 +46,8 @@ class Context:
     requires_status: bool = True
     # True: no request is made, to anybody; what would need one is refused.
     offline: bool = False
-    gates: dict[Path | None, Gate] = field(default_factory=dict)
+    # Of `flows.permission`, which alone makes them and knows what they are.
+    gates: dict[Path | None, object] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -178,6 +181,23 @@ class Context:
     def asked_registry(self) -> bool:
         """Whether this run looked at the registry's metadata already."""
         return "view" in self.__dict__ and self.view.refreshed
+
+    def sources(self, url: str) -> list[str]:
+        """Mirrors of the command line, then of the settings, then the registry itself."""
+        return list(dict.fromkeys([*self.transfer.mirrors, *self.config.mirrors, url]))
+
+    def downloader(self, url: str, bar: Progress, pace: Pace) -> Downloader:
+        """What fetches blobs of the registry ``url`` into the cache."""
+        from .remote.blobs import Downloader
+
+        return Downloader(
+            http=self.http,
+            urls=self.sources(url),
+            cache=self.cache,
+            parallel=self.config.lanes,
+            progress=bar,
+            pace=pace,
+        )
 
     def ask(self, question: str) -> bool:
         """A yes or no from the person; False when there is no terminal to ask on."""

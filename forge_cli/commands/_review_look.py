@@ -104,9 +104,9 @@ def show(context: Context, release: str) -> None:
     Decisions, advisories and waivers are verified here, from the authority's root. Scans and
     findings are the registry's own word.
     """
+    from ..flows.choosing import verified_manifest
     from ..flows.review_inputs import ask, rows
     from ..flows.reviewing import assessment, release_of
-    from ..flows.verify import verified_manifest
     from ..flows.waiving import words
 
     name, version = parse_release(release)

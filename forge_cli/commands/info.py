@@ -27,7 +27,7 @@ def command(context: Context, requirement: str) -> None:
     """
     from signing.names import Requirement
 
-    from ..flows.verify import choose, verified_manifest
+    from ..flows.choosing import choose, verified_manifest
 
     wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     view, name = context.view, wanted.component

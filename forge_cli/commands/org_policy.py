@@ -49,7 +49,7 @@ def use(context: Context, org: str, requirement: str) -> None:
     """Pin a policy for ORG at the registry; for its owners."""
     from signing.names import Requirement
 
-    from ..flows.verify import choose
+    from ..flows.choosing import choose
 
     wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
     entry = choose(context.view, wanted)

@@ -19,9 +19,10 @@ from signing.chunks import ChunkList
 from signing.manifest import FileEntry
 
 from ..context import Context
+from ..exclusive import Busy
 from ..output import Progress, SilentProgress, clean, size_text
 from ..remote.blobs import Downloader
-from ..remote.partial import Busy, Partial
+from ..remote.partial import Partial
 from ..remote.wanted import Wanted
 from .sides import FileReader, Reader
 
@@ -95,10 +96,8 @@ class ReleasedBytes:
         return None
 
     def _fetcher(self, bar: Progress | None = None) -> Downloader:
-        from ..flows.fetching import downloader
-
-        return downloader(
-            self.context, self.url, bar or SilentProgress(), self.context.transfer.pace()
+        return self.context.downloader(
+            self.url, bar or SilentProgress(), self.context.transfer.pace()
         )
 
     def fetch_parts(self, want: Wanted, partial: Partial, parts: Sequence[range]) -> None:

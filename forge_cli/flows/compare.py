@@ -22,7 +22,7 @@ from ..compare.report import Comparison, compare
 from ..compare.sides import Side
 from ..context import Context
 from ..errors import ForgeError, UsageError
-from .verify import verified_manifest
+from .choosing import verified_manifest
 
 _MAX_ASSESSED: Final = 50  # versions of which reviewers are asked about
 

@@ -67,13 +67,11 @@ class Published:
         return [entry for entry in manifest.files if entry.chunks is not None]
 
     def _list(self, old: FileEntry) -> ChunkList | None:
-        from .fetching import downloader
-
         name = str(old.chunks)
         data = self._context.cache.read_list(name)
         if data is None:
-            fetcher = downloader(
-                self._context, self._view.url, SilentProgress(), self._context.transfer.pace()
+            fetcher = self._context.downloader(
+                self._view.url, SilentProgress(), self._context.transfer.pace()
             )
             data = fetcher.fetch_list(name, old.path)
         if data is None:

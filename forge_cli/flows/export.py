@@ -23,7 +23,7 @@ from ..border import sound
 from ..context import Context
 from ..errors import ForgeError
 from ..files import write_private
-from .verify import choose, download_files
+from .choosing import choose, download_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from signing.errors import MalformedError
 from signing.manifest import FileEntry, Manifest, parse_manifest
@@ -19,11 +19,6 @@ from ..files import write_private
 from ..output import count_text, size_text
 from ..remote.wanted import Old, Wanted
 from .installed import Record, Site
-
-if TYPE_CHECKING:
-    from ..output import Progress
-    from ..remote.blobs import Downloader
-    from ..remote.pace import Pace
 
 _LEAST_OLD_BYTES: Final = 1 << 20
 _LEAST_MEASURED_BYTES: Final = 1 << 20
@@ -37,11 +32,6 @@ class Fetched:
     reused: int = 0
 
 
-def sources(context: Context, url: str) -> list[str]:
-    """Mirrors of the command line, then of the settings, then the registry itself."""
-    return list(dict.fromkeys([*context.transfer.mirrors, *context.config.mirrors, url]))
-
-
 def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     """Every blob of ``wanted`` is in the cache afterwards. Raises as `Downloader.fetch`."""
     if not wanted:
@@ -52,7 +42,7 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
     began = time.monotonic()
     with context.out.progress("fetching", total) as bar:
-        fetcher = downloader(context, url, bar, pace)
+        fetcher = context.downloader(url, bar, pace)
         fetcher.fetch(wanted)
     done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
     if done.reused:
@@ -63,29 +53,15 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     return done
 
 
-def downloader(context: Context, url: str, bar: Progress, pace: Pace) -> Downloader:
-    """What fetches blobs for this command."""
-    from ..remote.blobs import Downloader
-
-    return Downloader(
-        http=context.http,
-        urls=sources(context, url),
-        cache=context.cache,
-        parallel=context.config.lanes,
-        progress=bar,
-        pace=pace,
-    )
-
-
 def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
     """How many bytes of ``wanted`` would come over the network, given what can be reused.
 
     Chunk lists are fetched to find out; no file is.
     """
     from ..output import SilentProgress
-    from ..reuse import Reuse
+    from ..remote.reuse import Reuse
 
-    fetcher = downloader(context, url, SilentProgress(), context.transfer.pace())
+    fetcher = context.downloader(url, SilentProgress(), context.transfer.pace())
     needed = 0
     for want in wanted:
         chunks = fetcher.chunk_list(want) if want.olds else None

@@ -24,7 +24,7 @@ from ..plan import Build, Keep, Plan, plan_installation, require_room
 from ..remote.wanted import Wanted
 from ..transfer import WHOLE, Selection
 from ..tree import Builder, looks_untouched
-from .fetching import Fetched, fetch, measured_speed, olds, sources, to_fetch, wanted_for
+from .fetching import Fetched, fetch, measured_speed, olds, to_fetch, wanted_for
 from .folders import remember_folder
 from .installed import Record, Site, instant
 from .locking import NO_OVERRIDES, settle_lock
@@ -328,5 +328,5 @@ def _forecast(context: Context, site: Site, lock: Lock, steps: _Steps) -> Foreca
         reuse_bytes=steps.plan.reuse_bytes + steps.plan.fetch_bytes - needed,
         disk_bytes=steps.plan.fetch_bytes,
         speed=measured_speed(context, url),
-        sources=tuple(sources(context, url)),
+        sources=tuple(context.sources(url)),
     )

@@ -240,7 +240,7 @@ def open_gate(context: Context, folder: Path | None) -> Gate | None:
     """The gate for what is used in ``folder``; None where no policy is pinned. The same one all
     through a run."""
     gate = context.gates.get(folder)
-    if gate is None:
+    if not isinstance(gate, Gate):
         places = context.places
         files = [places.policies, places.system_policies]
         if folder is not None:

@@ -34,7 +34,7 @@ from ..policies import MACHINE, PROJECT, PROJECT_FILE, PinFile, PolicyPin, unusa
 from ..remote.trust import View
 from ..resolve import names_exactly
 from ..truststore import Pin
-from .verify import choose, download_files
+from .choosing import choose, download_files
 from .withheld import known_status
 
 

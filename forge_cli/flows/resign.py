@@ -29,10 +29,10 @@ from ..context import Context
 from ..errors import ForgeError
 from ..remote.metadata import fetch_target
 from ..remote.trust import View
+from .choosing import download_files
 from .publishers import publishers
 from .roles import rebasing, send_roles
 from .signers import publisher_keys, unlock
-from .verify import download_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,10 +41,10 @@ from ..errors import ForgeError, UsageError
 from ..files import write_private
 from ..remote.trust import View
 from .ceremony_files import read_file
+from .choosing import verified_manifest
 from .keys import open_key
 from .roles import rebasing
 from .signers import held, ids, short
-from .verify import verified_manifest
 
 _DEFAULT_LIFE: Final = timedelta(days=180)
 

@@ -10,10 +10,10 @@ from signing.policy import Policy
 from ..context import Context
 from ..lockfile import Lock, LockedComponent, locked_release
 from ..policies import PolicyPin
+from .choosing import choose
 from .permission import Gate, Judgement
 from .policies import Pinned
 from .proof import Prover
-from .verify import choose
 
 
 def judge_with(

@@ -8,10 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from signing.digests import fingerprint as root_fingerprint
-from signing.errors import MalformedError, VerificationError, WithheldError
+from signing.errors import MalformedError, VerificationError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
-from signing.manifest import FileEntry, Manifest, parse_manifest
+from signing.manifest import FileEntry, parse_manifest
 from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
@@ -23,12 +23,10 @@ from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, UsageError
 from ..lockfile import FILE_NAME as LOCK
-from ..lockfile import locked_release, read_lock, requirement_text
+from ..lockfile import locked_release, read_lock
 from ..output import clean
-from ..remote.trust import View
-from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
-from .fetching import fetch, wanted_for
+from .choosing import choose, download_files
 from .installed import Record, site_of_tree
 from .permission import Judgement, open_gate
 from .withheld import status_of_root, view_remark
@@ -47,61 +45,6 @@ class Verified:
     remarks: tuple[str, ...] = ()
     repair: str | None = None
     permission: Judgement | None = None
-
-
-def choose(view: View, requirement: Requirement) -> IndexEntry:
-    """The newest release that the requirement accepts, as a resolver would choose it.
-
-    Raises:
-        ForgeError: ``not-found``.
-    """
-    releases = view.require(requirement.component).releases
-    offered = [
-        Release(
-            component=requirement.component,
-            version=entry.version,
-            requires=entry.requires,
-            yanked=entry.yanked,
-            withheld=view.withheld(entry),
-        )
-        for entry in releases.values()
-    ]
-    found = suitable(offered, [requirement])
-    if not found and (not str(requirement.specifier) or refusal_of(offered, [requirement])):
-        # All yanked or withheld: shown all the same, with what is to be said about it.
-        fitting = accepted(offered, [requirement])
-        found = sorted(fitting, key=lambda release: release.version, reverse=True)
-    if not found:
-        raise ForgeError(
-            "not-found",
-            f"{requirement_text(requirement)}: no such version",
-            hint="there are: " + ", ".join(reversed(releases)),
-        )
-    return releases[str(found[0].version)]
-
-
-def verified_manifest(context: Context, name: ComponentName, entry: IndexEntry) -> Manifest:
-    """The release's manifest after every check on its signatures; withheld ones as well.
-
-    Raises:
-        VerificationError: a check failed.
-    """
-    view = context.view
-    with sound(str(name)):
-        report = verify_release(
-            view.evidence(name, entry),
-            name,
-            entry.version,
-            fingerprint=view.fingerprint,
-            now=context.now,
-            observed=None,
-            forge_toml=None,
-            witnesses=view.witnesses,
-        )
-        failure = report.first_failure
-        if failure is not None and isinstance(failure.error, WithheldError) and report.release:
-            return report.release
-        return report.require()
 
 
 def verify_registry(
@@ -315,16 +258,6 @@ def _release_report(
         forge_toml=forge_toml,
         witnesses=context.view.witnesses,
     )
-
-
-def download_files(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
-    """Fetch ``files`` into the cache, each verified as it arrives."""
-    wanted = {
-        file.sha256: wanted_for(file, file.path)
-        for file in files
-        if not context.cache.has(file.sha256, file.size)
-    }
-    fetch(context, view.url, list(wanted.values()))
 
 
 def _trusted(context: Context, fingerprint: str, registry: str | None) -> str:

@@ -36,10 +36,10 @@ from ..errors import ForgeError, UsageError
 from ..files import write_private
 from ..remote.trust import View
 from .ceremony_files import read_file
+from .choosing import verified_manifest
 from .reviewing import Decided, Desk, deliver, desk, release_of, sign_file
 from .roles import rebasing
 from .signers import ids
-from .verify import verified_manifest
 
 _MAX_FILE_BYTES = 8_000_000
 

@@ -24,15 +24,16 @@ from signing.errors import MalformedError, VerificationError
 
 from ..cache import Cache
 from ..errors import ForgeError, NetworkError
+from ..exclusive import Busy
 from ..output import Progress
-from ..reuse import Reuse
 from .chunked import ChunkFetch, NoRangesError
 from .crew import Crew, Stopped
 from .http import Http, read_limited
 from .lanes import Lanes
 from .line import Line
 from .pace import Pace
-from .partial import Busy, Partial
+from .partial import Partial
+from .reuse import Reuse
 from .sources import Source, Sources
 from .wanted import ANOTHER_MIRROR, Old, Wanted
 from .whole import WholeFetch

@@ -4,13 +4,13 @@
     partial/<digest>.journal    which chunks of it are there
 
 The journal begins with a line that names the chunk list and this boot of the machine; then come
-the numbers of chunks, four bytes each: those that came and were verified, and those copied from a
-file that was, and that nobody has touched since. With the highest bit set it is a chunk that came
-so fast that its own digest was not taken. A number is written after its chunk: whatever kills the
-process, what the journal says is in the file. A power cut is another matter, because then either
-may have reached the disk without the other. So after another boot the journal is only a hint: what
-it names is hashed again before it counts, and so are, whenever the file is opened, the chunks that
-were not.
+the numbers of chunks, four bytes each: those that came and were verified. With the highest bit set
+it is a chunk whose own digest was not taken: it came too fast, or was copied from a file that was
+verified, and that nobody seems to have touched since. A number is written after its chunk: whatever
+kills the process, what the journal says is in the file. A power cut is another matter, because then
+either may have reached the disk without the other. So after another boot the journal is only a
+hint: what it names is hashed again before it counts, and so are, whenever the file is opened, the
+chunks that were not.
 
 None of this decides what is accepted. That is done by the digest of the whole file, which is
 taken from the file itself before it becomes a blob of the cache. So that it says what is in the
@@ -19,7 +19,6 @@ file at the end, a chunk has one writer at a time, who claimed it, and none once
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -31,6 +30,7 @@ from typing import Final
 from signing.chunks import Chunk, ChunkList
 
 from ..boot import this_boot
+from ..exclusive import Exclusive, journal_of
 from ..files import begin_sync
 
 _FREE: Final = 0
@@ -46,20 +46,17 @@ _BLOCK_BYTES: Final = 1 << 20
 _BEGIN_BYTES: Final = 16 << 20  # so much of it is written to the disk while the rest comes
 
 
-class Busy(Exception):  # not an error: somebody else fetches this very file
-    """Another process has the lock of the file."""
-
-
 class Partial:
     """The unfinished file at ``path``, of which ``chunks`` is the list. For several threads.
 
+    ``path`` is then where it lies, which is elsewhere where the file system has no locks
+    (`exclusive`).
+
     Raises:
-        Busy: another process has it. Where the file system has no locks nobody ever has; two
-            processes then write the same bytes to the same places.
+        Busy: another process has it.
     """
 
     def __init__(self, path: Path, chunks: ChunkList) -> None:
-        self.path = path
         self.chunks = chunks
         self._state = bytearray(len(chunks))
         self._lock = threading.Lock()
@@ -68,20 +65,20 @@ class Partial:
         self._right = self._whole.copy()  # without a chunk that is still coming
         self._unsynced = 0  # bytes, about: of no use but for the disk to begin
         self._followed = 0  # so many chunks from the first on are in `_whole`
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._journal = -1
+        self._file = Exclusive(path)
+        self._descriptor, self.path = self._file.descriptor, self._file.path
         try:
-            _lock(self._descriptor)
             self._open_journal()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Lets the file and its lock go; everything verified so far is kept."""
-        for descriptor in (self._journal, self._descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
+        """Lets the file go to whoever continues; everything verified so far is kept."""
+        if self._journal >= 0:
+            os.close(self._journal)
+        self._file.close()
         self._journal = self._descriptor = -1
 
     def release(self) -> None:
@@ -97,7 +94,7 @@ class Partial:
 
     @property
     def journal_path(self) -> Path:
-        return self.path.with_suffix(".journal")
+        return journal_of(self.path)
 
     @property
     def done(self) -> bool:
@@ -182,22 +179,24 @@ class Partial:
         for at in range(0, chunk.length, _BLOCK_BYTES):
             data = os.pread(source, min(_BLOCK_BYTES, chunk.length - at), start + at)
             hasher.update(data)
+        numbers = range(chunk.number, chunk.number + 1)
         return hasher.digest() == chunk.digest and self.copy_run(
-            source, start, range(chunk.number, chunk.number + 1)
+            source, start, numbers, proven=True
         )
 
-    def copy_run(self, source: int, start: int, numbers: range) -> bool:
+    def copy_run(self, source: int, start: int, numbers: range, *, proven: bool = False) -> bool:
         """Copy the chunks ``numbers`` from another open file, where they lie in a row from
         ``start`` on, unread; False when that file ends before them.
 
         For a file whose chunks were verified and which nobody has touched since. Should it be
         another all the same, the digest of the whole shows it, and `rescan` which chunks are to be
-        fetched.
+        fetched. Nobody takes that digest where the process is killed, or another one reads parts
+        of the file: so they are not ``proven`` unless the caller has just compared them.
         """
         begin, end = self.chunks.start(numbers.start), self.chunks.start(numbers.stop)
         if not self._copy(source, start, begin, end - begin):
             return False
-        self.mark(*numbers)
+        self.mark(*numbers, proven=proven)
         return True
 
     def _copy(self, source: int, start: int, at: int, length: int) -> bool:
@@ -351,12 +350,3 @@ class Partial:
         data = head + b"".join(number.to_bytes(4, "big") for number in numbers)
         while data:
             data = data[os.write(self._journal, data) :]
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Busy from None
-    except OSError:
-        return  # no locks on this file system

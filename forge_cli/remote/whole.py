@@ -7,10 +7,9 @@ whole file, which is as good. Nothing beyond the signed length is ever read.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,12 +20,12 @@ from signing.errors import VerificationError
 
 from ..cache import Cache
 from ..errors import ForgeError, NetworkError
+from ..exclusive import Exclusive
 from ..output import Progress
 from .crew import Stopped
 from .http import BLOCK_BYTES, Http, pause_seconds
 from .line import Line
 from .metadata import not_served
-from .partial import Busy
 from .sources import Source
 from .wanted import ANOTHER_MIRROR, OtherRangeError, Wanted, other_range
 
@@ -49,21 +48,12 @@ class WholeFetch:
             VerificationError: ``digest-mismatch`` or ``length-mismatch``, from every source.
             NetworkError: no source could be reached often enough.
         """
-        path = self.cache.partial(want.digest)
-        with path.open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy from None
-            except OSError:
-                pass  # no locks on this file system
-            if self.cache.has(want.digest, want.size):
-                with suppress(OSError):
-                    path.unlink()
+        with closing(Exclusive(self.cache.partial(want.digest))) as file:
+            path = file.path
+            if self.cache.has(want.digest, want.size):  # another process was quicker
+                path.unlink()
                 self.progress.advance(want.size)
                 return
-            if not os.path.exists(path):
-                path.touch()
             try:
                 self._from_any_source(want, path)
             except VerificationError:

@@ -16,7 +16,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,7 +117,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         host.withheld("quarantined", reason, "darija-asr"),
         host.withheld("revoked", reason, "keyword-spotter-00"),
     )
-    app = create_app(replace(world.registry, assurances=everything()))  # type: ignore[arg-type]
+    app = create_app(world.registry.differing(assurances=everything()))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

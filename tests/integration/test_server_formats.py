@@ -65,7 +65,7 @@ def test_a_waiver_allows_what_it_covers(world: World, sara: Client) -> None:
     registry = world.registry
     waivers = _One()
     admission = Admission(registry.database, registry.blobs, (), waivers)
-    changed = replace(registry, releases=replace(registry.releases, admission=admission))
+    changed = registry.differing(releases=replace(registry.releases, admission=admission))
     client = Client(create_app(changed).test_client(), sara.token)
     client.publish(world.release(files={"model.pt": torch_zip()}))
     assert waivers.asked == [("minds-lab/my-model", "1.0.0", "pickle")]
@@ -77,7 +77,7 @@ def test_a_waiver_allows_what_it_covers(world: World, sara: Client) -> None:
 def test_what_a_waiver_let_in_is_let_in_nowhere_else(world: World, sara: Client) -> None:
     registry = world.registry
     admission = Admission(registry.database, registry.blobs, (), _One())
-    changed = replace(registry, releases=replace(registry.releases, admission=admission))
+    changed = registry.differing(releases=replace(registry.releases, admission=admission))
     client = Client(create_app(changed).test_client(), sara.token)
     client.publish(world.release(files={"model.pt": torch_zip()}))
     again = world.release(version="2.0.0", files={"renamed": torch_zip()})

@@ -14,7 +14,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -578,8 +577,12 @@ def test_a_registry_has_one_of_each_service(world: World) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = [each.result() for each in [pool.submit(ask) for _ in range(8)]]
     assert {id(each) for each in made} == {id(registry.publication)}
-    assert replace(registry, throttle=Throttle(1)).publication is registry.publication
-    assert replace(registry, throttle=(mine := Throttle(1))).throttle is mine
+    changed = registry.differing(throttle=(mine := Throttle(1)))
+    assert changed.publication is registry.publication
+    assert changed.throttle is mine
+    assert registry.throttle is not mine
+    with pytest.raises(TypeError, match="no throttel"):
+        registry.differing(throttel=mine)
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def blob() -> str:
 def streaming(world: World) -> Client:
     """A client of the same registry where blobs pass through the server."""
     settings = replace(world.registry.settings, redirect_blobs=False)
-    return Client(create_app(replace(world.registry, settings=settings)).test_client())
+    return Client(create_app(world.registry.differing(settings=settings)).test_client())
 
 
 def test_nothing_of_it_is_in_the_data_folder(

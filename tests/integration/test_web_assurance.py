@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -55,7 +54,7 @@ def world(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
 
 @pytest.fixture(scope="module")
 def app(world: World) -> Flask:
-    return create_app(replace(world.registry, assurances=everything()))  # type: ignore[arg-type]
+    return create_app(world.registry.differing(assurances=everything()))
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +339,7 @@ def test_the_page_on_reviews(browser: FlaskClient) -> None:
 
 
 def test_without_bodies_the_page_says_so(world: World) -> None:
-    empty = replace(world.registry, assurances=FakeAssurances())  # type: ignore[arg-type]
+    empty = world.registry.differing(assurances=FakeAssurances())
     browser = create_app(empty).test_client(use_cookies=False)
     assert "The authority names no reviewer body yet." in text(browser, "/en/reviews")
     assert browser.get("/en/reviews.json").get_json() == {

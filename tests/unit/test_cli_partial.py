@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tensors import chunks_of, safetensors, tensors
 
-from forge_cli.remote.partial import Busy, Partial
+from forge_cli.exclusive import Busy
+from forge_cli.remote.partial import Partial
 
 DATA = safetensors(tensors(1, count=4))
 LIST = chunks_of(DATA)
@@ -72,6 +73,26 @@ def test_chunks_in_a_row_are_copied_unread_and_a_file_that_ends_before_gives_non
     again.write(b"?", LIST[4].start)
     assert again.rescan() == 1
     again.close()
+
+
+def test_what_was_copied_unread_is_looked_at_before_it_counts_for_another_run(
+    tmp_path: Path,
+) -> None:
+    """The old file looked untouched, and was not."""
+    old = tmp_path / "old"
+    old.write_bytes(DATA)
+    with old.open("r+b") as file:
+        file.seek(LIST[3].start + 7)
+        file.write(bytes([DATA[LIST[3].start + 7] ^ 1]))
+    partial, handle = Partial(tmp_path / "x.part", LIST), os.open(old, os.O_RDONLY)
+    assert partial.copy_run(handle, LIST[2].start, range(2, 6))
+    assert partial.copy_from(handle, LIST[6].start, LIST[6])  # read, so it counts at once
+    assert [n for n in range(2, 7) if partial.has(n)] == [6]
+    assert partial.take(1 << 30) == range(2)  # and none is asked for again in this one
+    os.close(handle)
+    partial.close()
+    assert here(tmp_path / "x.part") == [2, 4, 5, 6]
+    assert here(tmp_path / "x.part") == [2, 4, 5, 6]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

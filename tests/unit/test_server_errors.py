@@ -20,7 +20,7 @@ OPERATORS_OWN = (
     SERVER / "observe" / "tracing.py",
     SERVER / "operate",
     SERVER / "services" / "restored.py",
-    SERVER / "registry.py",
+    SERVER / "registry",
     SERVER / "settings.py",
     SERVER / "stores.py",
     SERVER / "wiring.py",

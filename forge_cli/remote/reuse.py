@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from signing.chunks import Chunk, ChunkList, parse_chunk_list
 from signing.errors import MalformedError
 
-from .cache import Cache
-from .chunking import average_for, cut
-from .remote.partial import Partial
-from .remote.wanted import Old, Wanted
+from ..cache import Cache
+from ..chunking import average_for, cut
+from .partial import Partial
+from .wanted import Old, Wanted
 
 _MAX_OLDS = 8
 _RUN_BYTES = 16 << 20  # between two of them the person may press Ctrl-C
