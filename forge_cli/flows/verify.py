@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -30,8 +31,9 @@ from ..resolve import Release, accepted, refusal_of, suitable
 from ..tree import observe
 from .fetching import fetch, wanted_for
 from .installed import Record, site_of_tree
+from .kept import Choices, Remembered, Signed, choices
 from .permission import Judgement, open_gate
-from .withheld import status_of_root, view_remark
+from .withheld import known_status, status_of_root, view_remark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +57,24 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
     Raises:
         ForgeError: ``not-found``.
     """
-    releases = view.require(requirement.component).releases
+    return choose_known(Signed(view), requirement)
+
+
+def choose_known(known: Choices, requirement: Requirement) -> IndexEntry:
+    """`choose`, among what there is to choose from.
+
+    Raises:
+        ForgeError: ``not-found``; offline ``network``.
+    """
+    known.require(requirement.component)  # who knows nothing of it says so
+    releases = known.releases(requirement.component) or {}
     offered = [
         Release(
             component=requirement.component,
             version=entry.version,
             requires=entry.requires,
             yanked=entry.yanked,
-            withheld=view.withheld(entry),
+            withheld=known.withheld(entry),
         )
         for entry in releases.values()
     ]
@@ -74,30 +86,25 @@ def choose(view: View, requirement: Requirement) -> IndexEntry:
     if not found:
         raise ForgeError(
             "not-found",
-            f"{requirement_text(requirement)}: no such version",
-            hint="there are: " + ", ".join(reversed(releases)),
+            f"{requirement_text(requirement)}: no such version"
+            + (" was verified on this machine" if isinstance(known, Remembered) else ""),
+            hint="there are: " + ", ".join(reversed(list(releases))),
         )
     return releases[str(found[0].version)]
 
 
-def verified_manifest(context: Context, name: ComponentName, entry: IndexEntry) -> Manifest:
-    """The release's manifest after every check on its signatures; withheld ones as well.
+def verified_manifest(
+    context: Context, name: ComponentName, entry: IndexEntry, known: Choices | None = None
+) -> Manifest:
+    """The release's manifest after every check on its signatures; withheld ones as well. ``known``
+    is where the entry was found.
 
     Raises:
         VerificationError: a check failed.
     """
-    view = context.view
+    known = known or choices(context)
     with sound(str(name)):
-        report = verify_release(
-            view.evidence(name, entry),
-            name,
-            entry.version,
-            fingerprint=view.fingerprint,
-            now=context.now,
-            observed=None,
-            forge_toml=None,
-            witnesses=view.witnesses,
-        )
+        report = _release_report(context, known.evidence(name, entry), name, entry, None, None)
         failure = report.first_failure
         if failure is not None and isinstance(failure.error, WithheldError) and report.release:
             return report.release
@@ -123,20 +130,20 @@ def verify_registry(
             context.pin.fingerprint,
             "one of the two is another registry's: ask the operator which",
         )
-    view, name = context.view, requirement.component
-    entry = choose(view, requirement)
-    evidence = view.evidence(name, entry, reviews=True)
+    known, name = choices(context), requirement.component
+    entry = choose_known(known, requirement)
+    evidence = known.evidence(name, entry, reviews=True)
     report = _release_report(context, evidence, name, entry, None, None)
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
         if download:
-            download_files(context, view, report.release.files)
+            download_files(context, context.pin.url, report.release)
         if all(context.cache.has(file.sha256, file.size) for file in files.values()):
             observed = {file.path: file for file in report.release.files}
             toml = report.release.by_path["forge.toml"]
             data = context.cache.read(toml.sha256, toml.size)
             report = _release_report(context, evidence, name, entry, observed, data)
-    remarks = []
+    remarks = ages(context, evidence, context.pin.fingerprint) if context.offline else []
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
     if entry.deprecated is not None:
@@ -192,7 +199,7 @@ def verify_installed(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks += _ages(context, evidence, trusted)
+        remarks += ages(context, evidence, trusted)
     selected = _selected(record)
     if selected is not None:
         remarks.append(f"installed in part, with {clean(record.selection)}")
@@ -245,7 +252,7 @@ def verify_exported(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks += _ages(context, evidence, trusted)
+        remarks += ages(context, evidence, trusted)
     report = _folder_report(context, evidence, name, folder / "files", trusted)
     return Verified(
         subject=str(folder / "files"),
@@ -313,18 +320,21 @@ def _release_report(
         now=context.now,
         observed=observed,
         forge_toml=forge_toml,
-        witnesses=context.view.witnesses,
+        witnesses=context.trust.witnesses(context.pin.fingerprint),
+        status=known_status(context, context.pin),
     )
 
 
-def download_files(context: Context, view: View, files: tuple[FileEntry, ...]) -> None:
-    """Fetch ``files`` into the cache, each verified as it arrives."""
+def download_files(
+    context: Context, url: str, manifest: Manifest, entries: Iterable[FileEntry] | None = None
+) -> None:
+    """Fetch files of a release into the cache, all or some, each verified as it arrives."""
     wanted = {
-        file.sha256: wanted_for(file, file.path)
-        for file in files
+        file.sha256: wanted_for(file, f"{manifest.component}/{file.path}")
+        for file in (manifest.files if entries is None else entries)
         if not context.cache.has(file.sha256, file.size)
     }
-    fetch(context, view.url, list(wanted.values()))
+    fetch(context, url, list(wanted.values()))
 
 
 def _trusted(context: Context, fingerprint: str, registry: str | None) -> str:
@@ -366,7 +376,7 @@ def _refreshed(
     return view.evidence(name, entry, reviews=True), remarks
 
 
-def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
+def ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
     """How old this machine's view is: of the registry, and of what is withheld."""
     known = [status_of_root(context, trusted)]
     with suppress(MalformedError):  # the report will say what is wrong with it
@@ -378,6 +388,7 @@ def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
 
 
 def _age(context: Context, evidence: Evidence) -> str:
+    how = "leaving --offline out" if context.offline else "--online"
     if evidence.refreshed_at is None:
         return "no network used; it is not known when the registry was last asked"
     age = max(context.now - evidence.refreshed_at, timedelta())
@@ -389,7 +400,7 @@ def _age(context: Context, evidence: Evidence) -> str:
         text = f"{age // timedelta(hours=1)} hours ago"
     else:
         text = f"{age.days} days ago"
-    return f"no network used; the registry was last asked {text} (--online asks it now)"
+    return f"no network used; the registry was last asked {text} ({how} asks it now)"
 
 
 def _read(path: Path) -> bytes:
