@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from hashlib import sha256
 from time import monotonic
 
 from flask import Flask, Response, current_app, g, request
@@ -18,13 +17,12 @@ from storage.errors import StorageError
 
 from .api import osv, v1
 from .api.bodies import announce_end, end_upload
-from .api.described import ANYBODY, of_view
+from .api.limits import spend_one
 from .api.problems import problem
 from .api.requests import begin, caller, registry
 from .compat import huggingface, legacy, oauth, oci, pypi
 from .compat.quick import Quick
 from .compat.refusals import facade_refusal
-from .domain.addresses import counted_as
 from .errors import RegistryError, from_library, row_of
 from .logs import LOGGER, facts
 from .observe import routes as observed
@@ -135,23 +133,7 @@ def _limit() -> None:
     """Refuses who asks too often of what costs something; says to everybody how much is left."""
     if not request.path.startswith(("/api/", "/osv/")) and request.endpoint not in _COSTLY:
         return
-    # A made-up token is a caller of its own where it is looked at, and is stopped by the limit on
-    # failures. Elsewhere anybody would be as many callers as they like.
-    here = of_view(request.endpoint)
-    looked_at = here is not None and here.caller != ANYBODY
-    header = request.headers.get("Authorization", "") if looked_at else ""
-    who = f"{counted_as(request.remote_addr or '')} {sha256(header.encode()).hexdigest()}"
-    allowance = current_app.extensions["forge-rates"].take(who, registry().clock())
-    if allowance is None:
-        return
-    g.rate_headers = allowance.headers()
-    if not allowance.allowed:
-        raise RegistryError(
-            "too-many-requests",
-            f"expected at most {allowance.quota} requests a minute by one caller, found more",
-            f"wait {allowance.reset_seconds} seconds",
-            retry_after_seconds=allowance.reset_seconds,
-        )
+    spend_one()
 
 
 def _finish(response: Response) -> Response:

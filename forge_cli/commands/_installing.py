@@ -76,6 +76,7 @@ def report(
             "fetched_bytes": done.plan.fetch_bytes,
             "received_bytes": done.fetched.received,
             "reused_bytes": done.fetched.reused,
+            "known_at": done.known_at,
             "wheels": wheels,
             "python": used or None,
             "permission": permission_json(gate, done.lock.components),
@@ -90,6 +91,7 @@ def report(
     for component in done.lock.components:
         out.answer(f"{component.component}=={component.version} {site.tree(component.component)}")
     _show_snapshots(context, snapshots)
+    _say_age(context, done.known_at)
     if done.plan.idle:
         out.done(f"nothing to do: {count_text(len(done.plan.keep), 'component')} in place")
         return
@@ -118,6 +120,21 @@ def _show_snapshots(context: Context, snapshots: Sequence[Snapshot] | None) -> N
         )
 
 
+def _say_age(context: Context, known_at: str) -> None:
+    """How old all is that was said, where nobody was asked."""
+    if not context.offline:
+        return
+    from datetime import datetime
+
+    from signing.ages import ago
+
+    at = datetime.fromisoformat(known_at)
+    context.out.say(
+        f"nobody was asked (offline): what was published, yanked or withheld after "
+        f"{at:%Y-%m-%d %H:%M} UTC, {ago(context.now - at)} ago, is not known here"
+    )
+
+
 def show_forecast(context: Context, forecast: Forecast) -> None:
     """What an installation would move, how long that takes, and from where."""
     out = context.out
@@ -130,11 +147,21 @@ def show_forecast(context: Context, forecast: Forecast) -> None:
             "disk_bytes": forecast.disk_bytes,
             "bytes_per_second": forecast.speed,
             "seconds": forecast.seconds,
+            "known_at": forecast.known_at,
             "sources": list(forecast.sources),
         }
     )
     for line in forecast.plan.lines()[: len(forecast.plan.build) + len(forecast.plan.remove)]:
         out.answer(line)
+    if context.offline:
+        missing = forecast.fetch_bytes
+        out.answer(
+            f"missing    {size_text(missing)}" + (", so it cannot be installed" if missing else "")
+        )
+        out.answer(f"reused     {size_text(forecast.reuse_bytes)}")
+        _say_age(context, forecast.known_at)
+        out.say("nothing was fetched or changed")
+        return
     seconds = forecast.seconds
     speed = "not measured yet" if forecast.speed is None else f"{size_text(int(forecast.speed))}/s"
     took = "" if seconds is None else f"about {duration_text(seconds)} at "

@@ -47,3 +47,25 @@ def download_options(function: Function) -> Function:
         metavar="URL",
         help="Fetch files from here first; needs no trust. May be given several times.",
     )(pace_options(function))
+
+
+def offline_option(function: Function) -> Function:
+    """``--offline``; it reaches the flow through the context. Goes below `download_options`."""
+
+    def run(context: Context, *args: Any, offline: bool, **options: Any) -> int | None:
+        from ..errors import UsageError
+
+        if offline and context.transfer.mirrors:
+            raise UsageError(
+                "--offline asks nobody, and --mirror names somebody to ask",
+                hint="leave one of them out",
+            )
+        context.offline = offline
+        return function(context, *args, **options)
+
+    result: Function = click.option(
+        "--offline",
+        is_flag=True,
+        help="Ask nobody: use what was verified on this machine, and say how old that is.",
+    )(update_wrapper(run, function))
+    return result

@@ -10,16 +10,18 @@ from ..context import Context
 from ..output import clean, count_text, size_text
 from ._command import forge_command, parse_option
 from ._profile import profile_json, profile_rows
+from ._transfer import offline_option
 
 if TYPE_CHECKING:
     from signing.roles import IndexEntry
     from signing.status import Withheld
 
-    from ..remote.trust import View
+    from ..flows.kept import Choices
 
 
 @forge_command("info")
 @click.argument("requirement", metavar="ORG/NAME[==VERSION]")
+@offline_option
 def command(context: Context, requirement: str) -> None:
     """Show a component: what it is, its versions and what it requires.
 
@@ -27,14 +29,16 @@ def command(context: Context, requirement: str) -> None:
     """
     from signing.names import Requirement
 
-    from ..flows.choosing import choose, verified_manifest
+    from ..flows.choosing import choose_known, verified_manifest
+    from ..flows.kept import choices
+    from ..flows.verify import ages
 
     wanted = parse_option("ORG/NAME", Requirement.parse, requirement)
-    view, name = context.view, wanted.component
-    entry = choose(view, wanted)
-    state = view.require(name)
-    withheld = view.withheld(entry)
-    manifest = verified_manifest(context, name, entry)  # withheld ones are said to be so
+    known, name = choices(context), wanted.component
+    entry = choose_known(known, wanted)
+    state = known.require(name)
+    withheld = known.withheld(entry)
+    manifest = verified_manifest(context, name, entry, known)  # withheld ones are said to be so
     profile = state.organisation_delegation.profile
     meta: dict[str, Any] = manifest.metadata
     releases = list(reversed(state.releases.values()))
@@ -63,13 +67,13 @@ def command(context: Context, requirement: str) -> None:
                     "yanked": release.yanked,
                     "yanked_successor": release.yanked_successor,
                     "deprecated": release.deprecated.to_json() if release.deprecated else None,
-                    "withheld": _withheld_json(view.withheld(release)),
+                    "withheld": _withheld_json(known.withheld(release)),
                 }
                 for release in releases
             ],
         }
     )
-    out.answer(f"{name} {entry.version}{_mark(view, entry, space='  ')}")
+    out.answer(f"{name} {entry.version}{_mark(known, entry, space='  ')}")
     out.answer(f"  {clean(meta.get('summary', ''))}")
     rows = [
         ["kind", manifest.kind],
@@ -97,17 +101,20 @@ def command(context: Context, requirement: str) -> None:
         rows.append([withheld.state, f"since {withheld.since:%Y-%m-%d %H:%M} UTC: "
                      f"{clean(withheld.reason)}"])  # fmt: skip
     out.table(rows, indent="  ")
-    shown = ", ".join(f"{release.version}{_mark(view, release)}" for release in releases[:12])
+    shown = ", ".join(f"{release.version}{_mark(known, release)}" for release in releases[:12])
     more = f" and {len(releases) - 12} older" if len(releases) > 12 else ""
     out.answer(f"  versions   {shown}{more}")
     if withheld is not None:
         out.warn(f"{withheld.release} is {withheld.state}: forge does not install it")
+    if context.offline:
+        for remark in ages(context, known.evidence(name, entry), context.pin.fingerprint):
+            out.say(f"note: {remark}")
     out.done("verified from the pinned root")
 
 
-def _mark(view: View, entry: IndexEntry, space: str = " ") -> str:
+def _mark(known: Choices, entry: IndexEntry, space: str = " ") -> str:
     """What stands behind a version that ranges do not pick."""
-    if (withheld := view.withheld(entry)) is not None:
+    if (withheld := known.withheld(entry)) is not None:
         return f"{space}({withheld.state})"
     if entry.yanked is not None:
         return f"{space}(yanked)"

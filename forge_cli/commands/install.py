@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ._command import forge_command, into_option, parse_option
 from ._installing import pip_options, report, show_forecast
 from ._permission import explain_option, override_options
-from ._transfer import download_options
+from ._transfer import download_options, offline_option
 
 
 @forge_command("install")
@@ -38,6 +38,7 @@ from ._transfer import download_options
 @override_options
 @explain_option
 @download_options
+@offline_option
 @pip_options
 def command(
     context: Context,

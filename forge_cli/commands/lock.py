@@ -11,6 +11,7 @@ from ..output import count_text
 from ._command import forge_command, into_option, parse_option
 from ._permission import explain as show_rules
 from ._permission import explain_option, override_options, permission_json
+from ._transfer import offline_option
 
 
 @forge_command("lock")
@@ -19,6 +20,7 @@ from ._permission import explain_option, override_options, permission_json
 @click.option("-U", "--upgrade", is_flag=True, help="Take newer versions than the locked ones.")
 @override_options
 @explain_option
+@offline_option
 def command(
     context: Context,
     requirements: tuple[str, ...],

@@ -9,7 +9,6 @@ import click
 
 from ..context import Context
 from ..errors import ForgeError, RemoteError, UsageError
-from ..nearby import did_you_mean
 from ..output import clean
 from ._command import FILE, forge_command, parse_option
 from ._profile import profile_json, profile_rows
@@ -120,7 +119,9 @@ def show(context: Context, org: str) -> None:
         answer = context.api().get("organisations", name)
     except RemoteError as error:
         if error.status == 404:
-            error.hint = did_you_mean(name, registered) or error.hint
+            from ..remote.near import near_organisation
+
+            error.hint = near_organisation(name, registered) or error.hint
         raise
     profile = delegation.profile if delegation else None
     components = [_component(item) for item in answer.get("components") or ()]

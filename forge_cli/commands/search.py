@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from ..context import Context
+from ..nearby import NOT_REVIEWED, REVIEWS
 from ..output import Output, align, clean
 from ._command import forge_command
-
-_REVIEWS: Final = {"approved": "approved by reviewers", "reviewed": "reviewed"}
 
 
 @forge_command("search")
@@ -65,7 +62,7 @@ def _say_near(out: Output, near: object) -> None:
             clean(item.get("component")),
             clean(item.get("latest") or "-"),
             "by " + _shortened(clean(item.get("organisation_display_name")), 40),
-            ", ".join((_REVIEWS.get(str(item.get("review")), "not reviewed"), *_states(item))),
+            ", ".join((REVIEWS.get(str(item.get("review")), NOT_REVIEWED), *_states(item))),
         ]
         for item in items
     ]

@@ -10,7 +10,7 @@ from ..context import Context
 from ._command import forge_command, into_option
 from ._installing import pip_options, report
 from ._permission import explain_option
-from ._transfer import download_options
+from ._transfer import download_options, offline_option
 
 
 @forge_command("sync")
@@ -18,6 +18,7 @@ from ._transfer import download_options
 @click.option("--force", is_flag=True, help="Replace folders that forge did not make.")
 @explain_option
 @download_options
+@offline_option
 @pip_options
 def command(
     context: Context, into: Path, force: bool, explain: bool, pip: bool, python: Path | None

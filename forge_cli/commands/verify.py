@@ -15,7 +15,7 @@ from ..errors import OK, POLICY, VERIFICATION, UsageError
 from ..output import Output, clean
 from ._command import FILE, forge_command, parse_option
 from ._permission import explain_option, judgement_json
-from ._transfer import download_options
+from ._transfer import download_options, offline_option
 
 if TYPE_CHECKING:
     from signing.report import Report
@@ -44,6 +44,7 @@ _COLOR = {"passed": "green", "failed": "red", "not-checked": "yellow"}
 )
 @explain_option
 @download_options
+@offline_option
 def command(
     context: Context,
     target: str,
@@ -60,6 +61,7 @@ def command(
 
     \b
     forge verify minds-lab/my-model==1.0.0               in the registry, with its files
+    forge verify minds-lab/my-model --offline            as it is kept in the cache
     forge verify out/forge_components/minds-lab/my-model  installed; needs no network
     forge verify out/forge_components/… --repair          fetches what is damaged
     forge verify third-party                              exported; needs no network
@@ -83,6 +85,8 @@ def command(
     loose = bundle is not None and key is not None
     _refuse(manifest is not None and not loose, "--manifest", "--bundle and --key")
     _refuse(metadata_only and (loose or not named), "--metadata-only", "ORG/NAME")
+    if online and context.offline:
+        raise UsageError("--online asks the registry, and --offline nobody: leave one of them out")
     _refuse(online and loose, "--online", "what came from a registry")
     _refuse(fingerprint is not None and loose, "--fingerprint", "what came from a registry")
     folder = Path(target)

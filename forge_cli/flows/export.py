@@ -65,7 +65,7 @@ def export_bundle(context: Context, requirement: Requirement, into: Path) -> Exp
             ).require()
 
     manifest = report(observed=False)
-    download_files(context, view, manifest.files)
+    download_files(context, view.url, manifest)
     report(observed=True, manifest=manifest)
     state = view.require(name)
     keys = state.delegation.keys if state.delegation is not None else ()

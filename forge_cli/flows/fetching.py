@@ -15,8 +15,9 @@ from signing.names import ComponentName
 
 from ..cache import looks_verified
 from ..context import Context
+from ..errors import NetworkError
 from ..files import write_private
-from ..output import count_text, size_text
+from ..output import clean, count_text, size_text
 from ..remote.wanted import Old, Wanted
 from .installed import Record, Site
 
@@ -33,9 +34,15 @@ class Fetched:
 
 
 def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
-    """Every blob of ``wanted`` is in the cache afterwards. Raises as `Downloader.fetch`."""
+    """Every blob of ``wanted`` is in the cache afterwards. Raises as `Downloader.fetch`.
+
+    Raises:
+        NetworkError: nobody is to be asked; it names what is missing.
+    """
     if not wanted:
         return Fetched()
+    if context.offline:
+        raise _missing(wanted)
     total = sum(want.size for want in wanted)
     pace = context.transfer.pace()
     pace.wait_for_window(context.out.say)
@@ -53,11 +60,24 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     return done
 
 
+def _missing(wanted: Sequence[Wanted]) -> NetworkError:
+    first, total = wanted[0], size_text(sum(want.size for want in wanted))
+    others = f", nor {count_text(len(wanted) - 1, 'other file')}" if len(wanted) > 1 else ""
+    return NetworkError(
+        f"{clean(first.label)}: not on this machine{others} ({total} in all), and nobody is asked "
+        "(offline)",
+        hint="run it once where there is a network; what comes is kept",
+    )
+
+
 def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
     """How many bytes of ``wanted`` would come over the network, given what can be reused.
 
-    Chunk lists are fetched to find out; no file is.
+    Chunk lists are fetched to find out; no file is, and offline nothing at all.
     """
+    wanted = list(wanted)
+    if context.offline or not wanted:
+        return sum(want.size for want in wanted)
     from ..output import SilentProgress
     from ..remote.reuse import Reuse
 

@@ -30,15 +30,17 @@ from .installed import Record, Site, instant
 from .locking import NO_OVERRIDES, settle_lock
 from .permission import Overrides, open_gate, warn_overrides
 from .proof import Proof, Prover
-from .withheld import require_usable
+from .withheld import require_usable, warn_stale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """What an installation did."""
+    """What an installation did. ``known_at`` is when the registry was last asked for what is there
+    now, for the oldest of it (an instant as in files)."""
 
     lock: Lock
     plan: Plan
+    known_at: str
     site: Site
     placed: dict[str, int]
     fetched: Fetched
@@ -47,9 +49,10 @@ class Installed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """What an installation would move. ``speed`` in bytes a second, as measured last time from
-    this registry; ``disk_bytes`` is what the cache grows by."""
+    this registry; ``disk_bytes`` is what the cache grows by; ``known_at`` as in `Installed`."""
 
     plan: Plan
+    known_at: str
     lock: Lock
     fetch_bytes: int
     reuse_bytes: int
@@ -137,6 +140,7 @@ def sync(context: Context, into: Path, *, force: bool = False) -> Installed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Steps:
     plan: Plan
+    known_at: str
     proofs: dict[ComponentName, Proof]
 
 
@@ -149,6 +153,7 @@ def _steps(
 ) -> _Steps:
     """What is to be done, with the proof of each release that is to be put in place."""
     keep: list[Keep] = []
+    known: list[str] = []
     proofs: dict[ComponentName, Proof] = {}
     builds: list[Build] = []
     for component in lock.components:
@@ -156,8 +161,10 @@ def _steps(
         selection = selections.get(component.component, WHOLE)
         if record is not None and _in_place(site, component, record, selection):
             keep.append(Keep(locked=component))
+            known.append(record.verified_at)
             continue
         proof = prover.prove(component)
+        known.append(proof.verified_at)
         proofs[component.component] = proof
         builds.append(
             Build(
@@ -169,6 +176,8 @@ def _steps(
         )
     # Also what is in place already: it may have been withheld since it was installed.
     require_usable(context, prover.pin, lock.components)
+    if context.offline:
+        warn_stale(context, prover.pin)
     if (gate := open_gate(context, site.into)) is not None:
         gate.say_age(gate.require(prover, lock.components))
     # Part of a component is not the answer to what the folder shall hold: nothing goes then.
@@ -182,7 +191,7 @@ def _steps(
         for entry in build.files
     }
     plan = plan_installation(keep, builds, gone, cached)
-    return _Steps(plan=plan, proofs=proofs)
+    return _Steps(plan=plan, proofs=proofs, known_at=min(known, default=instant(context.now)))
 
 
 def _apply(
@@ -213,7 +222,14 @@ def _apply(
         builder.remove(site.tree(name))
     warn_overrides(context, lock.components)
     remember_folder(context, site.into)
-    return Installed(lock=lock, plan=plan, site=site, placed=dict(builder.how), fetched=fetched)
+    return Installed(
+        lock=lock,
+        plan=plan,
+        known_at=steps.known_at,
+        site=site,
+        placed=dict(builder.how),
+        fetched=fetched,
+    )
 
 
 def _in_place(site: Site, component: LockedComponent, record: Record, selection: Selection) -> bool:
@@ -323,10 +339,11 @@ def _forecast(context: Context, site: Site, lock: Lock, steps: _Steps) -> Foreca
     needed = to_fetch(context, url, wanted)
     return Forecast(
         plan=steps.plan,
+        known_at=steps.known_at,
         lock=lock,
         fetch_bytes=needed,
         reuse_bytes=steps.plan.reuse_bytes + steps.plan.fetch_bytes - needed,
         disk_bytes=steps.plan.fetch_bytes,
         speed=measured_speed(context, url),
-        sources=tuple(context.sources(url)),
+        sources=() if context.offline else tuple(context.sources(url)),
     )

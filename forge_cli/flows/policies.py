@@ -187,7 +187,7 @@ def _to_keep(
         manifest = _manifest(context, trusted, evidence)
         require_policy_file(manifest)
         entry = manifest.by_path[FILE_NAME]
-        download_files(context, view, (entry,))
+        download_files(context, view.url, manifest, (entry,))
         data = context.cache.read(entry.sha256, entry.size)
         if data is None:
             raise VerificationError("digest-mismatch", str(manifest), FILE_NAME, "nothing")

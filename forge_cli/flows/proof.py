@@ -18,7 +18,7 @@ from signing.manifest import FileEntry, Manifest, parse_manifest
 from signing.names import ComponentName
 
 from ..context import Context
-from ..errors import ForgeError
+from ..errors import ForgeError, NetworkError
 from ..lockfile import Lock, LockedComponent
 from ..transfer import WHOLE, Selection
 from ..truststore import Pin
@@ -52,11 +52,18 @@ class Prover:
         Raises:
             VerificationError: the registry offers something else, or a signature does not hold.
             ForgeError: ``not-found`` when it is not there any more.
+            NetworkError: it was not verified here, and nobody is to be asked.
         """
         if self._context.asked_registry:
             # What is known now counts, not what was kept: a key may have been revoked since.
             return self._fetched(locked)
-        return self._kept(locked) or self._fetched(locked)
+        kept = self._kept(locked)
+        if kept is None and self._context.offline:
+            raise NetworkError(
+                f"{locked}: what proves it is not on this machine, and nobody is asked (offline)",
+                hint="run it once where there is a network; what comes is kept",
+            )
+        return kept or self._fetched(locked)
 
     def evidence(self, locked: LockedComponent) -> Evidence:
         """`prove`, as `signing` takes it."""

@@ -26,9 +26,9 @@ from ..border import sound
 from ..context import Context
 from ..errors import ForgeError, RemoteError
 from ..files import write_private
-from ..nearby import did_you_mean
 from ..output import count_text, size_text
 from ..remote.api import Api, member
+from ..remote.near import near_organisation
 from ..remote.trust import ComponentState, View
 from ..remote.upload import Outgoing
 from . import ahead, along, delta
@@ -247,11 +247,11 @@ def _not_registered(session: _Session, view: View) -> ForgeError:
             f"organisation {org} waits for the authority's approval",
             hint="when they have approved it (forge authority approve), publish again",
         )
-    near = did_you_mean(org, view.organisations())
+    near = near_organisation(org, view.organisations())
     return ForgeError(
         "not-found",
         f"organisation {org} is not registered in {view.url}",
-        hint=f"{near} It stands in forge.toml"
+        hint=f"{near}\nit stands in forge.toml"
         if near
         else f"forge org create {org} --kind … --display-name …, then the authority approves it",
     )

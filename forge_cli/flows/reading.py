@@ -20,22 +20,19 @@ from typing import BinaryIO
 from signing.errors import VerificationError
 from signing.manifest import FileEntry, Manifest
 from signing.names import Requirement
-from signing.roles import EXPIRY
-from signing.status import ROLE
 
 from ..cache import looks_verified
 from ..context import Context
-from ..errors import ForgeError, NetworkError
+from ..errors import ForgeError
 from ..files import locked
 from ..nearby import did_you_mean
 from ..output import clean
 from ..transfer import Selection
 from ..tree import Builder, looks_untouched, remove_tree
-from ..truststore import Pin
 from .fetching import fetch, olds, wanted_for
 from .locking import settle_one
 from .proof import Prover
-from .withheld import age_of, known_status, require_usable
+from .withheld import require_usable, warn_stale
 
 _TOML = Selection(include=("forge.toml",))
 
@@ -88,22 +85,12 @@ def choose_release(context: Context, requirement: Requirement) -> Chosen:
     proof = prover.prove(locked_release)
     require_usable(context, prover.pin, lock.components)
     if context.offline:
-        _say_age(context, prover.pin)
+        warn_stale(context, prover.pin)
     chosen = Chosen(manifest=proof.manifest, kind=locked_release.kind, url=prover.pin.url)
     # What the publisher wrote about it is signed twice, and has to agree.
     obtain(context, chosen, [proof.manifest.by_path["forge.toml"]])
     prover.require_files(proof, _TOML)
     return chosen
-
-
-def _say_age(context: Context, pin: Pin) -> None:
-    """Warns where nobody knows any more what was withheld: a status host speaks every 48 hours."""
-    status = known_status(context, pin)
-    if status is not None and context.now - status.at > EXPIRY[ROLE]:
-        context.out.warn(
-            f"what is quarantined or revoked was last heard {age_of(context, status)}; nobody is "
-            "asked (offline)"
-        )
 
 
 def obtain(context: Context, chosen: Chosen, entries: Iterable[FileEntry]) -> None:
@@ -118,14 +105,8 @@ def obtain(context: Context, chosen: Chosen, entries: Iterable[FileEntry]) -> No
     }
     if not missing:
         return
-    if context.offline:
-        first = next(entry for entry in entries if entry.sha256 in missing)
-        raise NetworkError(
-            f"{chosen.manifest}: {clean(first.path)}: not on this machine, and nobody is asked "
-            "(offline)",
-            hint="fetch it once where there is a network",
-        )
-    context.cache.require_writable()
+    if not context.offline:
+        context.cache.require_writable()
     name = chosen.manifest.component
     here = olds(context, None, name)
     fetch(

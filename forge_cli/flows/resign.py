@@ -170,7 +170,7 @@ def _checked_manifest(
         raise VerificationError(
             "name-mismatch", path, f"{component}=={entry.version}", str(manifest)
         )
-    download_files(context, view, manifest.files)
+    download_files(context, view.url, manifest)
     check_tree(
         {file.path: file.sha256 for file in manifest.files},
         {

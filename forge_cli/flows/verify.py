@@ -11,11 +11,10 @@ from signing.digests import fingerprint as root_fingerprint
 from signing.errors import MalformedError, VerificationError
 from signing.evidence import Evidence
 from signing.keys import PublicKey
-from signing.manifest import FileEntry, parse_manifest
+from signing.manifest import parse_manifest
 from signing.names import ComponentName, Requirement
 from signing.offline import verify_offline
 from signing.report import Report
-from signing.roles import IndexEntry
 from signing.status import status_of
 from signing.verify import verify_release
 
@@ -26,8 +25,9 @@ from ..lockfile import FILE_NAME as LOCK
 from ..lockfile import locked_release, read_lock
 from ..output import clean
 from ..tree import observe
-from .choosing import choose, download_files
+from .choosing import choose_known, download_files, release_report
 from .installed import Record, site_of_tree
+from .kept import choices
 from .permission import Judgement, open_gate
 from .withheld import status_of_root, view_remark
 
@@ -66,20 +66,20 @@ def verify_registry(
             context.pin.fingerprint,
             "one of the two is another registry's: ask the operator which",
         )
-    view, name = context.view, requirement.component
-    entry = choose(view, requirement)
-    evidence = view.evidence(name, entry, reviews=True)
-    report = _release_report(context, evidence, name, entry, None, None)
+    known, name = choices(context), requirement.component
+    entry = choose_known(known, requirement)
+    evidence = known.evidence(name, entry, reviews=True)
+    report = release_report(context, evidence, name, entry, None, None)
     if report.ok and report.release is not None:
         files = {file.sha256: file for file in report.release.files}
         if download:
-            download_files(context, view, report.release.files)
+            download_files(context, context.pin.url, report.release)
         if all(context.cache.has(file.sha256, file.size) for file in files.values()):
             observed = {file.path: file for file in report.release.files}
             toml = report.release.by_path["forge.toml"]
             data = context.cache.read(toml.sha256, toml.size)
-            report = _release_report(context, evidence, name, entry, observed, data)
-    remarks = []
+            report = release_report(context, evidence, name, entry, observed, data)
+    remarks = ages(context, evidence, context.pin.fingerprint) if context.offline else []
     if entry.yanked is not None:
         remarks.append(f"yanked by its publisher: {clean(entry.yanked)}")
     if entry.deprecated is not None:
@@ -135,7 +135,7 @@ def verify_installed(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks += _ages(context, evidence, trusted)
+        remarks += ages(context, evidence, trusted)
     selected = _selected(record)
     if selected is not None:
         remarks.append(f"installed in part, with {clean(record.selection)}")
@@ -188,7 +188,7 @@ def verify_exported(
     if online:
         evidence, remarks = _refreshed(context, evidence, name)
     else:
-        remarks += _ages(context, evidence, trusted)
+        remarks += ages(context, evidence, trusted)
     report = _folder_report(context, evidence, name, folder / "files", trusted)
     return Verified(
         subject=str(folder / "files"),
@@ -240,26 +240,6 @@ def verify_loose(folder: Path, bundle: Path, key: Path, manifest: Path | None) -
     )
 
 
-def _release_report(
-    context: Context,
-    evidence: Evidence,
-    name: ComponentName,
-    entry: IndexEntry,
-    observed: dict[str, FileEntry] | None,
-    forge_toml: bytes | None,
-) -> Report:
-    return verify_release(
-        evidence,
-        name,
-        entry.version,
-        fingerprint=context.pin.fingerprint,
-        now=context.now,
-        observed=observed,
-        forge_toml=forge_toml,
-        witnesses=context.view.witnesses,
-    )
-
-
 def _trusted(context: Context, fingerprint: str, registry: str | None) -> str:
     """The fingerprint, if this person pinned it: what the folder says of itself proves nothing."""
     if fingerprint in context.trust.pins().values():
@@ -299,7 +279,7 @@ def _refreshed(
     return view.evidence(name, entry, reviews=True), remarks
 
 
-def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
+def ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
     """How old this machine's view is: of the registry, and of what is withheld."""
     known = [status_of_root(context, trusted)]
     with suppress(MalformedError):  # the report will say what is wrong with it
@@ -311,6 +291,7 @@ def _ages(context: Context, evidence: Evidence, trusted: str) -> list[str]:
 
 
 def _age(context: Context, evidence: Evidence) -> str:
+    how = "leaving --offline out" if context.offline else "--online"
     if evidence.refreshed_at is None:
         return "no network used; it is not known when the registry was last asked"
     age = max(context.now - evidence.refreshed_at, timedelta())
@@ -322,7 +303,7 @@ def _age(context: Context, evidence: Evidence) -> str:
         text = f"{age // timedelta(hours=1)} hours ago"
     else:
         text = f"{age.days} days ago"
-    return f"no network used; the registry was last asked {text} (--online asks it now)"
+    return f"no network used; the registry was last asked {text} ({how} asks it now)"
 
 
 def _read(path: Path) -> bytes:

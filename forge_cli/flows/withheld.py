@@ -57,17 +57,33 @@ def require_usable(context: Context, pin: Pin, components: Iterable[LockedCompon
         )
 
 
+def warn_stale(context: Context, pin: Pin) -> None:
+    """Warns where nobody knows any more what was withheld: a status host speaks every 48 hours."""
+    status = known_status(context, pin)
+    if status is not None and _lasted(context, status):
+        context.out.warn(
+            f"what is quarantined or revoked was last heard {age_of(context, status)}; nobody is "
+            "asked (offline)"
+        )
+
+
 def view_remark(context: Context, status: Status | None) -> str | None:
     """How old this machine's knowledge is, for those who verify without a network."""
-    from signing.roles import EXPIRY
-    from signing.status import ROLE
-
     if status is None:
         return None
     text = f"what is quarantined or revoked was last heard {age_of(context, status)}"
-    if context.now - status.at > EXPIRY[ROLE]:
-        text += ", which is longer than a word of the status host lasts: ask again with --online"
+    if _lasted(context, status):
+        again = "when there is a network" if context.offline else "with --online"
+        text += f", which is longer than a word of the status host lasts: ask again {again}"
     return text
+
+
+def _lasted(context: Context, status: Status) -> bool:
+    """Whether that was longer ago than a word of the status host lasts."""
+    from signing.roles import EXPIRY
+    from signing.status import ROLE
+
+    return context.now - status.at > EXPIRY[ROLE]
 
 
 def age_of(context: Context, status: Status) -> str:

@@ -48,7 +48,6 @@ from ..border import sound
 from ..cache import Cache
 from ..errors import ForgeError
 from ..files import locked
-from ..nearby import did_you_mean
 from .http import GZIP, Http, body_of, read_limited
 from .log import LogView
 from .metadata import Fetcher, fetch_target, not_served, tuf_said
@@ -243,13 +242,10 @@ class View:
         return state
 
     def near(self, name: ComponentName) -> str | None:
-        """``did you mean …?`` among the signed names: organisations, then the projects of one."""
-        organisation = self.organisation_role(name.org)
-        if organisation is None:
-            return did_you_mean(name.org, self.organisations())
-        with sound(f"the role of {name.org}"):
-            roles = delegations_of(organisation, name.org)
-        return did_you_mean(str(name), (role.replace(".", "/") for role in roles))
+        """What somebody may have meant who found nothing under ``name``, and whose that is."""
+        from .near import near_component  # only where something went wrong already
+
+        return near_component(self, name, (file.removesuffix(".json") for file in self._snapshot))
 
     def _component(self, name: ComponentName) -> ComponentState | None:
         organisation = self.organisation_role(name.org)

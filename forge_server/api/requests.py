@@ -48,13 +48,13 @@ def begin(request_id: str) -> None:
         )
 
 
-def authenticated() -> Caller:
-    """The caller with an identity.
+def authenticated(before: str = "") -> Caller:
+    """The caller with an identity. ``before`` is what may stand before an access token.
 
     Raises:
         RegistryError: no token, or one that is not accepted; too many of those.
     """
-    identity = _identity()
+    identity = _identity(before)
     if identity is None:
         raise RegistryError(
             "not-authenticated", "expected an access token, found none", "log in: forge login"
@@ -68,7 +68,7 @@ def known() -> Caller:
     return caller()
 
 
-def _identity() -> Identity | None:
+def _identity(before: str = "") -> Identity | None:
     if caller().identity is not None:
         return caller().identity
     header = request.headers.get("Authorization")
@@ -80,7 +80,7 @@ def _identity() -> Identity | None:
         raise RegistryError(
             "token-invalid", "Authorization: expected Bearer and an access token, found another"
         )
-    return authenticated_with(token).identity
+    return authenticated_with(token.strip(" ").removeprefix(before)).identity
 
 
 def authenticated_with(token: str) -> Caller:

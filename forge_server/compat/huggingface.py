@@ -29,6 +29,9 @@ _MAX_ENTRIES: Final = 1000  # of a tree in one answer
 _MAX_FORM_BYTES: Final = 1024 * 1024
 _UNSIGNED: Final = "uploads and changes must be signed by the publisher, which no Hub client can do"
 
+# @huggingface/hub sends no token that does not begin so.
+_BEFORE_TOKEN: Final = "hf_"  # noqa: S105
+
 
 def blueprint() -> Blueprint:
     """A fresh blueprint with the Hub's interface."""
@@ -164,7 +167,7 @@ def resolve(organisation: str, name: str, rest: str, kinds: str = "models") -> R
 
 @audited("account.show")
 def whoami() -> Response:
-    identity = authenticated().identity
+    identity = authenticated(before=_BEFORE_TOKEN).identity
     assert identity is not None
     organisations = registry().accounts.memberships(identity)
     writes = identity.scope.allows("publish", None, None)

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from storage.checks import is_digest
 
+from ..api.limits import spend_one
 from ..api.requests import registry
 from ..errors import RegistryError
 from ..static_plane.files import IMMUTABLE, REVALIDATE
@@ -71,6 +72,7 @@ def project(name: str, organisation: str | None = None, *, all_names: bool = Fal
         lambda found: render_project(
             found, form, here + ("files/" if found.component is not None else "upstream/")
         ),
+        spend_one,
     )  # fmt: skip
     if not page.lasts:
         not_kept()
@@ -80,7 +82,10 @@ def project(name: str, organisation: str | None = None, *, all_names: bool = Fal
 def file(sha256: str, filename: str, organisation: str | None = None) -> Response:
     """A file of a release, or with ``.metadata`` behind its name what a wheel says of itself."""
     index = registry().python_index
-    return _send(sha256, filename, organisation, index.require_file, index.metadata)
+    return _send(
+        sha256, filename, organisation,
+        partial(index.require_file, spend=spend_one), partial(index.metadata, spend=spend_one),
+    )  # fmt: skip
 
 
 def copy(sha256: str, filename: str, organisation: str | None = None) -> Response:

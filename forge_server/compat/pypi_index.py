@@ -34,6 +34,7 @@ from .kept import Kept
 from .serving import Gate, Standing, newest, stamp
 
 _Answer = TypeVar("_Answer")
+Spend = Callable[[], None]
 _MAX_KEPT: Final = 2000
 _MAX_COPIED: Final = 100  # pages of other indexes are large
 _MAX_JUDGED_BYTES: Final = 256 * 1024  # of one answer that is kept
@@ -42,6 +43,10 @@ _FILES: Final = (
     .join(Release, DistributionFile.release_id == Release.id)
     .join(WheelMetadata, DistributionFile.sha256 == WheelMetadata.sha256, isouter=True)
 )
+
+
+def _nothing() -> None:
+    """What an answer costs that nobody has to pay for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +148,13 @@ class PythonIndex:
         audience: Audience | None,
         form: str,
         render: Callable[[Project], tuple[str, bytes]],
+        spend: Spend = _nothing,
     ) -> Page:
-        """What ``render`` made of the project, kept under ``form`` if it lasts.
+        """What ``render`` made of the project, kept under ``form`` if it lasts. ``spend`` is called
+        before policies are asked about its releases, which costs something.
 
         Raises:
-            RegistryError: as `project`.
+            RegistryError: as `project`; what ``spend`` raises.
         """
         # Looked up before the page is made: what changes meanwhile makes it too old at once.
         now, key = stamp(self.database), (name, audience, form)
@@ -159,6 +166,8 @@ class PythonIndex:
         if judged is not None and judged.holds(self.judgements.clock()):
             return Page(*judged.answer, lasts=False)
         judge = self._judge(audience)
+        if judge is not None:
+            spend()
         mark = self.upstream.mark(name) if _may_have_copies(audience, judge) else None
         copied = None if mark is None else self._copied.find(key, (now, mark))
         if copied is not None and (copied[1] is None or self.upstream.clock() < copied[1]):
@@ -214,23 +223,34 @@ class PythonIndex:
             found = sorted([*found, *self.upstream.names()])
         return found
 
-    def require_file(self, sha256: str, filename: str, audience: Audience | None = None) -> None:
-        """Establishes that a release that may be served has the file under this name.
+    def require_file(
+        self,
+        sha256: str,
+        filename: str,
+        audience: Audience | None = None,
+        spend: Spend = _nothing,
+    ) -> None:
+        """Establishes that a release that may be served has the file under this name. ``spend`` as
+        of `page`.
 
         Raises:
             RegistryError: none has (``blob-not-found``), saying so where it is withheld.
         """
-        self._metadata(sha256, filename, audience)
+        self._metadata(sha256, filename, audience, spend)
 
     def metadata(
-        self, sha256: str, filename: str, audience: Audience | None = None
+        self,
+        sha256: str,
+        filename: str,
+        audience: Audience | None = None,
+        spend: Spend = _nothing,
     ) -> tuple[str, bytes]:
         """The digest and bytes of a wheel's metadata (PEP 658).
 
         Raises:
             RegistryError: as `require_file`, or there is none.
         """
-        found = self._metadata(sha256, filename, audience)
+        found = self._metadata(sha256, filename, audience, spend)
         if found is None:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: has no metadata of its own")
         return found
@@ -273,17 +293,19 @@ class PythonIndex:
             )
 
     def _metadata(
-        self, sha256: str, filename: str, audience: Audience | None
+        self, sha256: str, filename: str, audience: Audience | None, spend: Spend
     ) -> tuple[str, bytes] | None:
         named = distribution_of(filename)
         if named is None or "\0" in filename:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: no file of a distribution")
-        found = self._of_file(named.project, sha256, filename, audience)
+        found = self._of_file(named.project, sha256, filename, audience, spend)
         if found.refused is not None:
             raise RegistryError("blob-not-found", f"{filename!r:.200}: {found.refused}")
         return found.metadata
 
-    def _of_file(self, name: str, sha256: str, filename: str, audience: Audience | None) -> _Found:
+    def _of_file(
+        self, name: str, sha256: str, filename: str, audience: Audience | None, spend: Spend
+    ) -> _Found:
         if audience is None:
             return self._find_file(name, sha256, filename, None) or _NO_FILE
         key, basis = (
@@ -294,6 +316,8 @@ class PythonIndex:
         if judged is not None and judged.holds(self.judgements.clock()):
             return judged.answer
         judge = self._judge(audience)
+        if judge is not None:
+            spend()
         found = self._find_file(name, sha256, filename, judge)
         if found is None:  # of names that somebody made up none is kept
             return _NO_FILE

@@ -1,7 +1,8 @@
 """Charts as SVG, made on the server: no script, no style of their own, readable in both schemes.
 
 A chart repeats the table beneath it, which is what a screen reader gets; so the picture is hidden
-from it. Time runs in the direction of the text.
+from it. Time runs in the direction of the text. What is written beside the picture is no part of
+it: letters keep their size where the picture shrinks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from markupsafe import Markup
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 180
-_BELOW: Final = 18
 
 
 def bars(values: Sequence[int], first: str, last: str, *, mirrored: bool) -> Markup:
@@ -24,7 +24,7 @@ def bars(values: Sequence[int], first: str, last: str, *, mirrored: bool) -> Mar
     drawn = Markup("").join(
         _bar(at, value, len(values), top, mirrored) for at, value in enumerate(values) if value
     )
-    return _frame(drawn, max(values), first, last, mirrored)
+    return _frame(drawn, max(values), first, last)
 
 
 def steps(values: Sequence[int], first: str, last: str, *, mirrored: bool) -> Markup:
@@ -41,7 +41,7 @@ def steps(values: Sequence[int], first: str, last: str, *, mirrored: bool) -> Ma
     drawn = Markup(
         '<polygon class="area" points="{}"/><polyline class="line" points="{}"/>'
     ).format(area, line)
-    return _frame(drawn, max(values), first, last, mirrored)
+    return _frame(drawn, max(values), first, last)
 
 
 def _bar(at: int, value: int, count: int, top: int, mirrored: bool) -> Markup:
@@ -50,23 +50,16 @@ def _bar(at: int, value: int, count: int, top: int, mirrored: bool) -> Markup:
     wide = max(2.0, step * 0.72)
     x = _x(at * step + (step - wide) / 2 + (wide if mirrored else 0), mirrored)
     return Markup(
-        '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2"/>'
+        '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
     ).format(x, _HEIGHT - high, wide, high)
 
 
-def _frame(drawn: Markup, top: int, first: str, last: str, mirrored: bool) -> Markup:
-    # The picture's own direction is fixed, so that "start" is the side where x is 0.
-    near, far = ("end", "start") if mirrored else ("start", "end")
+def _frame(drawn: Markup, top: int, first: str, last: str) -> Markup:
     return Markup(
-        '<svg class="chart" viewBox="0 -14 {w} {all}" aria-hidden="true" direction="ltr">'
-        '<line class="axis" x1="0" y1="{h}" x2="{w}" y2="{h}"/>{drawn}'
-        '<text x="{x0}" y="{t}" text-anchor="{near}">{first}</text>'
-        '<text x="{x1}" y="{t}" text-anchor="{far}">{last}</text>'
-        '<text x="{x0}" y="-4" text-anchor="{near}">{top}</text></svg>'
-    ).format(
-        w=_WIDTH, h=_HEIGHT, t=_HEIGHT + 14, all=_HEIGHT + _BELOW + 14, drawn=drawn, top=top,
-        first=first, last=last, x0=_x(0, mirrored), x1=_x(_WIDTH, mirrored), near=near, far=far,
-    )  # fmt: skip
+        '<div class="chart" aria-hidden="true"><p>{top}</p>'
+        '<svg viewBox="0 0 {w} {h}" preserveAspectRatio="none">{drawn}</svg>'
+        "<p><span>{first}</span> <span>{last}</span></p></div>"
+    ).format(w=_WIDTH, h=_HEIGHT, drawn=drawn, top=top, first=first, last=last)
 
 
 def _x(x: float, mirrored: bool) -> float:

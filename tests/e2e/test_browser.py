@@ -63,6 +63,17 @@ LOOKS = (("wide", WIDE, "light"), ("narrow", NARROW, "dark"))
 JUDGED = {"en": {"wide"}, "ar": {"narrow"}}
 PATIENCE_MS = 600_000  # no page is slow on its own: what is waited for so long never comes
 OVER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Lists of links of which some are out of sight, with nothing that says so.
+HIDDEN_LINKS = (
+    "[...document.querySelectorAll('nav, nav ul')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    ".map(e => e.outerHTML.slice(0, 80))"
+)
+# How large the letters beside a picture are on the screen, in CSS pixels: a picture that shrinks
+# takes its own letters with it.
+LETTERS = (
+    "[...document.querySelectorAll('.chart p, .chart span, .chart text')].map(e => "
+    "parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.getScreenCTM().a : 1))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +222,7 @@ def look_at(
         assert said == [language, "rtl" if language == "ar" else "ltr"]
         over = page.evaluate(OVER)
         assert over <= 0, f"{path} ({how}) is {over} px too wide"
+        assert page.evaluate(HIDDEN_LINKS) == [], f"{path} ({how})"
         if how in judged or EVERY_STEP:
             assert violations(page, axe) == [], f"{path} ({how})"
             someone.shoot(f"{language}-{kept}{name}-{how}")
@@ -227,6 +239,26 @@ def test_every_page_is_accessible_and_asks_nobody_else(
     with visitor(chromium, server.url) as someone:
         for path in PAGES:
             look_at(someone, f"{language}/{path}", language, axe, JUDGED.get(language, set()))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_charts_are_read_on_a_telephone(chromium: Any, server: LiveServer, language: str) -> None:
+    """Their letters keep their size, and time runs as the text does."""
+    ends = "[...document.querySelectorAll('.chart span')].map(e => e.getBoundingClientRect().left)"
+    bar = "document.querySelector('.chart .bar').getBoundingClientRect().left"
+    with visitor(chromium, server.url) as someone:
+        for size in (NARROW, WIDE):
+            someone.page.set_viewport_size(size)
+            someone.open(f"{language}/statistics")
+            letters = someone.page.evaluate(LETTERS)
+            assert letters
+            assert min(letters) >= 12
+            first, last = someone.page.evaluate(ends)[:2]
+            assert (last < first) == (language == "ar")
+        # All of the showcase is published today, so its bar is at the end.
+        someone.page.set_viewport_size(NARROW)
+        someone.open(f"{language}/statistics")
+        assert (someone.page.evaluate(bar) < NARROW["width"] / 2) == (language == "ar")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -393,7 +393,13 @@ def test_offline_there_is_what_was_verified_here_and_nobody_is_asked(
     with pytest.raises(api.Conflict) as refused:
         offline.release(f"{NAME}==1.1.0")
     assert "only what was verified on this machine" in (refused.value.hint or "")
-    for nothing in (lambda: offline.release("minds-lab/other"), lambda: offline.verify(PINNED)):
+    verified = offline.verify(PINNED)
+    assert all(check.status == "passed" for check in verified.checks if check.title != "reviews")
+    assert any("moments ago" in remark for remark in verified.remarks)
+    for nothing in (
+        lambda: offline.release("minds-lab/other"),
+        lambda: offline.verify("minds-lab/other"),
+    ):
         with pytest.raises(api.Unreachable, match="nobody is asked"):
             nothing()
     assert server.requests == []
@@ -404,6 +410,8 @@ def test_offline_a_file_that_was_never_fetched_is_named(forge: Forge, server: St
     server.requests.clear()
     with pytest.raises(api.Unreachable, match=f"{WEIGHTS}: not on this machine"):
         api.open(PINNED, WEIGHTS, offline=True)
+    with pytest.raises(api.Unreachable, match=r"README\.md: not on this machine, nor 1 other file"):
+        api.verify(PINNED, offline=True)
     assert server.requests == []
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from builders import NAME, World, tree
 from cli_fixtures import Forge, new_world
+from policies import name_body, review
 from static_server import StaticServer
 
 from forge_cli.errors import ForgeError
 from forge_cli.remote.http import lost
+from signing.names import ComponentName
 
 
 @pytest.fixture
@@ -48,6 +50,38 @@ def test_a_mistyped_name_is_met_with_the_nearest(
     ran = forge(command[0], name, *command[1:])
     assert ran.code == 5
     assert f"did you mean {meant}?" in ran.err
+
+
+@pytest.mark.parametrize("command", [("info",), ("install", "--into", "out")])
+def test_of_what_is_near_it_is_said_whose_it_is_and_what_is_known_of_it(
+    forge: Forge, server: StaticServer, command: tuple[str, ...]
+) -> None:
+    """A name may have been made to be taken for another: who publishes it tells them apart."""
+    world: World = server.world  # type: ignore[attr-defined]
+    theirs, ours = ComponentName.parse("mind-lab/darija-lid"), NAME
+    genuine = world.releases[f"{ours}==1.0.0"]
+    world.publish(tree(theirs, "9.9.9"))
+    review(world, "cert-ma", name_body(world, "cert-ma"), genuine)
+    world.publish_metadata()
+    server.files.update(world.files())
+    for asked in ("mindslab/darija-lid", "minds-lab/darja-lid"):
+        ran = forge(command[0], asked, *command[1:])
+        assert ran.code == 5, ran.err
+        said = [line.strip().removeprefix("hint: ") for line in ran.err.splitlines()]
+        assert f"did you mean {ours}? by Minds-Lab (startup), reviewed" in said
+        assert f"did you mean {theirs}? by Mind-Lab (startup), not reviewed" in said
+        assert "these may be different people's: look at whose it is" in said
+
+
+def test_what_is_near_and_cannot_be_looked_at_does_not_hide_the_answer(
+    forge: Forge, server: StaticServer
+) -> None:
+    world: World = server.world  # type: ignore[attr-defined]
+    digest = world.releases[f"{NAME}==1.0.0"].manifest.digest
+    server.files = {path: data for path, data in server.files.items() if digest not in path}
+    ran = forge("info", "mindslab/darija-lid")
+    assert ran.code == 5, "what was asked for is not there, whatever is wrong with another"
+    assert f"did you mean {NAME}? by Minds-Lab (startup), which does not verify" in ran.err
 
 
 def test_a_search_without_a_hit_says_what_is_near_and_whose_that_is(

@@ -293,6 +293,16 @@ def test_who_a_token_belongs_to(hub: Facades) -> None:
         assert response.headers["X-Error-Message"] == "Invalid credentials in Authorization header"
 
 
+def test_a_token_may_be_sent_as_the_javascript_client_wants_it(hub: Facades) -> None:
+    """It sends none that does not begin with ``hf_``. Nowhere else is that one of ours."""
+    header = {"Authorization": f"Bearer hf_{hub.sara.token}"}
+    response = hub.get("/hf/api/whoami-v2", **header)
+    assert (response.status_code, response.get_json()["name"]) == (200, "sara")
+    assert hub.get("/api/v1/whoami", **header).status_code == 401
+    leaked = hub.get(f"/hf/api/whoami-v2?token=hf_{hub.sara.token}", **header)
+    assert leaked.status_code == 400, "in an address it is a leaked token like any other"
+
+
 def test_a_token_for_another_site_does_no_harm_to_reading(hub: Facades) -> None:
     assert got(hub, API, Authorization="Bearer hf_of_another_site")["id"] == DEMO
 

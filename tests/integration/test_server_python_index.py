@@ -29,6 +29,7 @@ from forge_server.scans.known import known
 from forge_server.services import policies
 from forge_server.services.callers import OPERATOR
 from forge_server.services.policies import Policies
+from forge_server.services.rates import Rates
 from signing.deprecation import Deprecation
 from signing.names import ComponentName
 from storage import BackendError
@@ -606,6 +607,38 @@ class TestUnderPolicies:
             assert len(self.files(index, name)) == 1
         finally:
             index.drop_policy(OTHER, "later-rules")
+
+    def test_what_must_be_judged_counts_against_the_limit_of_a_caller(
+        self, index: Facades, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Strangers may ask, as fast as they like: what they cost is limited."""
+        name = "judged-often"
+        index.sara.publish(library(index.world, wheel(name), name))
+        index.pin_policy(OTHER, 'licences = ["Apache-2.0"]', "often-rules")
+        path = f"{self.PREFIX}/{name}/"
+        app = index.sara.flask.application
+        monkeypatch.setitem(app.extensions, "forge-rates", Rates(3))
+        index.world.clock.stop()
+        try:
+            first = index.get(path, Accept=JSON)
+            assert first.headers["RateLimit-Policy"] == '"caller";q=3;w=60'
+            assert first.headers["RateLimit"].startswith('"caller";r=2;')
+            for _ in range(5):
+                again = index.get(path, Accept=JSON)
+                assert (again.status_code, again.data) == (200, first.data)
+                assert "RateLimit" not in again.headers, "what is kept costs nothing"
+            (file,) = first.get_json()["files"]
+            assert index.get(f"{self.PREFIX}/{file['url'][3:]}").status_code == 200
+            assert index.get(f"{self.PREFIX}/made-up-a/").status_code == 404
+            for refused in ("made-up-b/", f"files/{'0' * 64}/{file['filename']}"):
+                answer = index.get(f"{self.PREFIX}/{refused}")
+                assert answer.status_code == 429
+                assert 1 <= int(answer.headers["Retry-After"]) <= 20
+            assert index.get(path, Accept=JSON).status_code == 200
+            assert index.get(f"/simple/{name}/").status_code == 200, "nothing is judged there"
+        finally:
+            index.world.clock.go_on()
+            index.drop_policy(OTHER, "often-rules")
 
 
 def unreadable(_: bytes) -> Any:

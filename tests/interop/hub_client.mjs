@@ -1,5 +1,7 @@
 // What @huggingface/hub says of the registry at argv[3], as one line of JSON. argv[2] is where it is installed.
+// FORGE_TOKEN is an access token of the registry.
 const [modules, url, org] = process.argv.slice(2);
+const accessToken = `hf_${process.env.FORGE_TOKEN}`;
 const hub = await import(`${modules}/@huggingface/hub/dist/index.mjs`);
 const hubUrl = `${url}/hf`;
 const demo = { repo: `${org}/demo`, hubUrl };
@@ -59,5 +61,8 @@ console.log(JSON.stringify({
   nobody: await refused(hub.modelInfo({ name: `${org}/nobody`, hubUrl })),
   upload: await refused(hub.uploadFile({ ...demo, file: { path: "x", content: new Blob(["x"]) } })),
   branch: await refused(hub.createBranch({ ...demo, branch: "x" })),
-  token: await refused(hub.whoAmI({ hubUrl, accessToken: "forge_x" })),
+  who: [(await hub.whoAmI({ hubUrl, accessToken })).name, (await hub.whoAmI({ hubUrl, accessToken })).auth.accessToken.role],
+  named: await (await hub.downloadFile({ ...words, path: "README.md", accessToken })).text(),
+  mistyped: await refused(hub.whoAmI({ hubUrl, accessToken: "hf_forge_x" })),
+  bare: await refused(hub.whoAmI({ hubUrl, accessToken: "forge_x" })),
 }));

@@ -240,7 +240,8 @@ def test_transformers_reads_what_a_model_is_made_of(hub: Stock, tmp_path: Path) 
 
 def test_javascripts_client(hub: Stock) -> None:
     program = Path(__file__).with_name("hub_client.mjs")
-    done = hub.try_run("node", str(program), str(hub_js()), hub.url, ORG)
+    token = {"FORGE_TOKEN": hub.facades.sara.token}
+    done = hub.try_run("node", str(program), str(hub_js()), hub.url, ORG, **token)
     assert done.returncode == 0, done.stdout + done.stderr
     value = json.loads(done.stdout)
     paths = sorted([*MODEL_FILES, "forge.toml", "version.txt"])
@@ -275,7 +276,10 @@ def test_javascripts_client(hub: Stock) -> None:
     for refusal in (value["upload"], value["branch"]):
         assert refusal[1] == 403
         assert "must be signed" in refusal[2]
-    assert "must start with 'hf_'" in value["token"][2], "it sends no token of ours to anybody"
+    assert value["who"] == ["sara", "write"]
+    assert value["named"] == "# A model\n"
+    assert value["mistyped"][:2] == ["HubApiError", 401]
+    assert "must start with 'hf_'" in value["bare"][2], "it sends no other token to anybody"
 
 
 def _read_until(program: subprocess.Popen[str], words: str) -> str:
