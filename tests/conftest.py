@@ -5,6 +5,7 @@ is named here: an imported fixture of session scope is made anew for each module
 from __future__ import annotations
 
 import gc
+import socketserver
 
 import pytest
 from ceph_node import bucket, ceph
@@ -19,6 +20,11 @@ _LONG_FIRST = ("faults", "e2e", "interop", "integration", "contract", "unit")
 # Each application and engine is thousands of objects that refer to each other. To look through all
 # of them for what nobody needs, as often as Python does, is a sixth of a test that publishes.
 gc.set_threshold(20_000, 20, 20)
+
+# A server of the tests writes an answer's head and its body apart. Over a connection that was used
+# before, the body then waits 40 ms for the client's system to confirm the head: most of the time of
+# whoever asked for many small files.
+socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 # A machine that has other things to do is no fault of ours: an example may take as long as it does.
 settings.register_profile(

@@ -63,6 +63,8 @@ class Line:
             except OSError:
                 client.close()
                 continue
+            for end in (client, server):  # what arrives in two writes leaves in two at once
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {client, server}
             for source, target, upwards in ((client, server, True), (server, client, False)):

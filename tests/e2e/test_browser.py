@@ -130,7 +130,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
     )
     app = create_app(world.registry.differing(assurances=everything()))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield Known(f"http://127.0.0.1:{server.server_port}", world.user("visitor"))
     server.shutdown()

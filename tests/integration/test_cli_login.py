@@ -65,7 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     world = World(root)
     token = world.user("sara")
     server = make_server("127.0.0.1", 0, create_app(world.registry), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield Site(world, f"http://127.0.0.1:{server.server_port}", token)
     server.shutdown()
