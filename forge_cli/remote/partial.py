@@ -5,11 +5,11 @@
 
 The journal begins with a line that names the chunk list and this boot of the machine; then come
 the numbers of chunks, four bytes each: those that came and were verified. With the highest bit set
-it is one that was copied unread, from a file that was verified and that nobody seems to have touched
-since. A number is written after its chunk: whatever kills the process, what the journal says is in
-the file. A power cut is another matter, because then either may have reached the disk without the
-other. So after another boot the journal is only a hint: what it names is hashed again before it
-counts, and so are, whenever the file is opened, the chunks that were copied unread.
+it is one that was copied unread, from a file that was verified and that nobody seems to have
+touched since. A number is written after its chunk: whatever kills the process, what the journal
+says is in the file. A power cut is another matter, because then either may have reached the disk
+without the other. So after another boot the journal is only a hint: what it names is hashed again
+before it counts, and so are, whenever the file is opened, the chunks that were copied unread.
 
 None of this decides what is accepted. That is done by the digest of the whole file, which is
 taken from the file itself before it becomes a blob of the cache. So that it says what is in the

@@ -7,64 +7,43 @@ listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
-from packaging.version import Version
 from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from signing.names import ComponentName
 
 from ..db.engine import Database
-from ..db.models import Component, Distribution, DistributionFile, Release, WheelMetadata
-from ..domain.upstream_pages import ACTIVE
+from ..db.models import Component, Distribution, DistributionFile, WheelMetadata
 from ..domain.wheels import NAME, distribution_of
 from ..errors import RegistryError
 from ..logs import LOGGER
-from ..services.components import deprecation_of
 from ..services.distributions import Distributions, add_metadata
 from ..services.judgements import Judgements
 from ..services.policies import Bench, Judge, Policies
 from ..services.upstream import Upstream
-from ..services.upstream_pins import Offer
 from .kept import Kept
-from .serving import Gate, Standing, newest, stamp
+from .pypi_projects import (
+    FILES,
+    Project,
+    component_of,
+    is_offered,
+    owner_of,
+    project_of,
+    project_of_copies,
+)
+from .serving import Gate, stamp
 
 _Answer = TypeVar("_Answer")
 Spend = Callable[[], None]
 _MAX_KEPT: Final = 2000
 _MAX_COPIED: Final = 100  # pages of other indexes are large
 _MAX_JUDGED_BYTES: Final = 256 * 1024  # of one answer that is kept
-_FILES: Final = (
-    select(DistributionFile, Release, WheelMetadata)
-    .join(Release, DistributionFile.release_id == Release.id)
-    .join(WheelMetadata, DistributionFile.sha256 == WheelMetadata.sha256, isouter=True)
-)
 
 
 def _nothing() -> None:
     """What an answer costs that nobody has to pay for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexFile:
-    """``release`` is the one that brought it, None of a copy of another index's file; ``yanked``
-    None: at least one release of it is not yanked. ``metadata_sha256`` None: no metadata can be
-    asked for (an sdist)."""
-
-    filename: str
-    version: str
-    sha256: str
-    size: int
-    requires_python: str | None
-    metadata_sha256: str | None
-    uploaded_at: datetime
-    yanked: str | None
-    release: str | None = None
-    manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,27 +53,6 @@ class Audience:
 
     organisation: str
     all_names: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
-    """``files`` by version and name; ``status`` as of PEP 792. ``component`` None: these are copies
-    of another index's files, ``as_of`` what it said then, ``problem`` why not later, and ``until``
-    when the clock alone will change them."""
-
-    name: str
-    component: str | None
-    files: Sequence[IndexFile]
-    status: str = ACTIVE
-    status_reason: str | None = None
-    as_of: datetime | None = None
-    problem: str | None = None
-    until: datetime | None = None
-
-    @property
-    def versions(self) -> list[str]:
-        """Each version once, oldest first."""
-        return list(dict.fromkeys(file.version for file in self.files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +156,14 @@ class PythonIndex:
             raise RegistryError("not-found", f"no distribution can be named {name!r:.100}")
         self._read_older(name)
         with self.database.read() as session:
-            owner = _owner(session, name)
+            owner = owner_of(session, name)
             if owner is not None and _is_for(audience, owner):
-                return _project(session, Gate.of(session, judge), name, owner)
+                return project_of(session, Gate.of(session, judge), name, owner)
         if owner is None and (audience is None or audience.all_names):
             offer = self.upstream.offer(name)
             if offer is not None:
                 self._require_no_policy(audience, judge, name)
-                return _copies(offer)
+                return project_of_copies(offer)
         within = "" if audience is None else f" of {audience.organisation}"
         raise RegistryError("not-found", f"no distribution{within} is named {name!r:.100}")
 
@@ -330,18 +288,18 @@ class PythonIndex:
     ) -> _Found | None:
         """None where no release has the file."""
         self._read_older(name)
-        query = _FILES.where(
+        query = FILES.where(
             DistributionFile.sha256 == sha256, DistributionFile.filename == filename
         )
         found = None
         with self.database.read() as session:
-            gate, owner = Gate.of(session, judge), _owner(session, name)
+            gate, owner = Gate.of(session, judge), owner_of(session, name)
             for _, release, metadata in session.execute(query):
                 assert owner is not None  # a file has a name, and a name an owner
-                standing = gate.judged(session, _component(owner), release)
+                standing = gate.judged(session, component_of(owner), release)
                 if standing.refused is not None:
                     found = _Found(refused=standing.refused)
-                elif not _is_offered(filename, metadata):
+                elif not is_offered(filename, metadata):
                     why = metadata.refused if metadata else "it is gone"
                     found = _Found(refused=f"not offered: {why}")
                 elif metadata is None or metadata.data is None or metadata.data_sha256 is None:
@@ -389,99 +347,3 @@ def _may_have_copies(audience: Audience | None, judge: Judge | None) -> bool:
 
 def _is_for(audience: Audience | None, owner: Component) -> bool:
     return audience is None or audience.all_names or audience.organisation == owner.organisation
-
-
-def _component(owner: Component) -> ComponentName:
-    return ComponentName.parse(f"{owner.organisation}/{owner.name}")
-
-
-def _project(session: Session, gate: Gate, name: str, owner: Component) -> Project:
-    """What may be served of a component under one of its names."""
-    component = _component(owner)
-    files: dict[str, IndexFile] = {}
-    refused: list[str] = []
-    standings: dict[int, Standing] = {}
-    releases: dict[int, Release] = {}
-    query = _FILES.where(DistributionFile.distribution == name).order_by(Release.id)
-    for row, release, metadata in session.execute(query):
-        if release.id not in standings:
-            standings[release.id] = gate.judged(session, component, release)
-            releases[release.id] = release
-        standing = standings[release.id]
-        if standing.refused is not None:
-            refused.append(standing.refused)
-        elif _is_offered(row.filename, metadata):
-            _add(files, _file(str(component), row, release, metadata, standing.yanked))
-    status, reason = ACTIVE, None
-    latest = newest((one.version, standings[number], one) for number, one in releases.items())
-    if refused and not files:
-        status, reason = "quarantined", refused[-1]
-    elif latest is not None and (said := deprecation_of(latest)) is not None:
-        status, reason = "deprecated", str(said)
-    return Project(
-        name=name, component=str(component), files=_in_order(files.values()),
-        status=status, status_reason=reason,
-    )  # fmt: skip
-
-
-def _copies(offer: Offer) -> Project:
-    files = [
-        IndexFile(
-            filename=copy.filename, version=copy.version, sha256=copy.sha256, size=copy.size,
-            requires_python=copy.requires_python, metadata_sha256=copy.metadata_sha256,
-            uploaded_at=copy.uploaded_at, yanked=copy.yanked,
-        )
-        for copy in offer.files
-    ]  # fmt: skip
-    return Project(
-        name=offer.name, component=None, files=files, status=offer.status,
-        status_reason=offer.status_reason, as_of=offer.as_of, problem=offer.problem,
-        until=offer.until,
-    )  # fmt: skip
-
-
-def _in_order(files: Iterable[IndexFile]) -> list[IndexFile]:
-    return sorted(files, key=lambda one: (Version(one.version), one.filename))
-
-
-def _is_offered(filename: str, metadata: WheelMetadata | None) -> bool:
-    """Whether the file is what its name says, as far as one looks: into wheels."""
-    if metadata is None:
-        return not filename.endswith(".whl")
-    return metadata.refused is None
-
-
-def _owner(session: Session, name: str) -> Component | None:
-    return session.scalar(
-        select(Component)
-        .join(Distribution, Distribution.component_id == Component.id)
-        .where(Distribution.name == name)
-    )
-
-
-def _file(
-    component: str,
-    row: DistributionFile,
-    release: Release,
-    metadata: WheelMetadata | None,
-    yanked: str | None,
-) -> IndexFile:
-    return IndexFile(
-        filename=row.filename,
-        version=row.version,
-        sha256=row.sha256,
-        size=row.size,
-        requires_python=None if metadata is None else metadata.requires_python,
-        metadata_sha256=None if metadata is None else metadata.data_sha256,
-        uploaded_at=release.published_at,
-        yanked=yanked,
-        release=f"{component}=={release.version}",
-        manifest_sha256=release.manifest_sha256,
-    )
-
-
-def _add(files: dict[str, IndexFile], found: IndexFile) -> None:
-    """Of several releases with one file the first is named, and a yank counts when all are."""
-    known = files.get(found.filename)
-    if known is None or (known.yanked is not None and found.yanked is None):
-        files[found.filename] = found

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from signing.digests import sha256_hex
 
-from .pypi_index import IndexFile, Project
+from .pypi_projects import IndexFile, Project
 
 VERSION: Final = "1.4"
 JSON: Final = "application/vnd.pypi.simple.v1+json"
