@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import urllib3
 from ceph_node import CephNode
-from s3_places import (  # noqa: F401
+from s3_places import (
     MADE,
     PARTS,
     SOURCE,
@@ -25,6 +25,8 @@ from s3_proxy import S3Proxy
 
 from storage import BackendError, Part, Segment
 from storage.s3 import Bucket, S3Assembly
+
+__all__ = ["proxy", "small_parts"]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from botocore.httpsession import URLLib3Session
 from ceph_node import CephNode
-from s3_places import (  # noqa: F401
+from s3_places import (
     BIG,
     LATER,
     MIB,
@@ -44,6 +44,8 @@ from thorough import kind_of_step, of_each_kind
 
 from storage import BackendError, BlobMismatchError, PathNotFoundError
 from storage.s3 import Bucket, S3BlobStore, S3Options, S3PublishedTree, connect
+
+__all__ = ["proxy", "small_parts"]
 
 OLD = b"old" * 99
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ceph_node import CephNode
 from one_machine import free_port
-from s3_places import (  # noqa: F401
+from s3_places import (
     BIG,
     LATER,
     NEW,
@@ -27,6 +27,8 @@ from s3_proxy import S3Proxy
 
 from storage import BackendError
 from storage.s3 import Bucket, S3BlobStore, S3PublishedTree
+
+__all__ = ["proxy", "small_parts"]
 
 
 def test_a_blob_that_is_damaged_in_the_store_is_never_read_as_whole(
