@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
 from ranged_server import Blob
@@ -16,25 +15,6 @@ PATH = "weights/model.safetensors"
 VALUES = tensors(1, count=24)
 DATA = safetensors(VALUES)
 LIST = chunks_of(DATA)
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waits instead of being waited for."""
-    waited: list[float] = []
-
-    def sleep(self: object, seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("forge_cli.remote.crew.Crew.sleep", sleep)
-    return waited
 
 
 def world_with(data: bytes = DATA, version: str = "1.0.0", world: World | None = None) -> World:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from builders import World
@@ -14,13 +13,6 @@ from static_server import Answer, StaticServer
 
 SAFE, UNSAFE = "model.safetensors", "model.pkl"
 OUT = ("--into", "out")
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -8,20 +8,9 @@ from pathlib import Path
 
 import pytest
 from builders import NAME, sha256, tree
-from chunked_worlds import (
-    DATA,
-    LIST,
-    MIDDLE,
-    NEW,
-    PATH,
-    Served,
-    forge,
-    installed,
-    partial,
-    pauses,
-    world_with,
-)
+from chunked_worlds import DATA, LIST, MIDDLE, NEW, PATH, Served, installed, partial, world_with
 from cli_fixtures import Forge, new_world
+from forge_client import forge, pauses
 from ranged_server import (
     Blob,
     Fault,

@@ -7,7 +7,8 @@ import json
 import pytest
 from builders import NAME, World, sha256
 from cli_fixtures import Forge, new_world
-from policed_forge import OUT, SAFE, UNSAFE, forge, lock_text, served, world
+from forge_client import forge
+from policed_forge import OUT, SAFE, UNSAFE, lock_text, served, world
 from policies import BASELINE, PICKLE, policy_tree, publish_policy, with_file
 
 from signing.names import parse_version

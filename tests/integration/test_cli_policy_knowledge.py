@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 from builders import NAME, Release, World
 from cli_fixtures import Forge
-from policed_forge import OUT, forge, served, world
+from forge_client import forge
+from policed_forge import OUT, served, world
 from policies import BASELINE, PICKLE, days_ago, name_body, publish_policy, review, said, withdraw
 
 from signing.keys import PrivateKey

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from builders import NAME, sha256, tree
-from chunked_worlds import DATA, LIST, MIDDLE, NEW, PATH, Served, forge, installed, world_with
+from chunked_worlds import DATA, LIST, MIDDLE, NEW, PATH, Served, installed, world_with
 from cli_fixtures import Forge
+from forge_client import forge
 from ranged_server import Blob
 
 __all__ = ["forge"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
 from on_postgresql import _fresh_registry, stranger, terminate
+from operators import run
 from postgres import PostgresServer, clear_away_dead, name_of, running
 from server_fixtures import (
     SERVERS,
@@ -34,7 +34,6 @@ from forge_server.db.models import User
 from forge_server.db.postgresql import WRITE_LOCK
 from forge_server.db.url import DatabaseUrl
 from forge_server.errors import RegistryError
-from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
 from forge_server.search.documents import Document
@@ -43,12 +42,6 @@ from forge_server.settings import Settings, parse_settings
 from signing.errors import MalformedError
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def connects(url: str) -> bool:
