@@ -19,7 +19,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from .given import later
+from .given import made_once
 from .outward import OutwardServices
 
 __all__ = ["Registry"]
@@ -33,7 +33,7 @@ class Registry(OutwardServices):
         """Itself, with every service made: what is wrong is said now, and threads find them."""
         for room in type(self).__mro__:
             for name, member in vars(room).items():
-                if isinstance(member, later):
+                if isinstance(member, made_once):
                     getattr(self, name)
         return self
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
-from .given import Given, later
+from .given import Given, made_once
 
 if TYPE_CHECKING:
     from ..services.accounts import Accounts
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 
 
 class AuthorityServices(Given):
-    @later
+    @made_once
     def audit(self) -> Audit:
         from ..services.audit import Audit
 
         return Audit(self.database, self.clock)
 
-    @later
+    @made_once
     def accounts(self) -> Accounts:
         from ..services.accounts import Accounts
 
         return Accounts(self.database, self.audit, self.clock, os.urandom)
 
-    @later
+    @made_once
     def device_logins(self) -> DeviceLogins:
         from ..services.device_logins import DeviceLogins
 
         return DeviceLogins(self.database, self.audit, self.clock, self.accounts, os.urandom)
 
-    @later
+    @made_once
     def throttle(self) -> Throttle:
         from ..services.throttle import Throttle
 
         return Throttle(self.settings.max_failures_per_minute)
 
-    @later
+    @made_once
     def publication(self) -> Publication:
         from ..db.postgresql import PUBLISH_LOCK
         from ..services.log_files import LogFiles
@@ -66,7 +66,7 @@ class AuthorityServices(Given):
             history=self.history,
         )
 
-    @later
+    @made_once
     def organisations(self) -> Organisations:
         from ..services.organisations import Organisations
 
@@ -78,7 +78,7 @@ class AuthorityServices(Given):
             self.settings.max_pending_applications,
         )
 
-    @later
+    @made_once
     def roles(self) -> Roles:
         from ..services.review_roles import ReviewRoles
         from ..services.roles import Roles
@@ -91,19 +91,19 @@ class AuthorityServices(Given):
             ReviewRoles(self.audit, self.blobs),
         )
 
-    @later
+    @made_once
     def switch(self) -> Switch:
         from ..services.switch import Switch
 
         return Switch(self.database, self.audit, self.clock)
 
-    @later
+    @made_once
     def health(self) -> Health:
         from ..services.health import Health
 
         return Health(self.database, self.publication, self.clock)
 
-    @later
+    @made_once
     def expiry(self) -> Expiry:
         from ..services.expiry import Expiry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .given import later
+from .given import made_once
 from .review import ReviewServices
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class CatalogueServices(ReviewServices):
-    @later
+    @made_once
     def distributions(self) -> Distributions:
         from ..services.distributions import Distributions
 
         return Distributions(self.database, self.blobs)
 
-    @later
+    @made_once
     def admission(self) -> Admission:
         from ..services.admission import Admission
 
         return Admission(self.database, self.blobs, self.settings.allow_code_formats, self.waivers)
 
-    @later
+    @made_once
     def releases(self) -> Releases:
         from ..services.releases import Releases
 
@@ -44,7 +44,7 @@ class CatalogueServices(ReviewServices):
             self.distributions, self.admission, self.foresight,
         )  # fmt: skip
 
-    @later
+    @made_once
     def signatures(self) -> Signatures:
         from ..services.signatures import Signatures
 
@@ -52,49 +52,49 @@ class CatalogueServices(ReviewServices):
             self.database, self.audit, self.publication, self.blobs, self.incoming, self.clock
         )
 
-    @later
+    @made_once
     def catalogue(self) -> Catalogue:
         from ..services.catalogue import Catalogue
 
         return Catalogue(self.database, self.clock)
 
-    @later
+    @made_once
     def index(self) -> ComponentIndex:
         from ..search.opening import open_index
 
         return open_index(self.database, self.blobs, self.review_desk, self.clock)
 
-    @later
+    @made_once
     def feeds(self) -> Feeds:
         from ..services.feeds import Feeds
 
         return Feeds(self.database)
 
-    @later
+    @made_once
     def downloads(self) -> DownloadCounter:
         from ..services.downloads import DownloadCounter
 
         return DownloadCounter(self.database, self.clock)
 
-    @later
+    @made_once
     def tensors(self) -> TensorHeaders:
         from ..services.tensors import TensorHeaders
 
         return TensorHeaders(self.database, self.blobs)
 
-    @later
+    @made_once
     def component_pages(self) -> ComponentPages:
         from ..services.pages_component import ComponentPages
 
         return ComponentPages(self.database)
 
-    @later
+    @made_once
     def release_pages(self) -> ReleasePages:
         from ..services.pages_release import ReleasePages
 
         return ReleasePages(self.database, self.tree, self.blobs, self.fingerprint, self.clock)
 
-    @later
+    @made_once
     def registry_pages(self) -> RegistryPages:
         from ..services.pages_registry import RegistryPages
 

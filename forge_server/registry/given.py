@@ -39,7 +39,7 @@ class Given:
     making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
 
-class later(Generic[T]):  # a decorator, as `functools.cached_property` is
+class made_once(Generic[T]):  # a decorator, as `functools.cached_property` is
     """A method that makes a service of a `Given`, which has one of it, as an attribute."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:

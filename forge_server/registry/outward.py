@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .catalogue import CatalogueServices
-from .given import later
+from .given import made_once
 
 if TYPE_CHECKING:
     from ..compat.hub_listing import HubListing
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OutwardServices(CatalogueServices):
-    @later
+    @made_once
     def upstream_http(self) -> UpstreamHttp | None:
         """How to reach the other index; None where the operator named none."""
         from ..domain.origins import origin_of
@@ -37,7 +37,7 @@ class OutwardServices(CatalogueServices):
             max_page_bytes=settings.upstream_max_page_bytes,
         )
 
-    @later
+    @made_once
     def upstream(self) -> Upstream:
         from ..services.upstream import Limits, Upstream
         from ..services.upstream_files import Copies
@@ -54,7 +54,7 @@ class OutwardServices(CatalogueServices):
         )
         return Upstream(self.database, self.audit, self.clock, http, limits, copies)
 
-    @later
+    @made_once
     def python_index(self) -> PythonIndex:
         from ..compat.pypi_index import PythonIndex
         from ..services.judgements import Judgements
@@ -64,19 +64,19 @@ class OutwardServices(CatalogueServices):
             self.database, self.distributions, self.policies, judgements, self.upstream
         )
 
-    @later
+    @made_once
     def facade_releases(self) -> FacadeReleases:
         from ..compat.releases import FacadeReleases
 
         return FacadeReleases(self.database)
 
-    @later
+    @made_once
     def hub_listing(self) -> HubListing:
         from ..compat.hub_listing import HubListing
 
         return HubListing(self.database)
 
-    @later
+    @made_once
     def oci(self) -> OciArtifacts:
         from ..compat.oci_artifacts import OciArtifacts
         from ..compat.oci_reviews import OciReviews
@@ -88,7 +88,7 @@ class OutwardServices(CatalogueServices):
             OciReviews(self.database, self.review_desk),
         )
 
-    @later
+    @made_once
     def networks(self) -> Networks:
         from ipaddress import ip_network
 
@@ -96,13 +96,13 @@ class OutwardServices(CatalogueServices):
 
         return Networks(tuple(ip_network(each) for each in self.settings.webhook_networks))
 
-    @later
+    @made_once
     def webhooks(self) -> Webhooks:
         from ..services.webhooks import Webhooks
 
         return Webhooks(self.database, self.audit, self.clock, self.networks)
 
-    @later
+    @made_once
     def deliveries(self) -> Deliveries:
         from ..services.deliveries import Deliveries
         from ..services.posting import Poster

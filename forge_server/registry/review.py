@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .given import later
+from .given import made_once
 from .transfer import TransferServices
 
 if TYPE_CHECKING:
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
 
 class ReviewServices(TransferServices):
-    @later
+    @made_once
     def review_desk(self) -> ReviewDesk:
         from ..services.review_desk import ReviewDesk
 
         return ReviewDesk(self.database, self.audit, self.clock)
 
-    @later
+    @made_once
     def waivers(self) -> Waivers:
         from ..services.waivers import Waivers
 
         return Waivers(self.review_desk)
 
-    @later
+    @made_once
     def scans(self) -> Scans:
         from ..services.scans import Scans
 
         return Scans(self.database, self.blobs, self.clock, self.settings)
 
-    @later
+    @made_once
     def assurances(self) -> Assurances:
         from ..services.assurance import Assurances
 
         return Assurances(self.database, self.scans, self.review_desk, self.clock)
 
-    @later
+    @made_once
     def findings(self) -> Findings:
         from ..services.findings import Findings
 
         return Findings(self.database, self.audit, self.clock, self.waivers.in_force)
 
-    @later
+    @made_once
     def policies(self) -> Policies:
         from ..services.policies import Policies, Sources, findings_by, reviews_by, scans_by
 
@@ -63,13 +63,13 @@ class ReviewServices(TransferServices):
         )
         return Policies(self.database, self.audit, self.blobs, self.clock, sources)
 
-    @later
+    @made_once
     def quarantine(self) -> Quarantine:
         from ..services.quarantine import Quarantine
 
         return Quarantine(self.database, self.audit, self.publication, self.clock)
 
-    @later
+    @made_once
     def reports(self) -> Reports:
         from ..services.reports import Reports
 
@@ -81,7 +81,7 @@ class ReviewServices(TransferServices):
             frozenset(self.settings.cert_accounts),
         )
 
-    @later
+    @made_once
     def takedown(self) -> Takedown:
         from ..services.takedown import Takedown
 
@@ -89,7 +89,7 @@ class ReviewServices(TransferServices):
             self.database, self.audit, self.publication, self.blobs, self.leases, self.clock
         )
 
-    @later
+    @made_once
     def recalls(self) -> Recalls:
         from ..services.recalls import Recalls
 
@@ -101,7 +101,7 @@ class ReviewServices(TransferServices):
             frozenset(self.settings.cert_accounts),
         )
 
-    @later
+    @made_once
     def advisories(self) -> Advisories:
         from ..services.advisories import Advisories
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .authority import AuthorityServices, exclusive_lock
-from .given import later
+from .given import made_once
 
 if TYPE_CHECKING:
     from ..services.chunk_checks import ChunkChecks
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class TransferServices(AuthorityServices):
-    @later
+    @made_once
     def probed(self) -> Stores:
         from ..stores import open_stores
 
         return open_stores(self.folder, self.settings, hurried=True)
 
-    @later
+    @made_once
     def slow_work(self) -> SlowWork:
         from ..services.slow_work import SlowWork
 
         return SlowWork()
 
-    @later
+    @made_once
     def chunk_checks(self) -> ChunkChecks:
         from ..services.chunk_checks import ChunkChecks
 
         return ChunkChecks(self.database, self.blobs, self.clock, self.slow_work)
 
-    @later
+    @made_once
     def leases(self) -> Leases:
         from ..db.postgresql import COLLECT_LOCK
         from ..services.leases import Leases
@@ -53,7 +53,7 @@ class TransferServices(AuthorityServices):
             exclusive_lock(self, "collect.lock", COLLECT_LOCK),
         )
 
-    @later
+    @made_once
     def quotas(self) -> Quotas:
         from ..services.quotas import Quotas
 
@@ -64,25 +64,25 @@ class TransferServices(AuthorityServices):
             self.settings.max_organisation_releases,
         )
 
-    @later
+    @made_once
     def foresight(self) -> Foresight:
         from ..services.foresight import Foresight
 
         return Foresight(self.quotas, self.leases)
 
-    @later
+    @made_once
     def together(self) -> Together:
         from ..services.together import Together
 
         return Together(self.database, self.publication.announce, self.foresight)
 
-    @later
+    @made_once
     def handed_out(self) -> HandedOut:
         from ..services.withheld import HandedOut
 
         return HandedOut(self.database)
 
-    @later
+    @made_once
     def incoming(self) -> Incoming:
         from ..services.incoming import Incoming
 
@@ -96,7 +96,7 @@ class TransferServices(AuthorityServices):
             self.quotas,
         )
 
-    @later
+    @made_once
     def uploads(self) -> Uploads:
         from ..services.uploads import Uploads
 
@@ -111,13 +111,13 @@ class TransferServices(AuthorityServices):
             may_go_direct=self.settings.redirect_blobs and self.settings.direct_uploads,
         )
 
-    @later
+    @made_once
     def collection(self) -> Collection:
         from ..services.collection import Collection
 
         return Collection(self.database, self.audit, self.blobs, self.leases, self.clock)
 
-    @later
+    @made_once
     def superseded(self) -> Superseded:
         from ..services.superseded import Superseded
 

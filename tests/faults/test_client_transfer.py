@@ -26,21 +26,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from forge_client import forge
 from ranged_server import Blob, Fault, altered, cut, doubled, ignoring, refusing, shifted, swapped
 from static_server import StaticServer
 from tensors import chunks_of, safetensors, tensors
+
+__all__ = ["forge"]
+
 
 PATH = "weights/model.safetensors"
 DATA = safetensors(tensors(1, count=16))
 LIST = chunks_of(DATA)
 ROUNDS = 20
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def child(forge: Forge, preamble: str = "") -> subprocess.Popen[str]:

@@ -10,15 +10,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import pytest
 from builders import NAME, sha256, tree
 from cli_fixtures import Forge, new_world
+from forge_client import forge
 from ranged_server import Blob, right
 from static_server import StaticServer
 from tensors import chunks_of, safetensors, tensors
 from waiting import wait_until
+
+__all__ = ["forge"]
+
 
 PATH = "weights/model.safetensors"
 DATA = safetensors(tensors(1, count=16))
@@ -39,13 +42,6 @@ forge_cli.boot.this_boot = lambda: "another"
 
 def no_lock(*_: object) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(params=[True, False], ids=["in chunks", "in one piece"])

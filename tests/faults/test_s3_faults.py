@@ -11,81 +11,48 @@ from __future__ import annotations
 import hashlib
 import io
 import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import urllib3
 from botocore.httpsession import URLLib3Session
 from ceph_node import CephNode
-from one_machine import free_port
+from s3_places import (
+    BIG,
+    LATER,
+    MIB,
+    NEW,
+    PART,
+    PATH,
+    SMALL,
+    SOURCE,
+    assemble,
+    assert_clear,
+    blobs,
+    check_assembled,
+    check_blob,
+    digest_of,
+    proxy,
+    put,
+    read,
+    small_parts,
+)
 from s3_proxy import ALTERED, DONE, READING, REFUSED, S3Proxy
 from thorough import kind_of_step, of_each_kind
 
-from storage import (
-    BackendError,
-    BlobMismatchError,
-    BlobNotFoundError,
-    Part,
-    PathNotFoundError,
-    Segment,
-)
-from storage.s3 import (
-    Bucket,
-    S3Assembly,
-    S3BlobStore,
-    S3Options,
-    S3PublishedTree,
-    connect,
-)
+from storage import BackendError, BlobMismatchError, PathNotFoundError
+from storage.s3 import Bucket, S3BlobStore, S3Options, S3PublishedTree, connect
 
-MIB = 1 << 20
-SMALL = b"small" * 999
-PART = MIB
-BIG = bytes(range(256)) * (9 * 1024) + b"the end"  # three parts
-OLD, NEW, OTHER = b"old" * 99, b"new" * 99, b"other" * 99
-PATH = "tuf/lab/1.root.json"
-LATER = datetime.now(UTC) + timedelta(days=2)
+__all__ = ["proxy", "small_parts"]
 
-
-def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def blobs(bucket: Bucket) -> S3BlobStore:
-    return S3BlobStore(bucket, part_bytes=PART)
-
-
-def put(bucket: Bucket, data: bytes) -> None:
-    blobs(bucket).put(digest_of(data), io.BytesIO(data), len(data))
-
-
-def read(bucket: Bucket, data: bytes) -> None:
-    """Reads all of the blob in pieces, and compares."""
-    with blobs(bucket).open(digest_of(data)) as file:
-        found = b"".join(iter(lambda: file.read(MIB), b""))
-    assert found == data, "wrong bytes were handed out as the whole blob"
+OLD = b"old" * 99
 
 
 def read_from(bucket: Bucket, start: int) -> None:
     with blobs(bucket).open(digest_of(BIG), start) as file:
         assert len(file.read()) == len(BIG) - start, "an early end was not noticed"
-
-
-def check_blob(data: bytes, bucket: Bucket, success: bool) -> None:
-    """All of it or nothing, by every method."""
-    store, digest = blobs(bucket), digest_of(data)
-    there = not store.missing([digest])
-    assert there or not success
-    assert list(store.iter_digests()) == ([digest] if there else [])
-    if there:
-        assert store.stat(digest).size == len(data)
-        read(bucket, data)
-    else:
-        with pytest.raises(BlobNotFoundError):
-            store.open(digest)
 
 
 def check_deleted(bucket: Bucket, success: bool) -> None:
@@ -132,39 +99,6 @@ def published(data: bytes) -> Callable[[Bucket], None]:
     return lambda bucket: S3PublishedTree(bucket).swap(PATH, data)
 
 
-SOURCE = bytes(range(256)) * (6 * 1024)  # one and a half
-PARTS = [b"a" * PART, SOURCE[7 : 7 + PART], b"b" * PART, SOURCE[-99:]]
-MADE = b"".join(PARTS)
-UPLOAD = "c" * 64
-
-
-def assemble(bucket: Bucket) -> None:
-    """A blob of two parts that are sent and two that are copied, one of them by hand."""
-    source = digest_of(SOURCE)
-    assembly = S3Assembly(blobs(bucket), bucket)
-    recipe = [
-        Segment(length=PART),
-        Segment(length=PART, source=source, start=7),
-        Segment(length=PART),
-        Segment(length=99, source=source, start=len(SOURCE) - 99),
-    ]
-    assembly.begin(UPLOAD, digest_of(MADE), len(MADE), recipe)
-    for number in (0, 2):
-        part = PARTS[number]
-        assembly.put_part(UPLOAD, number, io.BytesIO(part), len(part), digest_of(part))
-    assembly.assemble(UPLOAD, digest_of(MADE), len(MADE))
-
-
-def check_assembled(bucket: Bucket, success: bool) -> None:
-    there = not blobs(bucket).missing([digest_of(MADE)])
-    assert there or not success
-    if there:
-        read(bucket, MADE)
-    S3Assembly(blobs(bucket), bucket).sweep(60, LATER)
-    assert list(bucket.pending_uploads("look")) == []
-    assert list(bucket.keys("look", under="uploads/")) == [[]]
-
-
 def replace_old(bucket: Bucket) -> None:
     tree = S3PublishedTree(bucket)
     assert tree.swap_if(PATH, NEW, OLD) or tree.read(PATH) == NEW
@@ -205,21 +139,6 @@ SCENARIOS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _parts(ceph: CephNode) -> Iterator[None]:
-    """Parts are smaller than elsewhere: here they travel a thousand times."""
-    with ceph.least_part(PART), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.s3.assembly._LEAST", PART)
-        patch.setattr(S3Assembly, "limits", replace(S3Assembly.limits, min_bytes=PART))
-        yield
-
-
-@pytest.fixture(scope="module")
-def proxy(ceph: CephNode) -> Iterator[S3Proxy]:
-    with S3Proxy(ceph.endpoint) as running:
-        yield running
-
-
 @pytest.fixture(params=list(SCENARIOS))
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     return SCENARIOS[request.param]
@@ -244,14 +163,6 @@ def run_broken(
         assert_clear(error, ceph)
         return error
     return None
-
-
-def assert_clear(error: BackendError, ceph: CephNode) -> None:
-    shown = f"{error} {error.hint}"
-    assert "could not" in shown
-    assert ceph.secret_key not in shown
-    assert ceph.access_key not in shown
-    assert "127.0.0.1" not in shown
 
 
 def requests_of(scenario: Scenario, ceph: CephNode, proxy: S3Proxy, place: str) -> list[int]:
@@ -358,213 +269,6 @@ def test_answers_that_are_cut_off_or_altered_are_noticed(
         assert error is None or error.retry
 
 
-def test_a_blob_that_is_damaged_in_the_store_is_never_read_as_whole(
-    ceph: CephNode, bucket: str
-) -> None:
-    place = ceph.open(f"{bucket}/blobs")
-    put(place, BIG)
-    key = f"blobs/{digest_of(BIG)[:2]}/{digest_of(BIG)}"
-    ceph.client().put_object(Bucket=bucket, Key=key, Body=BIG[:-1] + b"!")
-    with pytest.raises(BackendError) as caught:
-        read(place, BIG)
-    assert caught.value.code == "blob-damaged"
-
-
-def test_a_file_that_is_damaged_in_the_store_is_not_handed_out(ceph: CephNode, bucket: str) -> None:
-    tree = S3PublishedTree(ceph.open(f"{bucket}/public"))
-    tree.put_once("a.json", b"signed")
-    kept = ceph.client().head_object(Bucket=bucket, Key="public/a.json")["Metadata"]
-    ceph.client().put_object(Bucket=bucket, Key="public/a.json", Body=b"Signed", Metadata=kept)
-    with pytest.raises(BackendError) as caught:
-        tree.read("a.json")
-    assert caught.value.code == "file-damaged"
-
-
-def test_a_store_that_keeps_only_part_of_a_blob_is_found_out(
-    ceph: CephNode, proxy: S3Proxy, bucket: str
-) -> None:
-    """It confirms a completed upload, and has something else."""
-    digest = digest_of(BIG)
-    key = f"blobs/{digest[:2]}/{digest}"
-
-    def shorten(number: int, method: str, path: str) -> None:
-        if method == "HEAD" and any(verb == "POST" for verb, _ in proxy.seen):
-            ceph.client().put_object(Bucket=bucket, Key=key, Body=BIG[:-1])
-
-    proxy.reset(shorten)
-    place = f"{bucket}/blobs"
-    with pytest.raises(BackendError, match="did not keep all"):
-        put(ceph.open(place, endpoint=proxy.url), BIG)
-    check_blob(BIG, ceph.open(place), False)
-    assert blobs(ceph.open(place)).missing([digest]) == {digest}
-
-
-def test_a_reader_that_loses_its_connection_goes_on_where_it_was(
-    ceph: CephNode, proxy: S3Proxy, bucket: str
-) -> None:
-    place = f"{bucket}/blobs"
-    put(ceph.open(place), BIG)
-    proxy.reset(lambda number, *_: "truncate" if number < 4 else None)
-    read(ceph.open(place, endpoint=proxy.url), BIG)
-    assert len(proxy.broken) == 4
-
-
-def test_a_reader_does_not_mix_two_versions_of_an_object(
-    ceph: CephNode, proxy: S3Proxy, bucket: str
-) -> None:
-    put(ceph.open(f"{bucket}/blobs"), BIG)
-    digest = digest_of(BIG)
-    key = f"blobs/{digest[:2]}/{digest}"
-
-    def replace(number: int, method: str, path: str) -> str | None:
-        if number == 1:
-            ceph.client().put_object(Bucket=bucket, Key=key, Body=bytes(len(BIG)))
-        return "truncate" if number == 0 else None
-
-    proxy.reset(replace)
-    with (
-        blobs(ceph.open(f"{bucket}/blobs", endpoint=proxy.url)).open(digest) as file,
-        pytest.raises(BackendError, match="replaced or deleted"),
-    ):
-        file.read()
-
-
-def test_a_store_that_ignores_a_range_is_found_out(ceph: CephNode, bucket: str) -> None:
-    place = ceph.open(f"{bucket}/blobs")
-    put(place, BIG)
-
-    class Ignoring(Bucket):
-        def get(self, action: str, key: str, **_: Any) -> Any:
-            return place.get(action, key)
-
-    store = S3BlobStore(Ignoring(ceph.client(), bucket, "blobs/"))
-    with pytest.raises(BackendError, match="another range"):
-        store.open(digest_of(BIG), 1)
-
-
-def test_a_late_write_does_not_turn_time_back(ceph: CephNode, proxy: S3Proxy, bucket: str) -> None:
-    """A replacement that was under way when another server took over is refused."""
-    place = f"{bucket}/public"
-    ours = S3PublishedTree(ceph.open(place))
-    ours.swap("timestamp.json", b"4")
-
-    def overtake(number: int, method: str, path: str) -> None:
-        if method == "PUT" and not any(verb == "PUT" for verb, _ in proxy.seen):
-            ours.swap("timestamp.json", b"6")
-
-    proxy.reset(overtake)
-    late = S3PublishedTree(ceph.open(place, endpoint=proxy.url))
-    assert late.swap_if("timestamp.json", b"5", b"4") is False
-    assert ours.read("timestamp.json") == b"6"
-
-
-def test_a_replacement_that_was_reported_as_failed_is_known_again(
-    ceph: CephNode, proxy: S3Proxy, bucket: str
-) -> None:
-    """Also where somebody else writes the very same bytes: of two, one replaced what was seen."""
-    place = f"{bucket}/public"
-    ours = S3PublishedTree(ceph.open(place))
-    ours.swap("count", b"0")
-    proxy.reset()
-    patient = S3PublishedTree(ceph.open(place, endpoint=proxy.url))
-    for data in (b"1", b"2"):  # so that it knows how this store compares ETags
-        patient.swap("other", data)
-    done: set[str] = set()
-
-    def fail_each_put_once(number: int, method: str, path: str) -> str | None:
-        again = method in done
-        done.add(method)
-        return "done-500" if method == "PUT" and not again else None
-
-    proxy.reset(fail_each_put_once)
-    assert patient.swap_if("count", b"1", b"0") is True
-    assert [fault for fault, *_ in proxy.broken] == ["done-500"]
-    assert ours.swap_if("count", b"1", b"0") is False
-
-
-def test_a_store_that_ignores_conditions_is_refused(
-    ceph: CephNode, proxy: S3Proxy, bucket: str
-) -> None:
-    place = f"{bucket}/public"
-    S3PublishedTree(ceph.open(place)).require_conditions()
-    assert list(ceph.open(place).keys("list")) == [[]]
-
-    class Forgetful:
-        """A bucket that takes every condition for kept."""
-
-        def __init__(self, real: Bucket) -> None:
-            self._real = real
-
-        def put(self, action: str, key: str, data: bytes, **_: Any) -> None:
-            self._real.put(action, key, data)
-
-        def delete(self, action: str, key: str) -> None:
-            self._real.delete(action, key)
-
-    tree = S3PublishedTree(Forgetful(ceph.open(place)))  # type: ignore[arg-type]
-    with pytest.raises(BackendError, match="ignores if_absent"):
-        tree.require_conditions()
-    assert list(ceph.open(place).keys("list")) == [[]]
-
-
-def test_nobody_listens(ceph: CephNode, bucket: str) -> None:
-    nowhere = ceph.open(bucket, endpoint=f"http://127.0.0.1:{free_port()}", attempts=1)
-    for call in (
-        lambda: put(nowhere, SMALL),
-        lambda: blobs(nowhere).stat(digest_of(SMALL)),
-        lambda: S3PublishedTree(nowhere).put_once(PATH, NEW),
-        lambda: S3PublishedTree(nowhere).read(PATH),
-    ):
-        with pytest.raises(BackendError, match="cannot be reached") as caught:
-            call()
-        assert caught.value.retry
-        assert_clear(caught.value, ceph)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "code", "words"),
-    [
-        ({"bucket": "nowhere-to-be-found"}, "backend-failed", "bucket is not there"),
-        ({"secret": "wrong"}, "storage-permission", "refuses access"),
-        ({"key": "wrong"}, "storage-permission", "refuses access"),
-    ],
-    ids=["bucket", "secret", "key"],
-)
-def test_a_wrong_setting_is_told_apart_from_an_empty_store(
-    ceph: CephNode, bucket: str, tmp_path: Any, wrong: dict[str, str], code: str, words: str
-) -> None:
-    keys = tmp_path / "credentials"
-    keys.touch(mode=0o600)
-    keys.write_text(
-        f"[default]\naws_access_key_id={wrong.get('key', ceph.access_key)}\n"
-        f"aws_secret_access_key={wrong.get('secret', ceph.secret_key)}\n"
-    )
-    place = ceph.open(wrong.get("bucket", bucket), credentials=keys)
-    tree, digest = S3PublishedTree(place), digest_of(SMALL)
-    calls: list[Callable[[], object]] = [
-        lambda: put(place, SMALL),
-        lambda: put(place, BIG),
-        lambda: blobs(place).missing([digest]),
-        lambda: blobs(place).missing([digest_of(bytes([n])) for n in range(50)]),
-        lambda: blobs(place).open(digest),
-        lambda: blobs(place).stat(digest),
-        lambda: blobs(place).delete(digest),
-        lambda: list(blobs(place).iter_digests()),
-        lambda: blobs(place).sweep_temp(60, LATER),
-        lambda: tree.put_once(PATH, NEW),
-        lambda: tree.swap(PATH, NEW),
-        lambda: tree.read(PATH),
-        lambda: tree.exists(PATH),
-        tree.require_conditions,
-    ]
-    for call in calls:
-        with pytest.raises(BackendError, match=words) as caught:
-            call()
-        assert (caught.value.code, caught.value.retry) == (code, False)
-        assert caught.value.hint
-        assert_clear(caught.value, ceph)
-
-
 def test_a_sweep_takes_the_dead_uploads_and_leaves_the_living(ceph: CephNode, bucket: str) -> None:
     place = ceph.open(f"{bucket}/blobs")
     digest = digest_of(BIG)
@@ -628,59 +332,3 @@ def test_memory_is_a_few_parts_whatever_the_size(ceph: CephNode, bucket: str) ->
     finally:
         tracemalloc.stop()
     assert peak < 30 * MIB  # three parts, two buffers, and what signing a part needs
-
-
-@pytest.fixture
-def begun(ceph: CephNode, bucket: str) -> S3Assembly:
-    """An upload that waits for its one part, `PARTS[0]`."""
-    place = ceph.open(f"{bucket}/blobs")
-    assembly = S3Assembly(blobs(place), place)
-    assembly.begin(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]), [Segment(length=len(PARTS[0]))])
-    return assembly
-
-
-def send(assembly: S3Assembly, body: bytes, **changed: str) -> int:
-    """The status of a PUT of ``body`` to the address for `PARTS[0]`."""
-    size, sha256 = len(PARTS[0]), digest_of(PARTS[0])
-    (address,) = assembly.part_addresses(UPLOAD, [Part(number=0, size=size, sha256=sha256)], 60)
-    headers = {**address.headers, "Content-Length": str(len(body)), **changed}
-    return urllib3.request("PUT", address.url, body=body, headers=headers, retries=False).status
-
-
-def test_a_part_may_go_straight_to_the_store(begun: S3Assembly) -> None:
-    assert send(begun, PARTS[0]) == 200
-    assert begun.parts(UPLOAD) == {0}
-    begun.assemble(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]))
-
-
-@pytest.mark.parametrize(
-    ("body", "changed"),
-    [
-        (PARTS[0][:-1] + b"!", {}),
-        (PARTS[0][:-1], {}),
-        (PARTS[0] + b"!", {}),
-        (PARTS[0][:-1] + b"!", {"x-amz-content-sha256": digest_of(PARTS[0][:-1] + b"!")}),
-        (PARTS[0][:-1] + b"!", {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}),
-    ],
-    ids=["other bytes", "shorter", "longer", "another digest", "no digest"],
-)
-def test_an_address_takes_this_part_and_no_other(
-    begun: S3Assembly, body: bytes, changed: dict[str, str]
-) -> None:
-    assert send(begun, body, **changed) in (400, 403)
-    assert begun.parts(UPLOAD) == set()
-
-
-def test_a_draft_never_becomes_another_under_the_same_name(
-    begun: S3Assembly, ceph: CephNode, bucket: str
-) -> None:
-    """Who verified one, and was stuck, must not copy what was uploaded anew meanwhile."""
-    place = ceph.open(f"{bucket}/blobs")
-    drafts = set()
-    for _ in range(2):
-        assert send(begun, PARTS[0]) == 200
-        (pending,) = place.pending_uploads("look")
-        drafts.add(pending.key)
-        begun.abort(UPLOAD)
-        begun.begin(UPLOAD, digest_of(PARTS[0]), len(PARTS[0]), [Segment(length=len(PARTS[0]))])
-    assert len(drafts) == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from builders import NAME, World
 from cli_fixtures import Forge
+from forge_client import forge
 from policies import BASELINE, PICKLE, days_ago, publish_policy, said, with_file
 from static_server import Answer, StaticServer
 
@@ -20,15 +21,11 @@ from forge_cli.flows.audit import CODES, LEVELS
 from signing.deprecation import Deprecation
 from signing.role_edits import set_deprecated, set_yanked
 
+__all__ = ["forge"]
+
+
 OUT = ("--into", "out")
 LEVEL_WORDS = ("none", "note", "warning", "error")
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

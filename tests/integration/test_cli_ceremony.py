@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 from builders import World, signed_by
 from cli_fixtures import Forge, new_world
+from forge_client import forge
 from static_server import StaticServer
 
 from signing.keys import PrivateKey, generate_key
 
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
+__all__ = ["forge"]
 
 
 @pytest.fixture

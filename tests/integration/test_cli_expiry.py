@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from builders import NAME, World, tree
 from cli_fixtures import Forge, new_world
+from forge_client import forge
 from static_server import StaticServer
 
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
+__all__ = ["forge"]
 
 
 def aged(days: int) -> World:

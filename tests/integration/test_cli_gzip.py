@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from itertools import islice
-from pathlib import Path
 
 import pytest
 from builders import NAME, World, tree
 from cli_fixtures import Forge, new_world
+from forge_client import forge
 from hypothesis import given
 from hypothesis import strategies as st
 from static_server import Answer, StaticServer
@@ -20,14 +20,10 @@ from static_server import Answer, StaticServer
 from forge_cli.errors import NetworkError
 from forge_cli.remote.http import GZIP, Http, body_of, read_limited
 
+__all__ = ["forge"]
+
+
 MIB = 1 << 20
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def packed(data: bytes, *, asked: bool = True) -> Answer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 
 import pytest
 from builders import (
@@ -24,6 +23,7 @@ from builders import (
     tree,
 )
 from cli_fixtures import Forge, Ran, new_world
+from forge_client import forge
 from static_server import Answer, StaticServer
 
 from signing.keys import generate_key
@@ -31,16 +31,12 @@ from signing.names import ComponentName
 from signing.role_edits import add_release, sign_snapshot, sign_timestamp
 from signing.roles import role_version
 
+__all__ = ["forge"]
+
+
 OTHER = ComponentName.parse("other-org/thing")
 WEIGHTS = f"/blobs/{sha256(tree()['weights/model.safetensors'])}"
 BASE = f"/tuf/targets/{NAME}/1.0.0"
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def install(forge: Forge, world: World, changed: dict[str, Answer]) -> tuple[Ran, list[str]]:

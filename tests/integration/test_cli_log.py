@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from builders import NAME, World, tree
 from cli_fixtures import Forge, Ran
+from forge_client import forge
 from log_builders import Log, NamedKey, TileTree
 from static_server import Answer, StaticServer
 
@@ -22,15 +23,11 @@ from signing.tlog.fork import check_fork, parse_fork
 from signing.tlog.merkle import EMPTY_ROOT
 from signing.tlog.tiles import ENTRIES, Tile
 
+__all__ = ["forge"]
+
+
 WITNESSES = [NamedKey(f"witness{number}.example") for number in (1, 2, 3)]
 CHECKPOINT = "/log/checkpoint"
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def logged_world(witnesses: list[NamedKey] | None = None) -> World:

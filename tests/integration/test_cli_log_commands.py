@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from builders import NAME, World, changed_role, tree
 from cli_fixtures import Forge
+from forge_client import forge
 from log_builders import Log, NamedKey, TileTree
 from static_server import StaticServer
 
@@ -19,15 +19,11 @@ from signing.roles import role_version
 from signing.tlog.entries import Entry
 from signing.tlog.proof import parse_proof
 
+__all__ = ["forge"]
+
+
 ORG = NAME.org
 PROJECT = NAME.role
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture

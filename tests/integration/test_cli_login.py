@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_fixtures import Forge
+from forge_client import forge
 from server_fixtures import World
 from sqlalchemy import select
 from werkzeug.serving import make_server
@@ -23,6 +23,8 @@ from forge_server.app import create_app
 from forge_server.db.login_models import DeviceCode
 from forge_server.operate.initialise import initialise
 from forge_server.services.callers import Caller
+
+__all__ = ["forge"]
 
 
 @dataclass
@@ -49,13 +51,6 @@ class Site:
         self.world.registry.device_logins.decide(
             Caller(identity=identity), self.newest_code(), approve=approve
         )
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

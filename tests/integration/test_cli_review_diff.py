@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
 from comparing import f32
+from forge_client import forge
 from packaging.version import Version
 from ranged_server import Blob, altered, ignoring, refusing
 from static_server import StaticServer
@@ -21,19 +21,15 @@ from signing.assessment import Assessment
 from signing.role_edits import set_yanked
 from signing.roles import IndexEntry
 
+__all__ = ["forge"]
+
+
 PATH = "weights/model.safetensors"
 OLD_VALUES = tensors(1, count=24)
 NEW_VALUES = replaced(OLD_VALUES, ["layer.7"])
 OLD = safetensors(OLD_VALUES)
 NEW = safetensors(NEW_VALUES, note="new")
 TENSOR = len(OLD_VALUES["layer.7"])
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def publish(world: World, version: str, data: bytes, **files: bytes) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from builders import NAME, Release, World, changed_role, signed_release, static_files, tree
 from cli_fixtures import Forge, new_world
+from forge_client import forge
 from static_server import StaticServer
 
 from signing.keys import PrivateKey, generate_key
 from signing.oms import sign_bundle
 from signing.publisher_edits import revoke_publisher, set_publishers
 from signing.role_edits import add_release, replace_bundles
+
+__all__ = ["forge"]
 
 
 class Revoked:
@@ -53,13 +54,6 @@ class Revoked:
         evil = signed_release(tree(version=version), self.stolen)
         self.world.releases[version] = evil
         return evil
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def install(forge: Forge, world: World, version: str = "1.0.0") -> Any:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from builders import NAME, World, changed_role, role_version_of, sha256, tree
 from cli_fixtures import Forge, Ran
+from forge_client import forge
 from log_builders import Log, TileTree
 from static_server import Answer, StaticServer
 
@@ -25,14 +25,10 @@ from signing.roles import MAX_SNAPSHOT_BYTES, role_version
 from signing.status import SnapshotSeen, status_of
 from signing.tlog.entries import role_entry
 
+__all__ = ["forge"]
+
+
 CURRENT = f"{NAME}==1.0.0"
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def new_world(*, log: bool = True) -> World:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from builders import NOW, signed_release, tree
 from cli_fixtures import Forge
+from forge_client import forge
 from softhsm import PIN, Tokens, tokens
 
 from forge_cli.errors import ForgeError
@@ -19,7 +19,7 @@ from signing.oms import verify_bundle
 from signing.role_edits import new_role
 from signing.roles import parse_targets
 
-__all__ = ["tokens"]
+__all__ = ["forge", "tokens"]
 
 
 class Asked:
@@ -129,13 +129,6 @@ def test_a_key_in_a_token_is_never_overwritten(ministry: Tokens) -> None:
         generate_in_token(uri, "p256", Asked())
     assert caught.value.code == "already-exists"
     assert open_external(uri, None, Asked()).public == before
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 def pin_fd() -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from builders import NAME, World, sha256, tree
 from cli_fixtures import Forge, new_world
+from forge_client import forge, pauses
 from programs import loaded_by
 from static_server import Answer, StaticServer
 from waiting import PAUSE_SECONDS
@@ -25,29 +26,13 @@ from waiting import PAUSE_SECONDS
 from forge_cli.remote.http import retry_after
 from signing.names import ComponentName
 
+__all__ = ["forge", "pauses"]
+
+
 BIG = os.urandom(3 << 20)
 DIGEST = sha256(BIG)
 BLOB = f"/blobs/{DIGEST}"
 FILES = {**tree(), "weights/model.safetensors": BIG}
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waits instead of being waited for."""
-    waited: list[float] = []
-
-    def sleep(self: object, seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("forge_cli.remote.crew.Crew.sleep", sleep)
-    return waited
 
 
 def ranged(*, ignore: bool = False, cut: int | None = None, shift: int = 0) -> Answer:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from click.testing import CliRunner, Result
+from operators import run
 from reviewing import Bodies
 from server_fixtures import (
     ORG,
@@ -30,7 +30,6 @@ from sqlalchemy import select
 
 from forge_server.app import create_app
 from forge_server.db.models import Token, User
-from forge_server.manage import cli
 from forge_server.operate import backup as backups
 from forge_server.operate.check import check_registry
 from forge_server.services.callers import OPERATOR
@@ -39,12 +38,6 @@ from signing.tlog.checkpoint import log_key
 from storage import LocalBlobStore
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 @pytest.fixture

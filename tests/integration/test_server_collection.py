@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from operators import run
 from server_fixtures import (
     ORG,
     Built,
@@ -29,7 +29,6 @@ from thorough import steps
 from forge_server.app import create_app
 from forge_server.db.engine import Database
 from forge_server.db.models import BlobDamage, BlobLease, Release
-from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.services.callers import OPERATOR
 from forge_server.services.collection import last_collection
@@ -40,12 +39,6 @@ from signing.oms import sign_bundle
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 NONE = timedelta(0)
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 def stray(registry: Registry, data: bytes = b"nobody's") -> str:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from click.testing import CliRunner, Result
+from operators import run
 from server_fixtures import (
     ON_SQLITE,
     ORG,
@@ -52,7 +52,6 @@ from forge_server.db.models import (
 )
 from forge_server.db.revisions import newest_revision
 from forge_server.db.url import DatabaseUrl
-from forge_server.manage import cli
 from forge_server.operate import check, restore
 from forge_server.operate import initialise as initialise_module
 from forge_server.operate.check import check_registry
@@ -68,12 +67,6 @@ from signing.roles import EXPIRY, parse_signed
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 
 T = TypeVar("T")
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 def mode(path: Path) -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from live_registry import LiveRegistry
+from operators import run
 from server_fixtures import (
     ORG,
     Client,
@@ -28,17 +28,10 @@ from forge_server.app import create_app
 from forge_server.db.migrations.versions.v0005_upkeep import COUNT
 from forge_server.db.models import Quota
 from forge_server.domain.amounts import parse_bytes, show_bytes
-from forge_server.manage import cli
 from forge_server.services.callers import OPERATOR
 from signing.errors import MalformedError
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 def size_of(built: Any) -> int:

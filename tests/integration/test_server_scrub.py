@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from operators import run
 from server_fixtures import (
     Built,
     Client,
@@ -23,7 +23,6 @@ from server_fixtures import (
     world,
 )
 
-from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.scrub import Pace, Scrub, last_scrub
 from forge_server.operate.sources import parse_source
@@ -31,12 +30,6 @@ from forge_server.operate.worker import Worker
 from forge_server.services.callers import OPERATOR
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from click.testing import CliRunner, Result
+from operators import run
 from server_fixtures import (
     ORG,
     Client,
@@ -17,7 +17,6 @@ from server_fixtures import (
 )
 
 from forge_server.errors import RegistryError
-from forge_server.manage import cli
 from forge_server.operate.check import check_registry
 from forge_server.operate.worker import Worker
 from forge_server.services.callers import OPERATOR
@@ -25,12 +24,6 @@ from signing.tlog.entries import parse_entry
 
 __all__ = ["_fresh_registry", "client", "sara", "world"]
 REASON = "moving to another building until Monday"
-
-
-def run(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    return result
 
 
 def acts(world: World) -> list[tuple[str, str]]:

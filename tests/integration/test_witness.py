@@ -11,26 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from asked_witness import LOG_NAME, ask, client, evidence, grown, log, size_seen, witness
 from flask.testing import FlaskClient
 from log_builders import NamedKey, TileTree, checkpoint_of
-from witness_fixtures import (
-    FORK,
-    NAME,
-    TREE,
-    GrowingLog,
-    client_of,
-    line_with,
-    make_witness,
-    reopened,
-)
+from witness_fixtures import FORK, NAME, TREE, GrowingLog, client_of, line_with, make_witness
 
-from forge_server.witness.errors import Refused, UnusableError
-from forge_server.witness.memory import WitnessFolder
 from forge_server.witness.service import Witness
-from signing.errors import SigningError, VerificationError
+from signing.errors import VerificationError
 from signing.tlog.checkpoint import check_cosignature, open_checkpoint, sign_checkpoint
-from signing.tlog.merkle import EMPTY_ROOT, prove_consistency
-from signing.tlog.note import Note, merge_signatures, parse_note
+from signing.tlog.merkle import prove_consistency
+from signing.tlog.note import merge_signatures, parse_note
 from signing.tlog.policy import LogPolicy, with_witnesses
 from signing.tlog.witnessing import (
     MAX_REQUEST_BYTES,
@@ -39,43 +29,7 @@ from signing.tlog.witnessing import (
     render_add_checkpoint,
 )
 
-LOG_NAME = "forge.example/log"
-
-
-@pytest.fixture
-def log() -> GrowingLog:
-    return GrowingLog(NamedKey(LOG_NAME))
-
-
-@pytest.fixture
-def witness(tmp_path: Path, log: GrowingLog) -> Witness:
-    return make_witness(tmp_path / "w", log)
-
-
-@pytest.fixture
-def client(witness: Witness) -> FlaskClient:
-    return client_of(witness)
-
-
-def ask(client: FlaskClient, body: bytes) -> tuple[int, str]:
-    answer = client.post("/add-checkpoint", data=body)
-    assert "Traceback" not in answer.text
-    return answer.status_code, answer.text
-
-
-def size_seen(witness: Witness, log: GrowingLog) -> int:
-    known = witness.folder.log(log.key.name)
-    assert known is not None
-    seen = known.seen()
-    return seen.head.size if seen else 0
-
-
-def evidence(witness: Witness) -> list[Path]:
-    return sorted(witness.folder.evidence.iterdir())
-
-
-def grown(client: FlaskClient, log: GrowingLog, size: int) -> None:
-    assert ask(client, log.ask(0, size))[0] == 200
+__all__ = ["client", "log", "witness"]
 
 
 class TestAddCheckpoint:
@@ -227,9 +181,9 @@ class TestAddCheckpoint:
 
     def test_logs_do_not_disturb_each_other(self, witness: Witness, client: FlaskClient) -> None:
         logs = [GrowingLog(NamedKey(f"log{number}.example")) for number in range(3)]
-        for number, log in enumerate(logs):
-            witness.folder.add_log(log.key.as_log.vkey)
-            grown(client, log, 10 + number)
+        for number, each in enumerate(logs):
+            witness.folder.add_log(each.key.as_log.vkey)
+            grown(client, each, 10 + number)
         assert [size_seen(witness, log) for log in logs] == [10, 11, 12]
 
 
@@ -340,10 +294,10 @@ def test_two_histories_never_both_reach_two_of_three(
     assert policy.quorum == 2
     notes = {id(tree): parse_note(GrowingLog(key, tree).checkpoint(20)) for tree in (TREE, FORK)}
     orders = [(tree, *(other for other in (TREE, FORK) if other is not tree)) for tree in first]
-    for witness, order in zip(witnesses, orders, strict=True):
+    for one, order in zip(witnesses, orders, strict=True):
         for tree in order:
             for old in (0, 20):
-                answer = client_of(witness).post(
+                answer = client_of(one).post(
                     "/add-checkpoint", data=GrowingLog(key, tree).ask(old, 20)
                 )
                 if answer.status_code == 200:
@@ -355,7 +309,7 @@ def test_two_histories_never_both_reach_two_of_three(
             policy.require_quorum(open_checkpoint(note.to_bytes(), policy.keys, policy.witnesses))
             believed.append(note)
     assert len(believed) == 1
-    assert all(evidence(witness) for witness in witnesses), "each of them was shown both"
+    assert all(evidence(one) for one in witnesses), "each of them was shown both"
 
 
 def checkpoint_request(old: int, checkpoint: bytes) -> bytes:
@@ -479,135 +433,3 @@ class TestRaces:
             for thread in threads:
                 thread.join()
             assert sorted(status for status, _ in statuses) == [200] + [409] * 7
-
-
-class TestLostMemory:
-    """A witness that forgot what it cosigned would cosign a fork of it."""
-
-    def test_a_lost_checkpoint_stops_the_witness(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog
-    ) -> None:
-        grown(client, log, 20)
-        checkpoint = witness.folder.root / "logs" / log.hash / "checkpoint"
-        kept = checkpoint.read_bytes()
-        checkpoint.unlink()
-        assert ask(client, GrowingLog(log.key, FORK).ask(0, 20))[0] == 503
-        assert client.get(f"/{log.hash}/checkpoint").status_code == 503
-        with pytest.raises(UnusableError, match="although one was cosigned") as refusal:
-            reopened(witness.folder.root)
-        assert "forge-witness recover" in str(refusal.value.hint)
-        known = witness.folder.log(LOG_NAME)
-        assert known is not None
-        known.recover(kept)
-        assert size_seen(reopened(witness.folder.root), log) == 20
-
-    @pytest.mark.parametrize("damage", [b"", b"\x00" * 100, None])
-    def test_a_damaged_checkpoint_stops_the_witness(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog, damage: bytes | None
-    ) -> None:
-        grown(client, log, 20)
-        checkpoint = witness.folder.root / "logs" / log.hash / "checkpoint"
-        data = log.checkpoint(5) if damage is None else damage  # genuine, and not cosigned by us
-        checkpoint.chmod(0o644)
-        checkpoint.write_bytes(data)
-        assert ask(client, log.ask(0, 20))[0] == 503
-        with pytest.raises(UnusableError):
-            reopened(witness.folder.root)
-
-    def test_a_memory_that_was_tampered_with_stops_the_witness(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog
-    ) -> None:
-        grown(client, log, 20)
-        checkpoint = witness.folder.root / "logs" / log.hash / "checkpoint"
-        changed = checkpoint.read_bytes().replace(b"\n20\n", b"\n10\n")
-        checkpoint.chmod(0o644)
-        checkpoint.write_bytes(changed)
-        assert ask(client, log.ask(10, 40))[0] == 503
-
-    def test_an_old_copy_is_noticed_by_our_own_cosignature(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog
-    ) -> None:
-        grown(client, log, 20)
-        checkpoint = witness.folder.root / "logs" / log.hash / "checkpoint"
-        old_copy = checkpoint.read_bytes()
-        assert ask(client, log.ask(20, 40))[0] == 200
-        cosigned = client.get(f"/{log.hash}/checkpoint").data
-        checkpoint.unlink()
-        checkpoint.write_bytes(old_copy)
-        assert ask(client, log.ask(20, 40, cosigned))[0] == 503
-        # From now on nothing is cosigned, whatever is asked and after a restart too.
-        assert ask(client, GrowingLog(log.key, FORK).ask(20, 41))[0] == 503
-        assert ask(client, log.ask(20, 41))[0] == 503
-        with pytest.raises(UnusableError, match="old copy"):
-            reopened(witness.folder.root)
-        known = witness.folder.log(LOG_NAME)
-        assert known is not None
-        with pytest.raises(UnusableError, match="beyond size 40"):
-            known.recover(old_copy)
-        known.recover(known.forgotten.read_bytes())
-        assert ask(client, log.ask(40, 41))[0] == 200
-        assert size_seen(reopened(witness.folder.root), log) == 41
-
-    def test_a_cosignature_that_is_not_ours_stops_nobody(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog
-    ) -> None:
-        grown(client, log, 20)
-        own = parse_note(client.get(f"/{log.hash}/checkpoint").data).signatures[-1]
-        forged = Note(
-            text=(note := parse_note(log.checkpoint(40))).text,
-            signatures=(*note.signatures, own),  # over another text
-        )
-        assert ask(client, log.ask(20, 40, forged.to_bytes()))[0] == 200
-
-    def test_recovering_takes_only_what_the_log_signed_and_we_cosigned(
-        self, witness: Witness, client: FlaskClient, log: GrowingLog, tmp_path: Path
-    ) -> None:
-        grown(client, log, 20)
-        known = witness.folder.log(LOG_NAME)
-        assert known is not None
-        stranger, own = NamedKey(NAME), NamedKey(NAME)
-        own.key = witness.key
-        elsewhere, at = NamedKey(LOG_NAME), datetime.now(UTC)
-        for raw in (
-            log.checkpoint(40),
-            checkpoint_of(elsewhere, 40, TREE.root(40), [own], at),
-            checkpoint_of(log.key, 40, TREE.root(40), [stranger], datetime.now(UTC)),
-        ):
-            with pytest.raises((SigningError, Refused)):
-                known.recover(raw)
-        assert size_seen(witness, log) == 20
-
-
-class TestFolder:
-    def test_the_key_is_private_and_never_replaced(self, witness: Witness, tmp_path: Path) -> None:
-        folder = witness.folder
-        assert folder.key_file.stat().st_mode & 0o777 == 0o600
-        assert folder.root.stat().st_mode & 0o777 == 0o700
-        with pytest.raises(UnusableError, match="found something"):
-            make_witness(folder.root)
-
-    def test_a_key_that_others_may_read_is_refused(self, witness: Witness) -> None:
-        witness.folder.key_file.chmod(0o644)
-        with pytest.raises(UnusableError, match="0644"):
-            reopened(witness.folder.root)
-
-    def test_a_key_of_another_witness_is_refused(self, witness: Witness, tmp_path: Path) -> None:
-        other = make_witness(tmp_path / "other")
-        witness.folder.key_file.write_bytes(other.folder.key_file.read_bytes())
-        with pytest.raises(UnusableError, match="found another"):
-            reopened(witness.folder.root)
-
-    def test_a_folder_that_is_none_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(UnusableError, match="found none"):
-            WitnessFolder(tmp_path)
-
-    @pytest.mark.parametrize(
-        "vkey",
-        [pytest.param(NamedKey("a").as_witness.vkey, id="a witness's"), "", "x", "x+y+z"],
-    )
-    def test_only_a_logs_key_can_be_added(self, witness: Witness, vkey: str) -> None:
-        with pytest.raises(SigningError):
-            witness.folder.add_log(vkey)
-
-    def test_the_empty_root_is_the_one_of_the_standard(self, log: GrowingLog) -> None:
-        assert TREE.root(0) == EMPTY_ROOT

@@ -28,6 +28,7 @@ from builders import (
     tree,
 )
 from cli_fixtures import Forge
+from forge_client import forge
 from static_server import Answer, StaticServer
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater, UpdaterConfig
@@ -36,6 +37,9 @@ from signing.keys import generate_key
 from signing.names import ComponentName
 from signing.role_edits import add_project, add_release, new_role, sign_snapshot, sign_timestamp
 from signing.roles import role_version
+
+__all__ = ["forge"]
+
 
 Files = dict[str, Answer]
 MANIFEST = NAME.target("1.0.0", "manifest.json")
@@ -233,13 +237,6 @@ ROWS = [
     Row(a_snapshot_of_another_moment, "the signed bytes", "does not match"),
 ]
 IDS = [row.attack.__name__ for row in ROWS]
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=IDS)

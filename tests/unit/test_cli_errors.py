@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_fixtures import Forge
+from forge_client import forge
 
 from forge_cli.config import Places, normalise_url
 from forge_cli.errors import CODES, EXIT_CODES, ForgeError, RemoteError, UsageError, describe
@@ -14,6 +15,9 @@ from forge_cli.files import read_private
 from forge_server.errors import TABLE
 from signing.errors import ConflictError, KeyUnusableError, MalformedError, VerificationError
 from storage.errors import BackendError, BlobMismatchError
+
+__all__ = ["forge"]
+
 
 CASES = [
     (ForgeError("no-such-code", "m"), 1),
@@ -92,13 +96,6 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(ForgeError, match="0640"):
         read_private(path)
-
-
-@pytest.fixture
-def forge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Forge:
-    return Forge(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_running_witness_has_not_loaded_the_registry() -> None:
     ).stdout.split()
     for package in ("sqlalchemy", "alembic", "tuf.ngclient"):
         assert package not in loaded
-    parts = ("api", "app", "db", "manage", "services", "settings", "web", "wiring")
+    parts = ("api", "app", "db", "manage", "registry", "services", "settings", "web", "wiring")
     refused = frozenset(f"forge_server.{part}" for part in parts)
     assert not [name for name in loaded if within(name, refused)]
 
@@ -174,6 +174,24 @@ def test_nothing_of_ours_imports_a_plug_in() -> None:
             plugs = {"plugins", "fsspec", "mlflow"} & set(name.split("."))
             place = f"{path.relative_to(ROOT)}:{line} imports {name}"
             assert not plugs or path.parent == ROOT / "forge_cli" / "plugins", place
+
+
+# Of the client, from the ground up; what stands beside them is beneath or beside all of these.
+FLOORS = (("remote",), ("context",), ("compare",), ("flows",), ("api", "commands"), ("plugins",))
+
+
+@pytest.mark.parametrize(
+    "path", modules("forge_cli"), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_nothing_of_the_client_imports_what_stands_above_it(path: Path) -> None:
+    """Not late either, and not for its types alone."""
+    inside = path.relative_to(ROOT / "forge_cli")
+    part = inside.parts[0].removesuffix(".py")
+    (floor,) = [at for at, parts in enumerate(FLOORS) if part in parts] or [len(FLOORS)]
+    above = {part for parts in FLOORS[floor + 1 :] for part in parts}
+    for name, level, line in imports(parsed(path)):
+        if level == len(inside.parts):  # as many dots as lead to the package
+            assert name.partition(".")[0] not in above, f"{inside}:{line} imports {name}"
 
 
 def test_boto3_is_imported_only_when_it_is_needed() -> None:

@@ -333,7 +333,7 @@ def test_another_snapshot_than_the_named_one_is_refused() -> None:
 
 
 def test_a_snapshot_is_superseded_only_by_a_later_root() -> None:
-    from test_signing_ceremony import HOLDERS, SNAPSHOT, TIMESTAMP, key_set
+    from ceremonies import HOLDERS, SNAPSHOT, TIMESTAMP, key_set
 
     from signing.ceremony_plans import Chain, plan_first, plan_next
     from signing.ceremony_signing import add_signature, finish
