@@ -153,6 +153,10 @@ def show_forecast(context: Context, forecast: Forecast) -> None:
     )
     for line in forecast.plan.lines()[: len(forecast.plan.build) + len(forecast.plan.remove)]:
         out.answer(line)
+    if forecast.plan.idle:
+        _say_age(context, forecast.known_at)
+        out.done(f"nothing to do: {count_text(len(forecast.plan.keep), 'component')} in place")
+        return
     if context.offline:
         missing = forecast.fetch_bytes
         out.answer(

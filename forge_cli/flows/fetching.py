@@ -15,7 +15,7 @@ from signing.names import ComponentName
 
 from ..cache import looks_verified
 from ..context import Context
-from ..errors import NetworkError
+from ..errors import NetworkError, NotThereError
 from ..files import write_private
 from ..output import clean, count_text, size_text
 from ..remote.wanted import Old, Wanted
@@ -56,11 +56,20 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     total = sum(want.size for want in wanted)
     pace = context.transfer.pace()
     pace.wait_for_window(context.out.say)
-    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
+    begun = _begun(context, wanted)
+    context.out.say(
+        f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}"
+        + (f"; about {size_text(begun)} of it came before" if begun else "")
+    )
     began = time.monotonic()
     with context.out.progress("fetching", total) as bar:
         fetcher = downloader(context, url, bar, pace)
-        fetcher.fetch(wanted)
+        try:
+            fetcher.fetch(wanted)
+        except NotThereError:
+            raise
+        except NetworkError as error:
+            raise _to_be_continued(error, _begun(context, wanted)) from error
     done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
     if done.reused:
         context.out.say(
@@ -68,6 +77,18 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
         )
     _remember_speed(context, url, done.received, time.monotonic() - began)
     return done
+
+
+def _begun(context: Context, wanted: Iterable[Wanted]) -> int:
+    return sum(context.cache.begun_bytes(want.digest, want.size) for want in wanted)
+
+
+def _to_be_continued(error: NetworkError, begun: int) -> NetworkError:
+    """``error``, which says that nothing is lost where something came."""
+    if begun and "again" not in (error.hint or ""):
+        kept = f"about {size_text(begun)} is kept: the same command again continues there"
+        error.hint = f"{error.hint}\n{kept}" if error.hint else kept
+    return error
 
 
 def _missing(wanted: Sequence[Wanted]) -> NetworkError:
@@ -95,13 +116,13 @@ def downloader(context: Context, url: str, bar: Progress, pace: Pace) -> Downloa
 
 
 def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
-    """How many bytes of ``wanted`` would come over the network, given what can be reused.
+    """About how many bytes of ``wanted`` would come over the network, given what can be reused.
 
     Chunk lists are fetched to find out; no file is, and offline nothing at all.
     """
     wanted = list(wanted)
     if context.offline or not wanted:
-        return sum(want.size for want in wanted)
+        return sum(_left(context, want, want.size) for want in wanted)
     from ..output import SilentProgress
     from ..reuse import Reuse
 
@@ -110,11 +131,17 @@ def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
     for want in wanted:
         chunks = fetcher.chunk_list(want) if want.olds else None
         if chunks is None:
-            needed += want.size
+            needed += _left(context, want, want.size)
             continue
         reuse = Reuse(context.cache, want)
-        needed += sum(chunk.length for chunk in chunks if not reuse.covers(chunk))
+        new = sum(chunk.length for chunk in chunks if not reuse.covers(chunk))
+        needed += _left(context, want, new)
     return needed
+
+
+def _left(context: Context, want: Wanted, needed: int) -> int:
+    """``needed`` bytes of the file without those that an interrupted run brought."""
+    return max(0, needed - context.cache.begun_bytes(want.digest, want.size))
 
 
 def olds(context: Context, site: Site | None, name: ComponentName) -> list[tuple[str, Old]]:

@@ -284,14 +284,19 @@ def _room(context: Context, site: Site, plan: Plan) -> list[tuple[int, Path]]:
     if not plan.build:
         return []
     # What an interrupted run left takes its room already.
-    begun = sum(context.cache.begun_bytes(entry.sha256, entry.size)
-                for _, entry in plan.fetch.values())  # fmt: skip
-    room = [(plan.fetch_bytes - begun, context.cache.work_dir)]
+    room = [(plan.fetch_bytes - _begun(context, plan), context.cache.work_dir)]
     site.components.mkdir(parents=True, exist_ok=True)
     if os.stat(site.components).st_dev != os.stat(context.cache.work_dir).st_dev:
         total = sum(entry.size for build in plan.build for entry in build.files)
         room.append((total, site.components))
     return room
+
+
+def _begun(context: Context, plan: Plan) -> int:
+    """What an interrupted run left of it on the disk."""
+    return sum(
+        context.cache.begun_bytes(entry.sha256, entry.size) for _, entry in plan.fetch.values()
+    )
 
 
 def _wanted(context: Context, site: Site, plan: Plan) -> list[Wanted]:
@@ -343,7 +348,7 @@ def _forecast(context: Context, site: Site, lock: Lock, steps: _Steps) -> Foreca
         lock=lock,
         fetch_bytes=needed,
         reuse_bytes=steps.plan.reuse_bytes + steps.plan.fetch_bytes - needed,
-        disk_bytes=steps.plan.fetch_bytes,
+        disk_bytes=steps.plan.fetch_bytes - _begun(context, steps.plan),
         speed=measured_speed(context, url),
         sources=() if context.offline else tuple(sources(context, url)),
     )

@@ -483,6 +483,24 @@ def test_repair_is_for_installed_folders(forge: Forge) -> None:
     assert forge("verify", str(NAME), "--repair").code == 2
 
 
+def test_what_an_interrupted_run_brought_counts_and_is_told(
+    forge: Forge, pauses: list[float]
+) -> None:
+    """Whoever runs it again wants to see that it goes on, and does not begin."""
+    left_by_a_killed_process(forge, 20)
+    with Served(forge, world_with(), Blob(DATA, [cut(0)] * 1000)):
+        plan = forge.ok("install", str(NAME), "--into", "out", "--plan", "--json").json
+        whole = sum(len(data) for data in {**tree(), PATH: DATA}.values())
+        came = whole - plan["fetch_bytes"]
+        assert LIST[20].start // 2 <= came < len(DATA)
+        assert plan["reuse_bytes"] == came
+        assert plan["disk_bytes"] == plan["fetch_bytes"]
+        ran = forge("install", str(NAME), "--into", "out")
+        assert ran.code == 8
+        assert "of it came before" in ran.err
+        assert "again" in ran.err.partition("hint:")[2]
+
+
 # --- the cache -------------------------------------------------------------------------------
 
 
@@ -490,7 +508,11 @@ def test_cache_list_and_verify(forge: Forge) -> None:
     with Served(forge, world_with(), Blob(DATA)):
         forge.ok("install", str(NAME), "--into", "out")
     listed = forge.ok("cache", "list", "--json").json
-    assert {blob["sha256"] for blob in listed["blobs"]} >= {sha256(DATA), LIST.digest}
+    named = {blob["sha256"]: blob["of"] for blob in listed["blobs"]}
+    assert named[sha256(DATA)] == f"{NAME}==1.0.0: {PATH}"
+    assert named[LIST.digest] == f"{NAME}==1.0.0: chunks of {PATH}"
+    assert f"{sha256(DATA)}  " in (shown := forge.ok("cache", "list").out)
+    assert f"installed  {NAME}==1.0.0: {PATH}" in shown
     assert forge.ok("cache", "verify").code == 0
     spoil(forge.home / "cache" / "blobs" / sha256(DATA)[:2] / sha256(DATA), MIDDLE)
     ran = forge("cache", "verify", "--json")
