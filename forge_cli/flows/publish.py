@@ -238,15 +238,12 @@ def _not_registered(session: _Session, view: View) -> ForgeError:
     """Why nobody can publish there: not decided yet, mistyped, or never applied for."""
     org = session.component.org
     try:
-        answer = session.api.get("organisations", org)
-    except RemoteError:
-        answer = {}
-    if isinstance(answer, dict) and answer.get("state") == "pending":
-        return ForgeError(
-            "not-found",
-            f"organisation {org} waits for the authority's approval",
-            hint="when they have approved it (forge authority approve), publish again",
-        )
+        session.api.get("organisations", org)
+    except RemoteError as error:
+        if error.code == "organisation-pending":
+            error.hint = "when the authority has approved it (forge authority approve), try again"
+        if error.code in ("organisation-pending", "organisation-refused"):
+            return error
     near = near_organisation(org, view.organisations())
     return ForgeError(
         "not-found",

@@ -84,7 +84,7 @@ def test_a_newer_version_and_a_yank_are_told(forge: Forge, world: World) -> None
         server.files.update(world.files())
         ran = forge.ok("audit", "out")
         assert "yanked: wrong" in ran.out
-        assert f"forge install {NAME} --upgrade" in ran.out
+        assert f"forge install {NAME} --upgrade --into out" in ran.out
     # It stays known without a network, where nobody asks and where nobody answers.
     for words in (("out", "--offline"), ("out",)):
         assert "yanked" in codes(forge, *words)
