@@ -169,6 +169,8 @@ def show_forecast(context: Context, forecast: Forecast) -> None:
     seconds = forecast.seconds
     speed = "not measured yet" if forecast.speed is None else f"{size_text(int(forecast.speed))}/s"
     took = "" if seconds is None else f"about {duration_text(seconds)} at "
+    if not forecast.fetch_bytes:
+        took, speed = "none", ""
     out.answer(f"to fetch   {size_text(forecast.fetch_bytes)}")
     out.answer(f"reused     {size_text(forecast.reuse_bytes)}")
     out.answer(f"time       {took}{speed}")

@@ -275,6 +275,17 @@ def test_status_knows_where_things_were_installed(forge: Forge, world: World) ->
         forge("status", "out")
 
 
+def test_a_folder_whose_lock_is_broken_does_not_hide_the_others(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("install", f"{NAME}==1.0.0", "--into", "broken")
+        (forge.place / "broken" / "forge.lock").write_text("broken")
+        ran = forge("status")
+        assert ran.code == 1, "what could not be looked at is not well"
+        assert "out/forge.lock  1 component: nothing against it" in ran.out
+        assert "broken/forge.lock: expected TOML" in ran.err
+        assert forge("status", "broken").code == 1
+
+
 def test_status_of_an_empty_machine_is_no_failure(forge: Forge) -> None:
     assert "nothing was installed on this machine yet" in forge.ok("status").err
 

@@ -55,6 +55,8 @@ def test_a_plan_for_what_is_in_place_says_so(forge: Forge) -> None:
         ran = forge.ok("install", str(NAME), "--into", "out", "--plan", *more)
         assert ran.out == ""
         assert "nothing to do: 1 component in place" in ran.err
+    ran = forge.ok("install", str(NAME), "--into", "second", "--plan")
+    assert "time       none\n" in ran.out, "all of it is in the cache"
 
 
 @pytest.mark.parametrize("command", [("info",), ("verify",), ("install", "--into", "out")])
