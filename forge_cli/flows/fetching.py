@@ -69,7 +69,11 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
         except NotThereError:
             raise
         except NetworkError as error:
-            raise _to_be_continued(error, _begun(context, wanted)) from error
+            if begun := _begun(context, wanted):
+                error.also_again(
+                    f"about {size_text(begun)} is kept: the same command again continues there"
+                )
+            raise
     done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
     if done.reused:
         context.out.say(
@@ -81,14 +85,6 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
 
 def _begun(context: Context, wanted: Iterable[Wanted]) -> int:
     return sum(context.cache.begun_bytes(want.digest, want.size) for want in wanted)
-
-
-def _to_be_continued(error: NetworkError, begun: int) -> NetworkError:
-    """``error``, which says that nothing is lost where something came."""
-    if begun and "again" not in (error.hint or ""):
-        kept = f"about {size_text(begun)} is kept: the same command again continues there"
-        error.hint = f"{error.hint}\n{kept}" if error.hint else kept
-    return error
 
 
 def _missing(wanted: Sequence[Wanted]) -> NetworkError:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from signing.names import ComponentName, Requirement
 
@@ -20,6 +21,7 @@ from ..context import Context
 from ..errors import ForgeError
 from ..files import locked
 from ..lockfile import Lock, LockedComponent, read_lock, write_lock
+from ..output import clean
 from ..plan import Build, Keep, Plan, plan_installation, require_room
 from ..remote.wanted import Wanted
 from ..transfer import WHOLE, Selection
@@ -31,6 +33,8 @@ from .locking import NO_OVERRIDES, settle_lock
 from .permission import Overrides, open_gate, warn_overrides
 from .proof import Proof, Prover
 from .withheld import require_usable, warn_stale
+
+_MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,7 @@ def _steps(
         proof = prover.prove(component)
         known.append(proof.verified_at)
         proofs[component.component] = proof
+        _require_matches(selection, proof)
         builds.append(
             Build(
                 locked=component,
@@ -192,6 +197,18 @@ def _steps(
     }
     plan = plan_installation(keep, builds, gone, cached)
     return _Steps(plan=plan, proofs=proofs, known_at=min(known, default=instant(context.now)))
+
+
+def _require_matches(selection: Selection, proof: Proof) -> None:
+    if unmatched := selection.unmatched(proof.manifest):
+        patterns = ", ".join(f"'{each}'" for each in unmatched)
+        paths = [entry.path for entry in proof.manifest.files]
+        more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+        raise ForgeError(
+            "not-found",
+            f"{proof.manifest}: no file matches --include {patterns}",
+            hint=f"it has {', '.join(map(clean, paths[:_MOST_NAMED]))}{more}",
+        )
 
 
 def _apply(

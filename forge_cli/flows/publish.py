@@ -24,7 +24,7 @@ from signing.verify import verify_release
 
 from ..border import sound
 from ..context import Context
-from ..errors import ForgeError, RemoteError
+from ..errors import ForgeError, NetworkError, RemoteError
 from ..files import write_private
 from ..output import count_text, size_text
 from ..remote.api import Api, member
@@ -119,9 +119,11 @@ def publish(
             ),
             dry_run=dry_run,
         )
-    except BaseException:
+    except BaseException as error:
         if first is not None:
             first.stop()
+        if isinstance(error, NetworkError) and sending.moved.bytes:
+            error.also_again("what was sent is kept: the same command again continues there")
         raise
 
 
