@@ -242,6 +242,11 @@ class NetworkError(ForgeError):
     def __init__(self, message: str, hint: str | None = None, code: str = "network") -> None:
         super().__init__(code, message, hint)
 
+    def also_again(self, kept: str) -> None:
+        """Adds to the hint that the same command continues, where it does not say so already."""
+        if "again" not in (self.hint or ""):
+            self.hint = f"{self.hint}\n{kept}" if self.hint else kept
+
 
 class NotThereError(NetworkError):
     """An answer that there is no such file: what was asked is well, and lacks it."""

@@ -57,8 +57,7 @@ def run(args: Sequence[str]) -> int:
     try:
         code = cli.main(args=list(args), prog_name="forge", standalone_mode=False)
         return code if isinstance(code, int) else errors.OK
-    except click.Abort:
-        out.say()
+    except click.Abort:  # Click has ended the line already
         out.say("interrupted; the same command again continues where it stopped")
         return errors.INTERRUPTED
     except click.ClickException as error:

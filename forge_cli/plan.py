@@ -60,7 +60,11 @@ class Plan:
         for step in self.build:
             was = f" (was {step.replaces})" if step.replaces else ""
             if step.replaces == str(step.locked.version):
-                was = " put right: files were changed, missing or extra"
+                was = (
+                    " (in part)"
+                    if step.selection
+                    else " put right: files were changed, missing or extra"
+                )
             lines.append(
                 f"{step.locked.component} {step.locked.version}{was}  "
                 f"{count_text(len(step.files), 'file')}, "

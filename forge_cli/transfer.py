@@ -48,6 +48,14 @@ class Selection:
     def files(self, manifest: Manifest) -> tuple[FileEntry, ...]:
         return tuple(entry for entry in manifest.files if self.takes(entry.path))
 
+    def unmatched(self, manifest: Manifest) -> tuple[str, ...]:
+        """Patterns to include that match no file: mistyped, or of another release."""
+        return tuple(
+            each
+            for each in self.include
+            if not any(fnmatchcase(entry.path, each) for entry in manifest.files)
+        )
+
     def paths(self, manifest: Manifest) -> frozenset[str] | None:
         """The paths that are taken; None when all are."""
         return frozenset(entry.path for entry in self.files(manifest)) if self else None

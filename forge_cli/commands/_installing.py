@@ -153,6 +153,10 @@ def show_forecast(context: Context, forecast: Forecast) -> None:
     )
     for line in forecast.plan.lines()[: len(forecast.plan.build) + len(forecast.plan.remove)]:
         out.answer(line)
+    if forecast.plan.idle:
+        _say_age(context, forecast.known_at)
+        out.done(f"nothing to do: {count_text(len(forecast.plan.keep), 'component')} in place")
+        return
     if context.offline:
         missing = forecast.fetch_bytes
         out.answer(
@@ -165,6 +169,8 @@ def show_forecast(context: Context, forecast: Forecast) -> None:
     seconds = forecast.seconds
     speed = "not measured yet" if forecast.speed is None else f"{size_text(int(forecast.speed))}/s"
     took = "" if seconds is None else f"about {duration_text(seconds)} at "
+    if not forecast.fetch_bytes:
+        took, speed = "none", ""
     out.answer(f"to fetch   {size_text(forecast.fetch_bytes)}")
     out.answer(f"reused     {size_text(forecast.reuse_bytes)}")
     out.answer(f"time       {took}{speed}")

@@ -6,7 +6,7 @@ import click
 
 from ..context import Context
 from ..errors import OK, VERIFICATION
-from ..output import count_text, size_text
+from ..output import clean, count_text, size_text
 from ._command import forge_command
 
 
@@ -39,25 +39,38 @@ def path(context: Context) -> None:
 def list_(context: Context) -> None:
     """List what is in the cache, the largest files first.
 
-    Unfinished downloads as well.
+    Unfinished downloads as well, and what each is of, where that is known.
     """
+    from ..flows.cached import names_of_blobs
+
     blobs = sorted(context.cache.blobs(), key=lambda blob: (-blob[1], blob[0]))
     unfinished = list(context.cache.unfinished())
-    out = context.out
+    out, names = context.out, names_of_blobs(context)
     out.result(
         {
             "blobs": [
-                {"sha256": digest, "size": size, "installed": installed}
+                {
+                    "sha256": digest,
+                    "size": size,
+                    "installed": installed,
+                    "of": names.get(digest),
+                }
                 for digest, size, installed in blobs
             ],
-            "unfinished": [{"sha256": digest, "size": size} for digest, size in unfinished],
+            "unfinished": [
+                {"sha256": digest, "size": size, "of": names.get(digest)}
+                for digest, size in unfinished
+            ],
         }
     )
     rows = [
-        [digest, size_text(size), "installed" if installed else "-"]
+        [digest, size_text(size), "installed" if installed else "-", clean(names.get(digest, ""))]
         for digest, size, installed in blobs
     ]
-    rows += [[digest, size_text(size), "unfinished"] for digest, size in unfinished]
+    rows += [
+        [digest, size_text(size), "unfinished", clean(names.get(digest, ""))]
+        for digest, size in unfinished
+    ]
     out.table(rows)
     total = sum(size for _, size, _ in blobs)
     out.say(f"{count_text(len(blobs), 'file')}, {size_text(total)} in {context.places.cache}")

@@ -65,4 +65,6 @@ def command(
     out.table([[str(c.component), str(c.version)] for c in lock.components])
     what = f"{site.lock_path}: {count_text(len(lock.components), 'component')}"
     out.done(f"wrote {what}" if changed else f"{what}, unchanged")
-    out.next_step(f"forge sync --into {into}")
+    if context.offline:
+        out.say("nobody was asked (offline): it is the newest of what was verified on this machine")
+    out.next_step(f"forge sync --into {into}" + (" --offline" if context.offline else ""))

@@ -65,9 +65,12 @@ def create(
     The authority decides, where its own keys are. Compare the key id with it over another
     channel: that is what ties the name to you. After a refusal, apply again.
     """
+    from signing.names import parse_org_name
     from signing.profile import OrgProfile
 
     from ..flows.orgs import create as apply
+
+    org = parse_option("ORG", parse_org_name, org)
 
     profile = OrgProfile(
         kind=kind,

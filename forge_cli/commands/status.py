@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..context import Context
-from ..errors import OK, POLICY, ForgeError
+from ..errors import ERROR, OK, POLICY, ForgeError
 from ._auditing import audit_json, exit_code, say_age, show_audit, summary
 from ._command import FOLDER, forge_command
 
@@ -27,7 +27,8 @@ def command(context: Context, folders: tuple[Path, ...], offline: bool, watch: i
     """Say in short what of yours must be stopped, replaced or looked at.
 
     Yours is what was installed into FOLDER, or with none into any folder on this machine. Exit
-    code 7 when something must be stopped, or a policy does not permit it.
+    code 7 when something must be stopped, or a policy does not permit it; 1 when a folder could
+    not be looked at.
     """
     if watch is None:
         return look(context, folders, offline=offline)[0]
@@ -39,6 +40,8 @@ def look(
 ) -> tuple[int, str]:
     """One look; prints nothing where it says the same as ``before``. Returns the exit code and
     what it says."""
+    from signing.errors import SigningError
+
     from ..flows.audit import audit
     from ..flows.folders import known_folders
 
@@ -48,12 +51,12 @@ def look(
     for folder in wanted:
         try:
             audits.append(audit(context, folder, offline=offline))
-        except ForgeError as error:
+        except (ForgeError, SigningError) as error:
             if len(wanted) == 1:
                 raise
             failures.append(f"{folder}: {error.message}")
     said = repr([(each.path, [*each.all_issues()]) for each in audits] + failures)
-    code = exit_code(audits)
+    code = exit_code(audits) or (ERROR if failures else OK)
     if said == before:
         return code, said
     out.result(
@@ -70,7 +73,7 @@ def look(
         out.warn(failure)
     if audits:
         say_age(context, audits[0])
-    else:
+    elif not failures:
         out.say("nothing was installed on this machine yet")
     if code == POLICY:
         out.next_step("forge audit FOLDER   says more", "forge install --upgrade --into FOLDER")
@@ -86,11 +89,13 @@ def keep_watching(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """`look` every ``seconds``, each time with the clock and the registry as they are then."""
+    from signing.errors import SigningError
+
     said: str | None = None
     while True:
         try:
             _, said = look(context.anew(), folders, offline=offline, before=said)
-        except ForgeError as error:
+        except (ForgeError, SigningError) as error:
             # It may be the network, or somebody installing at this moment: the next look tells.
             context.out.warn(error.message)
         sleep(seconds)

@@ -125,7 +125,13 @@ def audit(context: Context, target: Path, *, offline: bool = False) -> Audit:
     site, lock = _subject(target)
     prover = Prover(context, lock)
     asked = not offline and _ask(context)
-    run = _Run(context=context, prover=prover, gate=_gate(context, site, asked), asked=asked)
+    run = _Run(
+        context=context,
+        prover=prover,
+        gate=_gate(context, site, asked),
+        asked=asked,
+        into=site.into,
+    )
     lines = _lines(site.lock_path)
     releases = tuple(
         AuditedRelease(
@@ -216,6 +222,7 @@ class _Run:
     prover: Prover
     gate: Gate | None
     asked: bool
+    into: Path
     unreachable: bool = False
     general: list[Issue] = field(default_factory=list)
     ages: list[datetime] = field(default_factory=list)
@@ -319,7 +326,8 @@ class _Run:
             )
         newest = _newest(releases.values())
         better = newest is not None and newest.version > entry.version
-        take = f"forge install {release.component} --upgrade" if better else None
+        where = "" if self.into == Path() else f" --into {self.into}"
+        take = f"forge install {release.component} --upgrade{where}" if better else None
         if entry.deprecated is not None:
             yield Issue(code="deprecated", level=WARNING, text=clean(entry.deprecated))
         if entry.yanked is not None:

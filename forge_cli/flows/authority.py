@@ -19,7 +19,7 @@ from signing.updates import check_role_update
 
 from ..border import sound
 from ..context import Context
-from ..errors import ForgeError, UsageError
+from ..errors import ForgeError, RemoteError, UsageError
 from ..files import create_private
 from ..remote.api import member
 from ..remote.trust import View
@@ -50,7 +50,12 @@ def read_application(context: Context, org: str) -> Pending:
     """
     name = parse_org_name(org)
     context.requires_status = False  # organisations can be approved while its host stands still
-    answer = context.api().get("applications", name)
+    try:
+        answer = context.api().get("applications", name)
+    except RemoteError as error:
+        if error.status == 404:
+            error.hint = error.hint or "see who waits: forge authority list"
+        raise
     application = verify_application(member(answer, "application").encode())
     if application.org != name:
         raise ForgeError(
@@ -88,6 +93,12 @@ def registrar_keys(
         if not folder.is_dir():
             raise UsageError(f"--authority {folder}: no such folder")
         path = folder / "registrar.pem"
+        if not path.is_file():
+            raise UsageError(
+                f"--authority {folder}: no registrar.pem in it",
+                hint="it is the folder of the authority's keys; forge-server init --dev puts it "
+                "beside the registry, as FOLDER-authority",
+            )
         opened[str(path)] = context.keys.load_file(path, f"registrar key {path}")
     listed = delegations_of(context.view.targets, "targets")["registrar"].keys
     for name, key in opened.items():

@@ -15,7 +15,7 @@ from signing.names import ComponentName
 
 from ..cache import looks_verified
 from ..context import Context
-from ..errors import NetworkError
+from ..errors import NetworkError, NotThereError
 from ..files import write_private
 from ..output import clean, count_text, size_text
 from ..remote.wanted import Old, Wanted
@@ -46,11 +46,24 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
     total = sum(want.size for want in wanted)
     pace = context.transfer.pace()
     pace.wait_for_window(context.out.say)
-    context.out.say(f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}")
+    begun = _begun(context, wanted)
+    context.out.say(
+        f"fetching {count_text(len(wanted), 'file')}, {size_text(total)}"
+        + (f"; about {size_text(begun)} of it came before" if begun else "")
+    )
     began = time.monotonic()
     with context.out.progress("fetching", total) as bar:
         fetcher = context.downloader(url, bar, pace)
-        fetcher.fetch(wanted)
+        try:
+            fetcher.fetch(wanted)
+        except NotThereError:
+            raise
+        except NetworkError as error:
+            if begun := _begun(context, wanted):
+                error.also_again(
+                    f"about {size_text(begun)} is kept: the same command again continues there"
+                )
+            raise
     done = Fetched(received=fetcher.received_bytes, reused=fetcher.reused_bytes)
     if done.reused:
         context.out.say(
@@ -58,6 +71,10 @@ def fetch(context: Context, url: str, wanted: Sequence[Wanted]) -> Fetched:
         )
     _remember_speed(context, url, done.received, time.monotonic() - began)
     return done
+
+
+def _begun(context: Context, wanted: Iterable[Wanted]) -> int:
+    return sum(context.cache.begun_bytes(want.digest, want.size) for want in wanted)
 
 
 def _missing(wanted: Sequence[Wanted]) -> NetworkError:
@@ -71,13 +88,13 @@ def _missing(wanted: Sequence[Wanted]) -> NetworkError:
 
 
 def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
-    """How many bytes of ``wanted`` would come over the network, given what can be reused.
+    """About how many bytes of ``wanted`` would come over the network, given what can be reused.
 
     Chunk lists are fetched to find out; no file is, and offline nothing at all.
     """
     wanted = list(wanted)
     if context.offline or not wanted:
-        return sum(want.size for want in wanted)
+        return sum(_left(context, want, want.size) for want in wanted)
     from ..output import SilentProgress
     from ..remote.reuse import Reuse
 
@@ -86,11 +103,17 @@ def to_fetch(context: Context, url: str, wanted: Iterable[Wanted]) -> int:
     for want in wanted:
         chunks = fetcher.chunk_list(want) if want.olds else None
         if chunks is None:
-            needed += want.size
+            needed += _left(context, want, want.size)
             continue
         reuse = Reuse(context.cache, want)
-        needed += sum(chunk.length for chunk in chunks if not reuse.covers(chunk))
+        new = sum(chunk.length for chunk in chunks if not reuse.covers(chunk))
+        needed += _left(context, want, new)
     return needed
+
+
+def _left(context: Context, want: Wanted, needed: int) -> int:
+    """``needed`` bytes of the file without those that an interrupted run brought."""
+    return max(0, needed - context.cache.begun_bytes(want.digest, want.size))
 
 
 def olds(context: Context, site: Site | None, name: ComponentName) -> list[tuple[str, Old]]:

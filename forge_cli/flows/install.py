@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 from signing.names import ComponentName, Requirement
 
@@ -20,6 +21,7 @@ from ..context import Context
 from ..errors import ForgeError
 from ..files import locked
 from ..lockfile import Lock, LockedComponent, read_lock, write_lock
+from ..output import clean
 from ..plan import Build, Keep, Plan, plan_installation, require_room
 from ..remote.wanted import Wanted
 from ..transfer import WHOLE, Selection
@@ -31,6 +33,8 @@ from .locking import NO_OVERRIDES, settle_lock
 from .permission import Overrides, open_gate, warn_overrides
 from .proof import Proof, Prover
 from .withheld import require_usable, warn_stale
+
+_MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,7 @@ def _steps(
         proof = prover.prove(component)
         known.append(proof.verified_at)
         proofs[component.component] = proof
+        _require_matches(selection, proof)
         builds.append(
             Build(
                 locked=component,
@@ -192,6 +197,18 @@ def _steps(
     }
     plan = plan_installation(keep, builds, gone, cached)
     return _Steps(plan=plan, proofs=proofs, known_at=min(known, default=instant(context.now)))
+
+
+def _require_matches(selection: Selection, proof: Proof) -> None:
+    if unmatched := selection.unmatched(proof.manifest):
+        patterns = ", ".join(f"'{each}'" for each in unmatched)
+        paths = [entry.path for entry in proof.manifest.files]
+        more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+        raise ForgeError(
+            "not-found",
+            f"{proof.manifest}: no file matches --include {patterns}",
+            hint=f"it has {', '.join(map(clean, paths[:_MOST_NAMED]))}{more}",
+        )
 
 
 def _apply(
@@ -284,14 +301,19 @@ def _room(context: Context, site: Site, plan: Plan) -> list[tuple[int, Path]]:
     if not plan.build:
         return []
     # What an interrupted run left takes its room already.
-    begun = sum(context.cache.begun_bytes(entry.sha256, entry.size)
-                for _, entry in plan.fetch.values())  # fmt: skip
-    room = [(plan.fetch_bytes - begun, context.cache.work_dir)]
+    room = [(plan.fetch_bytes - _begun(context, plan), context.cache.work_dir)]
     site.components.mkdir(parents=True, exist_ok=True)
     if os.stat(site.components).st_dev != os.stat(context.cache.work_dir).st_dev:
         total = sum(entry.size for build in plan.build for entry in build.files)
         room.append((total, site.components))
     return room
+
+
+def _begun(context: Context, plan: Plan) -> int:
+    """What an interrupted run left of it on the disk."""
+    return sum(
+        context.cache.begun_bytes(entry.sha256, entry.size) for _, entry in plan.fetch.values()
+    )
 
 
 def _wanted(context: Context, site: Site, plan: Plan) -> list[Wanted]:
@@ -343,7 +365,7 @@ def _forecast(context: Context, site: Site, lock: Lock, steps: _Steps) -> Foreca
         lock=lock,
         fetch_bytes=needed,
         reuse_bytes=steps.plan.reuse_bytes + steps.plan.fetch_bytes - needed,
-        disk_bytes=steps.plan.fetch_bytes,
+        disk_bytes=steps.plan.fetch_bytes - _begun(context, steps.plan),
         speed=measured_speed(context, url),
         sources=() if context.offline else tuple(context.sources(url)),
     )

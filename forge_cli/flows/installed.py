@@ -27,6 +27,7 @@ from ..transfer import WHOLE, Selection
 
 COMPONENTS: Final = "forge_components"
 _SCHEMA: Final = 1
+_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,15 @@ def site_of_tree(folder: Path) -> tuple[Site, ComponentName]:
             site = Site(folder.parent.parent.parent)
             if site.record_path(name).exists():
                 return site, name
+    inside = [each.component for each in Site(folder).records()]
+    if inside:
+        raise ForgeError(
+            "not-installed",
+            f"{given}: components are installed in it, and each is verified by itself",
+            hint="\n".join(
+                f"forge verify {Site(given).tree(each)}" for each in inside[:_MOST_NAMED]
+            ),
+        )
     raise ForgeError(
         "not-installed",
         f"{given}: not installed by forge, so there is no evidence beside it",

@@ -176,5 +176,18 @@ def _state(name: ComponentName, evidence: Evidence) -> ComponentState:
 
 
 def choices(context: Context) -> Choices:
-    """What a command may choose from."""
-    return Remembered(context) if context.offline else Signed(context.view)
+    """What a command may choose from.
+
+    Raises:
+        NetworkError, SigningError: as `View.refresh`.
+    """
+    if context.offline:
+        return Remembered(context)
+    try:
+        context.view.refresh()
+    except NetworkError as error:
+        if any(True for _ in context.cache.all_evidence()):
+            also = "without a network, --offline uses what was verified on this machine"
+            error.hint = f"{error.hint}\n{also}" if error.hint else also
+        raise
+    return Signed(context.view)

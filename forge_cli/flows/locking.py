@@ -15,7 +15,7 @@ from signing.errors import WithheldError
 from signing.names import ComponentName, Requirement
 
 from ..context import Context
-from ..errors import ForgeError, UsageError
+from ..errors import ForgeError, NetworkError, UsageError
 from ..lockfile import Lock, LockedComponent, locked_release, read_lock, requirement_text
 from ..output import clean
 from .installed import Site, instant
@@ -220,6 +220,8 @@ def resolve_lock(
     preferred = {c.component: c.version for c in old.components} if old is not None else {}
     try:
         chosen = resolve(wanted, lookup, preferred)
+    except NetworkError:
+        raise
     except ForgeError as error:
         unknown = [r.component for r in wanted if context.offline or lookup(r.component) is None]
         error.hint = next(filter(None, map(known.hint, unknown)), error.hint)

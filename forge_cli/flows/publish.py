@@ -24,7 +24,7 @@ from signing.verify import verify_release
 
 from ..border import sound
 from ..context import Context
-from ..errors import ForgeError, RemoteError
+from ..errors import ForgeError, NetworkError, RemoteError
 from ..files import write_private
 from ..output import count_text, size_text
 from ..remote.api import Api, member
@@ -119,9 +119,11 @@ def publish(
             ),
             dry_run=dry_run,
         )
-    except BaseException:
+    except BaseException as error:
         if first is not None:
             first.stop()
+        if isinstance(error, NetworkError) and sending.moved.bytes:
+            error.also_again("what was sent is kept: the same command again continues there")
         raise
 
 
@@ -238,15 +240,12 @@ def _not_registered(session: _Session, view: View) -> ForgeError:
     """Why nobody can publish there: not decided yet, mistyped, or never applied for."""
     org = session.component.org
     try:
-        answer = session.api.get("organisations", org)
-    except RemoteError:
-        answer = {}
-    if isinstance(answer, dict) and answer.get("state") == "pending":
-        return ForgeError(
-            "not-found",
-            f"organisation {org} waits for the authority's approval",
-            hint="when they have approved it (forge authority approve), publish again",
-        )
+        session.api.get("organisations", org)
+    except RemoteError as error:
+        if error.code == "organisation-pending":
+            error.hint = "when the authority has approved it (forge authority approve), try again"
+        if error.code in ("organisation-pending", "organisation-refused"):
+            return error
     near = near_organisation(org, view.organisations())
     return ForgeError(
         "not-found",

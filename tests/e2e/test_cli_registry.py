@@ -254,6 +254,14 @@ def test_the_authority_sees_what_it_signs_and_refuses_another_key(live: LiveRegi
     live.forge("org", "create", "ministry", "--kind", "government", "--display-name", "Ministry")
     assert "ministry" in live.forge("authority", "list")
     where = ("--authority", str(live.authority))
+    mistyped = live.forge_with(live.environment, "authority", "approve", "ministery", *where)
+    assert mistyped.returncode == 5
+    assert "forge authority list" in mistyped.stderr
+    elsewhere = live.forge_with(
+        live.environment, "authority", "approve", "ministry", "--authority", str(live.data)
+    )
+    assert elsewhere.returncode == 2
+    assert "the folder of the authority's keys" in elsewhere.stderr
     wrong = live.forge_with(
         live.environment, "authority", "approve", "ministry", *where, "--key-id", "0" * 12
     )

@@ -147,6 +147,24 @@ def test_one_request_that_breaks_is_continued_in_parts(registry: LiveRegistry, l
     assert installed(registry, "once", "out-once") == data
 
 
+def test_who_is_cut_off_is_told_that_nothing_is_lost(registry: LiveRegistry, line: Line) -> None:
+    data = random.Random(27).randbytes(24 * MIB)
+    folder = component(registry, "cut-off", data)
+
+    def leave(count: int) -> None:
+        if line.up + count >= 12 * MIB:
+            line.__exit__(None, None, None)  # nobody listens there any more
+
+    line.moved = leave
+    done = registry.forge_with(registry.environment, "publish", str(folder))
+    assert done.returncode == 8, done.stderr
+    assert "connection refused" in done.stderr
+    assert "what was sent is kept: the same command again continues there" in done.stderr
+    registry.environment["FORGE_URL"] = registry.url
+    registry.forge("publish", str(folder))
+    assert installed(registry, "cut-off", "out-cut-off") == data
+
+
 def test_kill_9_at_random_bytes_and_again_until_it_is_there(
     registry: LiveRegistry, line: Line
 ) -> None:

@@ -81,7 +81,7 @@ def test_a_newer_version_and_a_yank_are_told(forge: Forge, world: World) -> None
         server.files.update(world.files())
         ran = forge.ok("audit", "out")
         assert "yanked: wrong" in ran.out
-        assert f"forge install {NAME} --upgrade" in ran.out
+        assert f"forge install {NAME} --upgrade --into out" in ran.out
     # It stays known without a network, where nobody asks and where nobody answers.
     for words in (("out", "--offline"), ("out",)):
         assert "yanked" in codes(forge, *words)
@@ -270,6 +270,17 @@ def test_status_knows_where_things_were_installed(forge: Forge, world: World) ->
         assert ran.code == 7
         assert ran.out.count("release-quarantined") == 2
         forge("status", "out")
+
+
+def test_a_folder_whose_lock_is_broken_does_not_hide_the_others(forge: Forge, world: World) -> None:
+    with served(forge, world):
+        forge.ok("install", f"{NAME}==1.0.0", "--into", "broken")
+        (forge.place / "broken" / "forge.lock").write_text("broken")
+        ran = forge("status")
+        assert ran.code == 1, "what could not be looked at is not well"
+        assert "out/forge.lock  1 component: nothing against it" in ran.out
+        assert "broken/forge.lock: expected TOML" in ran.err
+        assert forge("status", "broken").code == 1
 
 
 def test_status_of_an_empty_machine_is_no_failure(forge: Forge) -> None:

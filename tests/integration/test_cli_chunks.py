@@ -322,6 +322,34 @@ def test_an_old_file_that_was_changed_by_somebody_gives_only_what_is_right(
     assert blob.sent <= 0.08 * len(new)
 
 
+def test_what_an_interrupted_run_brought_counts_and_is_told(
+    forge: Forge, pauses: list[float]
+) -> None:
+    """Whoever runs it again wants to see that it goes on, and does not begin."""
+    left_by_a_killed_process(forge, 20)
+    with Served(forge, world_with(), Blob(DATA, [cut(0)] * 1000)):
+        plan = forge.ok("install", str(NAME), "--into", "out", "--plan", "--json").json
+        whole = sum(len(data) for data in {**tree(), PATH: DATA}.values())
+        came = whole - plan["fetch_bytes"]
+        assert LIST[20].start // 2 <= came < len(DATA)
+        assert plan["reuse_bytes"] == came
+        assert plan["disk_bytes"] == plan["fetch_bytes"]
+        ran = forge("install", str(NAME), "--into", "out")
+        assert ran.code == 8
+        assert "of it came before" in ran.err
+        assert "again" in ran.err.partition("hint:")[2]
+        forge.ok("cache", "prune", "--all")
+    with Served(forge, world_with(), Blob(DATA)):
+        forge.ok("install", str(NAME), "--into", "out")
+    (forge.place / "out" / "forge_components" / str(NAME) / PATH).unlink()
+    forge.ok("cache", "prune", "--all")
+    left_by_a_killed_process(forge, 20)
+    ran = forge("verify", f"out/forge_components/{NAME}", "--repair")
+    assert ran.code == 8
+    assert "connection refused" in ran.err
+    assert "is kept: the same command again continues there" in ran.err
+
+
 # --- part of a component, and what would be moved ----------------------------------------------
 
 
@@ -354,6 +382,23 @@ def test_include_takes_what_matches_and_forge_toml(forge: Forge) -> None:
     tree = forge.place / "out" / "forge_components" / str(NAME)
     found = {p.name for p in tree.rglob("*") if p.is_file()}
     assert found == {"forge.toml", "model.safetensors"}
+
+
+def test_a_pattern_that_no_file_matches_is_a_mistake(forge: Forge) -> None:
+    """And not a wish for nothing: what is installed stays whole."""
+    with Served(forge, world_with(), Blob(DATA)):
+        forge.ok("install", str(NAME), "--into", "out")
+        for more in ((), ("--plan",)):
+            ran = forge(
+                "install", str(NAME), "--into", "out", "--include", "*.safetensor", *more,
+                "--include", "*.md",
+            )  # fmt: skip
+            assert ran.code == 5
+            assert "no file matches --include '*.safetensor'\n" in ran.err
+            assert f"it has README.md, forge.toml, {PATH}" in ran.err
+        assert installed(forge) == DATA
+        ran = forge.ok("install", str(NAME), "--into", "out", "--include", "*.md")
+        assert f"{NAME} 1.0.0 (in part)" in ran.err
 
 
 def test_a_plan_fetches_no_file_and_says_what_would_be(forge: Forge) -> None:

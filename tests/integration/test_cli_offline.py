@@ -87,6 +87,13 @@ def test_what_is_here_is_installed_and_its_age_is_told(
     assert "nothing was fetched or changed" in ran.err
 
 
+def test_a_lock_of_what_is_here_says_so(forge: Forge) -> None:
+    ran = forge.ok("lock", str(NAME), "--into", "out", "--offline")
+    assert f"{NAME}  1.0.0" in ran.out
+    assert "it is the newest of what was verified on this machine" in ran.err
+    assert "forge sync --into out --offline" in ran.err
+
+
 def test_programs_are_told_the_age_as_well(forge: Forge) -> None:
     told = forge.ok("install", str(NAME), "--into", "out", "--offline", "--json").json
     kept = json.loads((forge.place / "out/forge_components/.forge" / f"{NAME}.json").read_bytes())

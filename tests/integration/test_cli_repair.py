@@ -117,7 +117,11 @@ def test_cache_list_and_verify(forge: Forge) -> None:
     with Served(forge, world_with(), Blob(DATA)):
         forge.ok("install", str(NAME), "--into", "out")
     listed = forge.ok("cache", "list", "--json").json
-    assert {blob["sha256"] for blob in listed["blobs"]} >= {sha256(DATA), LIST.digest}
+    named = {blob["sha256"]: blob["of"] for blob in listed["blobs"]}
+    assert named[sha256(DATA)] == f"{NAME}==1.0.0: {PATH}"
+    assert named[LIST.digest] == f"{NAME}==1.0.0: chunks of {PATH}"
+    assert f"{sha256(DATA)}  " in (shown := forge.ok("cache", "list").out)
+    assert f"installed  {NAME}==1.0.0: {PATH}" in shown
     assert forge.ok("cache", "verify").code == 0
     spoil(forge.home / "cache" / "blobs" / sha256(DATA)[:2] / sha256(DATA), MIDDLE)
     ran = forge("cache", "verify", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import NAME, World, tree
@@ -14,6 +15,7 @@ from static_server import StaticServer
 
 from forge_cli.errors import ForgeError
 from forge_cli.remote.http import lost
+from forge_cli.truststore import TrustStore
 from signing.names import ComponentName
 
 
@@ -38,6 +40,67 @@ def forge(
     world: World = server.world  # type: ignore[attr-defined]
     made.trust(server, world)
     return made
+
+
+def test_a_folder_of_components_is_verified_by_component(forge: Forge) -> None:
+    forge.ok("install", str(NAME), "--into", "out")
+    ran = forge("verify", "out")
+    assert ran.code == 5
+    assert f"hint: forge verify out/forge_components/{NAME}" in ran.err
+
+
+def test_a_plan_for_what_is_in_place_says_so(forge: Forge) -> None:
+    forge.ok("install", str(NAME), "--into", "out")
+    for more in ((), ("--offline",)):
+        ran = forge.ok("install", str(NAME), "--into", "out", "--plan", *more)
+        assert ran.out == ""
+        assert "nothing to do: 1 component in place" in ran.err
+    ran = forge.ok("install", str(NAME), "--into", "second", "--plan")
+    assert "time       none\n" in ran.out, "all of it is in the cache"
+
+
+@pytest.mark.parametrize("command", [("info",), ("verify",), ("install", "--into", "out")])
+def test_who_has_no_line_is_told_what_needs_none(
+    forge: Forge,
+    server: StaticServer,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    world: World = server.world  # type: ignore[attr-defined]
+    nobody = "http://127.0.0.1:1"
+    forge.ok("install", str(NAME), "--into", "before")
+    monkeypatch.setattr("forge_cli.remote.http.pause_seconds", lambda _: 0.0)
+    TrustStore(forge.home / "trust").add(nobody, world.fingerprint, world.root)
+    monkeypatch.setenv("FORGE_URL", nobody)
+    ran = forge(command[0], str(NAME), *command[1:])
+    assert ran.code == 8, ran.err
+    assert "--offline uses what was verified on this machine" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("organisation-pending", "when the authority has approved it"),
+        ("organisation-refused", "said no"),
+    ],
+)
+def test_who_publishes_too_early_is_told_what_they_wait_for(
+    forge: Forge, server: StaticServer, monkeypatch: pytest.MonkeyPatch, code: str, words: str
+) -> None:
+    """Somebody who applied already is not told to apply."""
+
+    def refuse(handler: Any) -> None:
+        problem = {"code": code, "title": "no", "status": 409, "detail": f"atlas: {words}"}
+        handler.reply(409, json.dumps(problem).encode(), Content_Type="application/problem+json")
+
+    monkeypatch.setenv("FORGE_TOKEN", "forge_x")
+    server.files["/api/v1/organisations/atlas"] = refuse
+    forge.ok("key", "new", "--insecure-unencrypted")
+    forge.ok("init", "atlas", "--org", "atlas", "--name", "thing", "--kind", "model")
+    ran = forge("publish", "atlas")
+    assert ran.code == 6, ran.err
+    assert words in ran.err
+    assert "forge org create" not in ran.err
 
 
 @pytest.mark.parametrize("command", [("info",), ("verify",), ("install", "--into", "out")])
