@@ -17,7 +17,7 @@ JOBS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Each of the hundreds of programs that the tests start would compile all of ours again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test lint bench peers soak clean
+.PHONY: help install judges demo test lint bench peers soak clean
 
 help:
 	@echo "make demo    start a registry, publish, verify and install two real components"
@@ -41,11 +41,12 @@ $(INSTALLED): constraints.txt setup.cfg pyproject.toml
 # The lists are complete, so nothing is resolved again (--no-deps): a resolver would ask for the
 # newest release of a package named with an extra, and find it unpinned.
 
+# Most of what these install is never imported: nothing is compiled before it is (--no-compile).
 $(JUDGES)/%/.installed: tests/interop/judges/%.txt $(INSTALLED)
 	@test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
 	@rm -f $(@D)/lib/*/site-packages/forge.pth
 	@echo "Installing $* into $(@D) (first time only)"
-	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes --requirement $<
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --no-deps --require-hashes --requirement $<
 	@$(@D)/bin/python -m pip --disable-pip-version-check check >/dev/null
 	@test $* != plugins || $(ALSO_OURS)
 	@touch $@
@@ -67,7 +68,9 @@ $(JUDGES)/hub-js/.installed: tests/interop/judges/hub-js/package-lock.json $(INS
 demo: $(INSTALLED)
 	@$(BIN)/forge-server demo $(DEMO)
 
-test: $(INSTALLED) $(ALL_JUDGES:=/.installed)
+judges: $(ALL_JUDGES:=/.installed)
+
+test: $(INSTALLED) judges
 	@FORGE_JUDGE_ADVISORIES=$(JUDGES)/advisories/bin FORGE_JUDGE_CLIENTS=$(JUDGES)/clients/bin \
 		FORGE_JUDGE_HUB_JS=$(JUDGES)/hub-js/node_modules FORGE_JUDGE_INTERFACE=$(JUDGES)/interface/bin \
 		FORGE_JUDGE_MODEL_SIGNING=$(JUDGES)/model-signing/bin/model_signing \

@@ -112,7 +112,8 @@ class LiveRegistry:
         self.server.wait()
 
     def kill(self) -> None:
-        """kill -9 of the server and of its workers, which do the work."""
+        """kill -9 of the server and of its workers, which do the work. Also where a server is not
+        needed any more: one that is told to stop takes seconds."""
         pid = self.server.pid
         workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for each in (pid, *map(int, workers)):
@@ -144,7 +145,8 @@ class LiveRegistry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        if self.server.poll() is None:
+            self.kill()
 
 
 def copied(source: Path, place: Path) -> LiveRegistry:

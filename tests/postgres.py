@@ -15,9 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from waiting import wait_until
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 # For speed: what a power cut would take does not matter here.
@@ -71,6 +75,7 @@ class PostgresServer:
         clear_away_dead(place)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
         self._made = 0
+        self._own: Connection[tuple[object, ...]] | None = None
         if os.geteuid() == 0:
             account = pwd.getpwnam("postgres")
             os.chown(self.folder, account.pw_uid, account.pw_gid)
@@ -100,6 +105,9 @@ class PostgresServer:
         wait_until(self._is_ready)
 
     def stop(self, mode: str = "fast") -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
         if self.process.poll() is None:
             data = str(self.folder / "data")
             self._run("pg_ctl", "stop", "--pgdata", data, "--mode", mode, "--wait")
@@ -125,13 +133,17 @@ class PostgresServer:
     def drop(self, url: str) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {name_of(url)} WITH (FORCE)")
 
-    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """What ``statement`` returns, run by itself outside of a transaction."""
+    def execute(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
+        """What ``statement`` returns, run by itself outside of a transaction; where no database is
+        named, over a connection that stays: each test makes and drops databases."""
         import psycopg
 
+        if database is None:
+            if self._own is None:
+                self._own = psycopg.connect(self.url("postgres"), autocommit=True)
+            return _fetched(self._own, statement)
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+            return _fetched(connection, statement)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -151,6 +163,13 @@ class PostgresServer:
         if os.geteuid() == 0:
             command += ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
         return command
+
+
+def _fetched(
+    connection: Connection[tuple[object, ...]], statement: str
+) -> list[tuple[object, ...]]:
+    cursor = connection.execute(statement)
+    return cursor.fetchall() if cursor.description else []
 
 
 def name_of(url: str) -> str:

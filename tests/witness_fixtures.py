@@ -164,6 +164,6 @@ class LiveWitness:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Told to stop, it waits two seconds for clients that keep their connections.
         if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait()
+            self.kill()

@@ -14,6 +14,7 @@ import urllib3
 from deployed import deployed, front, machine, require_nginx
 from server_fixtures import ORG, Live
 from sqlalchemy import select
+from waiting import wait_until
 
 from forge_server.db.models import Event
 from forge_server.services.callers import OPERATOR
@@ -174,11 +175,14 @@ class TestBlobs:
 class TestRequests:
     def test_who_asks_is_known_and_cannot_lie(self, front: Live, machine: Any) -> None:
         headers = {"X-Forwarded-For": "192.0.2.1", "X-Request-Id": "0123456789abcdef"}
+        log, line = machine.folder / "nginx" / "access.log", " POST /api/v1/releases 400 "
+        before = log.read_text().count(line)
         answer = front.request("POST", "/api/v1/releases", json={}, headers=headers)
         assert answer.status == 400
         number = answer.headers["X-Request-Id"]
         assert number != headers["X-Request-Id"]
-        assert number in (machine.folder / "nginx" / "access.log").read_text()
+        wait_until(lambda: log.read_text().count(line) > before)  # written when the answer has gone
+        assert number in log.read_text()
         with front.world.registry.database.read() as session:
             event = session.scalars(select(Event).where(Event.request_id == number)).one()
         assert event.address == "127.0.0.1"

@@ -33,6 +33,7 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             registry.forge("key", "new", body, "--insecure-unencrypted")
             public(registry, body)
             reviewers(registry, body, "--key", f"{body}.pub", "--display-name", body.title())
+        registry.stop()  # in order, for the copies
     return registry.place
 
 

@@ -204,6 +204,7 @@ def robbed(tmp_path_factory: pytest.TempPathFactory) -> LiveRegistry:
         folder = registry.new_component("minds-lab", "model")
         (folder / "weights.bin").write_bytes(b"weights" * 1000)
         registry.forge("publish", str(folder))
+        registry.stop()
     return registry
 
 
