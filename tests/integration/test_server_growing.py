@@ -28,7 +28,7 @@ ADDRESSES = (
     f"/en/{NAME}.atom", f"/en/{NAME}.jsonld", f"/en/{NAME}/badge.svg", "/sitemap.xml",
     "/sitemaps/1.xml", "/health", "/api/v1/components?q=model", f"/api/v1/components/{NAME}",
     "/hf/api/models?search=model", f"/hf/api/models/{NAME}", "/simple/", "/v2/_catalog",
-    f"/v2/{NAME}/tags/list", f"/en/verify?digest={'0' * 64}", f"/blobs/{'0' * 64}",
+    f"/v2/{NAME}/tags/list", f"/en/verify?sha256={'0' * 64}", f"/blobs/{'0' * 64}",
     "/osv/v1/vulns/nothing",
 )  # fmt: skip
 
