@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from server_fixtures import ON_SQLITE, ORG, Client, World
+from server_fixtures import ON_SQLITE, ORG, Client, World, _fresh_registry, client, sara, world
 from sqlalchemy import Engine, event
 
 from forge_server.app import create_app
 from forge_server.services import pages_registry
+
+__all__ = ["_fresh_registry", "client", "sara", "world"]
 
 # Tables with a row, or several, for each release.
 GROWING = ("releases", "release_files", "events", "metadata_versions", "log_entries", "log_hashes")
