@@ -63,7 +63,7 @@ def check_registry(
     more = 0
     with registry.database.read() as session:
         parts: tuple[tuple[str, Iterator[str]], ...] = (
-            ("the database", _check_database(session)),
+            ("the database", _check_database(session, deep=deep)),
             ("the signed roles", _check_roles(registry, session)),
             ("the snapshot", _check_snapshot(session)),
             ("the releases", _check_releases(registry, session)),
@@ -91,10 +91,12 @@ def check_registry(
     )
 
 
-def _check_database(session: Session) -> Iterator[str]:
+def _check_database(session: Session, *, deep: bool) -> Iterator[str]:
     if session.get_bind().dialect.name != "sqlite":
         return  # PostgreSQL checks what refers to what at each commit; its files are its operator's
-    for (line,) in session.execute(text("PRAGMA integrity_check")):
+    # The whole check looks for every row in every index, anywhere in the file: of 12 GB it read 98
+    # and was not done. The quick one goes through each table and each index once.
+    for (line,) in session.execute(text(f"PRAGMA {'integrity' if deep else 'quick'}_check")):
         if line != "ok":
             yield f"database: {line}"
     for row in session.execute(text("PRAGMA foreign_key_check")):

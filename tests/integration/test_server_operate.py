@@ -308,6 +308,20 @@ class TestCheck:
         # Two that are looked at, and two that come.
         assert max(rows.most.values()) <= 4, rows.most
 
+    @ON_SQLITE
+    def test_an_index_that_lacks_rows_is_found_by_the_deep_check(self, published: World) -> None:
+        """Which looks for each row in each index, and takes hours where there are many."""
+        with schema_engine(published.root) as engine, engine.begin() as connection:
+            connection.execute(text("PRAGMA writable_schema = ON"))
+            connection.execute(
+                text(
+                    "UPDATE sqlite_master SET sql = 'CREATE INDEX ix_releases_stored_at ON releases"
+                    " (total_bytes)' WHERE name = 'ix_releases_stored_at'"
+                )
+            )
+        run("check", published.root)
+        assert "missing from index ix_releases_stored_at" in self.problems(published, "--deep")
+
     def test_of_many_problems_it_keeps_some_and_counts_all(
         self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
