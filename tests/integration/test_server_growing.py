@@ -114,3 +114,16 @@ def test_figures_of_many_releases_are_counted_once_an_hour(
     assert pages.figures().versions == 2
     world.clock.ahead += timedelta(minutes=2)
     assert pages.figures().versions == 3
+
+
+@ON_SQLITE
+def test_nothing_is_read_beside_the_components_before_a_page(world: World, plans: Plans) -> None:
+    """Of half a million the releases and organisations of all were joined, to count and to skip."""
+    with plans.noted():
+        assert world.registry.catalogue.search("model", limit=5, offset=0).total == 1
+    counting = [each for each in plans.asked if "count(" in each]
+    skipping = [each.rpartition("(SELECT")[2] for each in plans.asked if "OFFSET" in each]
+    assert len(counting) == len(skipping) == 1
+    for statement in (*counting, *skipping):
+        assert "JOIN" not in statement
+        assert "releases" not in statement
