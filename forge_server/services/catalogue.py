@@ -121,8 +121,8 @@ class Catalogue:
                 isouter=True,
             )
         )
-        # Which ones, and how many, is asked of the components alone: what is joined to them would be
-        # read for all that come before the page as well.
+        # Which ones, and how many, is asked of the components alone: what is joined would be read
+        # for all that come before the page as well.
         fitting = [
             Component.search_text.contains(word, autoescape=True)
             for word in text.casefold().split()[:_MAX_WORDS]
