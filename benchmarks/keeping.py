@@ -27,7 +27,8 @@ from forge_server.services.log_files import leaf_path
 from forge_server.services.publication import target_path
 from signing.digests import sha256_hex
 
-from .made_up import FILES, PROJECTS, Filled, Pattern, made_up_bytes, name_of, org_of
+from .made_up import FILES, PROJECTS, Pattern, made_up_bytes, name_of, org_of
+from .made_up_rows import Filled
 
 
 def files_of(filled: Filled) -> Iterator[tuple[str, bytes]]:
@@ -44,8 +45,8 @@ def files_of(filled: Filled) -> Iterator[tuple[str, bytes]]:
                 path = target_path(org.decode(), name.decode(), version, file, digest)
                 yield f"public/{path}", data
                 yield f"blobs/{digest[:2]}/{digest}", data
-            for index in range(len(FILES)):
-                data = made_up_bytes(org, name, at, index)
+            for each in FILES:
+                data = made_up_bytes(org, name, at, each.encode())
                 digest = sha256_hex(data)
                 yield f"blobs/{digest[:2]}/{digest}", data
 

@@ -267,13 +267,20 @@ def check(registry: Any, finish: bool, deep: bool) -> None:
     if finish:
         written = registry.publication.materialise()
         click.echo(f"published {written} role files that were waiting", err=True)
-    report = check_registry(registry, deep=deep)
+
+    def tell(what: str) -> None:
+        if sys.stderr.isatty():  # somebody waits, perhaps for hours
+            click.echo(f"looking at {what}", err=True)
+
+    report = check_registry(registry, deep=deep, tell=tell)
     for note in report.notes:
         click.echo(f"note: {harmless(note)}", err=True)
     for problem in report.problems:
         click.echo(harmless(problem))
     if report.problems:
-        count = len(report.problems)
+        count = len(report.problems) + report.more
+        if report.more:
+            click.echo(f"and {report.more} more")
         click.echo("1 problem" if count == 1 else f"{count} problems", err=True)
         sys.exit(1)
     click.echo(f"{report.releases} releases, {report.roles} roles: nothing wrong", err=True)

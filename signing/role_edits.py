@@ -289,11 +289,24 @@ def sign_snapshot(
     (TUF §4.2.1) is what `json` writes sorted and without spaces.
     """
     signed = Snapshot(version=version, expires=expiry(now, "snapshot"), meta={}).to_dict()
-    signed["meta"] = {f"{role}.json": {"version": number} for role, number in versions.items()}
-    data = _compact(signed)
+    signed["meta"] = {}
+    before, after = _compact(signed).split(b'"meta":{}')
+    data = b'%b"meta":%b%b' % (before, _listed(versions), after)
     signature = key.tuf_signer.sign(data)
     signatures = _compact([{"keyid": signature.keyid, "sig": signature.signature}])
     return b'{"signatures":%b,"signed":%b}' % (signatures, data)
+
+
+def _listed(versions: Mapping[str, int]) -> bytes:
+    """What a snapshot says of ``{role: version}``; half a million objects for `json` to write take
+    twice as long as this."""
+    roles = {f"{role}.json": number for role, number in versions.items()}
+    names = sorted(roles)
+    text = "".join(names)
+    if json.dumps(text) != f'"{text}"':  # something in them is written otherwise in JSON
+        return _compact({name: {"version": number} for name, number in roles.items()})
+    members = ",".join([f'"{name}":{{"version":{roles[name]}}}' for name in names])
+    return b"{%b}" % members.encode("ascii")
 
 
 def _compact(value: object) -> bytes:

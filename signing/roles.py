@@ -145,6 +145,17 @@ def parse_signed(data: bytes, where: str, kind: str) -> Metadata[Any]:
         raise MalformedError(where, f"TUF {kind} metadata", e or type(e).__name__) from None
 
 
+def listed_in(snapshot: bytes) -> dict[str, int]:
+    """``{role: version}`` that a snapshot lists (TUF §4.4), without the library's object for each
+    of thousands."""
+    value = parse_json(snapshot, "snapshot", max_bytes=MAX_SNAPSHOT_BYTES)
+    meta = Fields.of(value, "snapshot").object("signed").object("meta")
+    return {
+        name.removesuffix(".json"): meta.object(name).integer("version", low=1)
+        for name in meta.value
+    }
+
+
 @lru_cache(maxsize=8)  # of the same bytes it is asked wherever they pass by
 def role_version(data: bytes, where: str = "role") -> int:
     """The version number that the role carries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -32,11 +33,12 @@ def scan(registry: Any, release: str | None, everything: bool) -> None:
     if release is not None and everything:
         raise click.UsageError("--all goes without a name")
     failed, count = False, 0
+    todo: Iterable[Any]
     if release is not None:
         name, _, version = release.partition("==")
         todo = registry.scans.of(ComponentName.parse(name, "ORG/NAME"), version or None)
     else:
-        todo = registry.scans.everything() if everything else registry.scans.due(10**9)
+        todo = registry.scans.everything() if everything else registry.scans.all_due()
     for due in todo:
         states = registry.scans.scan(due)
         if states is None:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -202,7 +203,12 @@ class Release(Base):
     __table_args__ = (
         UniqueConstraint("component_id", "version"),
         Index("ix_releases_stored_at", "stored_at"),
-    )
+        # The few that pages and advisories tell of, among millions.
+        Index(
+            "ix_releases_yanked_at", "published_at",
+            sqlite_where=text("yanked IS NOT NULL"), postgresql_where=text("yanked IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
     component_id: Mapped[int] = mapped_column(ForeignKey("components.id"))

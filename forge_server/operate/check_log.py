@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -11,16 +13,19 @@ from signing.encoding import canonical_json
 from signing.errors import SigningError
 from signing.tlog.checkpoint import open_checkpoint
 from signing.tlog.entries import Entry, role_entry
-from signing.tlog.merkle import leaf_hash, root_of
+from signing.tlog.merkle import Frontier, leaf_hash
 from signing.tlog.note import parse_note
-from signing.tlog.tiles import ENTRIES, WIDTH, tile_root, tiles_of
+from signing.tlog.tiles import ENTRIES, HEIGHT, tiles_of
 from storage import PathNotFoundError
 
 from ..db.models import Event, LogCheckpoint, LogEntry, LogHash, MetadataVersion
 from ..services.audit import DONE, commitment
-from ..services.log import COMMITTED_ACTS, hash_reader, log_size, newest_checkpoint, read_tile
+from ..services.log import COMMITTED_ACTS, log_size, newest_checkpoint, read_tile
 from ..services.log_files import CHECKPOINT, leaf_path
 from ..wiring import Registry
+
+# Rows in memory at once, of tables that grow with the releases.
+_SOME: Final[dict[str, Any]] = {"execution_options": {"yield_per": 500}}
 
 
 def check_log(registry: Registry, session: Session, *, deep: bool) -> Iterator[str]:
@@ -35,8 +40,7 @@ def check_log(registry: Registry, session: Session, *, deep: bool) -> Iterator[s
     yield from _check_published(registry, session)
     yield from _check_roles(registry, session)
     if deep:
-        yield from _check_checkpoints(registry, session)
-        yield from _check_hashes(session)
+        yield from _check_tree(registry, session)
         yield from _check_tiles(registry, session)
         yield from _check_events(session)
 
@@ -45,7 +49,7 @@ def _check_events(session: Session) -> Iterator[str]:
     """Every event that a leaf commits to is as it was, and none is gone."""
     bound: set[int] = set()
     query = select(Event).where(Event.action.in_(COMMITTED_ACTS), Event.outcome == DONE)
-    for event in session.scalars(query):
+    for event in session.scalars(query, **_SOME):
         number = event.detail.get("leaf")
         if number is None:  # from before such events were committed to
             continue
@@ -64,18 +68,89 @@ def _check_events(session: Session) -> Iterator[str]:
                 yield f"leaf {number} of the log ({act}): its audit event is gone"
 
 
-def _check_checkpoints(registry: Registry, session: Session) -> Iterator[str]:
-    """Each checkpoint ever signed is one of this very tree."""
-    for row in session.scalars(select(LogCheckpoint).order_by(LogCheckpoint.size)):
-        try:
-            checkpoint = open_checkpoint(row.note, registry.log.keys.verifiers(), ()).checkpoint
-        except SigningError as error:
-            yield f"log: checkpoint {row.size}: {error.message}"
-            continue
-        if checkpoint.size != row.size:
-            yield f"log: checkpoint {row.size} speaks of {checkpoint.size} leaves"
-        elif checkpoint.root != root_of(row.size, hash_reader(session, row.size)):
-            yield f"log: checkpoint {row.size} was signed for another tree"
+def _check_tree(registry: Registry, session: Session) -> Iterator[str]:
+    """The stored hashes are those of the leaves, and each checkpoint ever signed is of their tree.
+
+    One walk along the leaves, however many there are, beside one along the hashes of each level and
+    one along the checkpoints: of none more than `_SOME` are held.
+    """
+    with ExitStack() as ends:
+        leaves = session.scalars(select(LogEntry.entry).order_by(LogEntry.number), **_SOME)
+        ends.enter_context(leaves)
+        checkpoints = ends.enter_context(closing(_checkpoints(session)))
+        yield from _walk_tree(registry, session, leaves, checkpoints, ends)
+
+
+def _walk_tree(
+    registry: Registry,
+    session: Session,
+    leaves: Iterable[bytes],
+    checkpoints: Iterator[tuple[int, bytes]],
+    ends: ExitStack,
+) -> Iterator[str]:
+    tree = Frontier()
+    stored: dict[int, Iterator[tuple[int, bytes]]] = {}
+    wrong: set[int] = set()
+    next_size, note = next(checkpoints, (0, b""))
+    for entry in leaves:
+        for level, value in enumerate(tree.add(leaf_hash(entry))[::HEIGHT]):
+            if level not in stored:
+                stored[level] = ends.enter_context(closing(_hashes(session, level)))
+            if level not in wrong:
+                number = (tree.size - 1) >> HEIGHT * level
+                problem = _compare_hash(level, (number, value), next(stored[level], None))
+                if problem is not None:
+                    wrong.add(level)
+                    yield problem
+        while next_size == tree.size:
+            yield from _check_checkpoint(registry, next_size, note, tree.root)
+            next_size, note = next(checkpoints, (0, b""))
+    if next_size:
+        yield f"log: checkpoint {next_size} was signed for another tree"
+    for level in sorted(stored.keys() - wrong):
+        if next(stored[level], None) is not None:
+            yield _other_hashes(level)
+    beyond = select(LogHash.level).where(LogHash.level.not_in(sorted(stored))).distinct()
+    levels = session.scalars(beyond.order_by(LogHash.level)).all()
+    if levels:
+        yield f"log: hashes of levels that the log is too short for: {levels}"
+
+
+def _hashes(session: Session, level: int) -> Generator[tuple[int, bytes], None, None]:
+    query = select(LogHash.number, LogHash.hash).where(LogHash.level == level)
+    with session.execute(query.order_by(LogHash.number), **_SOME) as rows:
+        yield from rows
+
+
+def _checkpoints(session: Session) -> Generator[tuple[int, bytes], None, None]:
+    query = select(LogCheckpoint.size, LogCheckpoint.note).order_by(LogCheckpoint.size)
+    with session.execute(query.where(LogCheckpoint.size > 0), **_SOME) as rows:
+        yield from rows
+
+
+def _compare_hash(
+    level: int, expected: tuple[int, bytes], found: tuple[int, bytes] | None
+) -> str | None:
+    """What is said of a level once: what follows would be told again for each of millions."""
+    if found is not None and found[0] != expected[0]:
+        return f"log: hash {found[0]} of level {level} does not follow the one before"
+    return None if found == expected else _other_hashes(level)
+
+
+def _other_hashes(level: int) -> str:
+    return f"log: the hashes of level {level} are not those of what is below"
+
+
+def _check_checkpoint(registry: Registry, size: int, note: bytes, root: bytes) -> Iterator[str]:
+    try:
+        checkpoint = open_checkpoint(note, registry.log.keys.verifiers(), ()).checkpoint
+    except SigningError as error:
+        yield f"log: checkpoint {size}: {error.message}"
+        return
+    if checkpoint.size != size:
+        yield f"log: checkpoint {size} speaks of {checkpoint.size} leaves"
+    elif checkpoint.root != root:
+        yield f"log: checkpoint {size} was signed for another tree"
 
 
 def _check_published(registry: Registry, session: Session) -> Iterator[str]:
@@ -95,49 +170,30 @@ def _check_published(registry: Registry, session: Session) -> Iterator[str]:
 
 def _check_roles(registry: Registry, session: Session) -> Iterator[str]:
     """Every role has its leaf, and its place is published."""
-    query = select(MetadataVersion).where(MetadataVersion.log_index.is_not(None))
-    for row in session.scalars(query.execution_options(yield_per=100)):
-        name = f"{row.version}.{row.role}"
-        leaf = session.get(LogEntry, row.log_index)
-        expected = role_entry(row.role, row.version, row.data).to_bytes()
-        if leaf is None or leaf.entry != expected:
-            yield f"{name}: leaf {row.log_index} of the log is another"
-        path = leaf_path(row.role, row.version)
+    # With the leaves, and columns alone: there is a role for every release.
+    query = (
+        select(
+            MetadataVersion.role, MetadataVersion.version, MetadataVersion.data,
+            MetadataVersion.log_index, MetadataVersion.published_at, LogEntry.entry,
+        )
+        .outerjoin(LogEntry, LogEntry.number == MetadataVersion.log_index)
+        .where(MetadataVersion.log_index.is_not(None))
+    )  # fmt: skip
+    for role, version, data, index, published_at, leaf in session.execute(query, **_SOME):
+        if leaf != role_entry(role, version, data).to_bytes():
+            yield f"{version}.{role}: leaf {index} of the log is another"
+        path = leaf_path(role, version)
         try:
-            if row.published_at and registry.tree.read(path) != f"{row.log_index}\n".encode():
+            if published_at and registry.tree.read(path) != f"{index}\n".encode():
                 yield f"{path}: the published number differs from the database"
         except PathNotFoundError:
             yield f"{path}: missing among the published files"
 
 
-def _check_hashes(session: Session) -> Iterator[str]:
-    """The stored hashes are those of the leaves, level by level."""
-    hashes: dict[int, list[bytes]] = {}
-    for level, number, value in session.execute(
-        select(LogHash.level, LogHash.number, LogHash.hash).order_by(LogHash.level, LogHash.number)
-    ):
-        if number != len(hashes.setdefault(level, [])):
-            yield f"log: hash {number} of level {level} does not follow the one before"
-        hashes[level].append(value)
-    leaves = select(LogEntry.number, LogEntry.entry).order_by(LogEntry.number)
-    found = [leaf_hash(entry) for _, entry in session.execute(leaves)]
-    level = 0
-    while found:
-        if hashes.pop(level, []) != found:
-            yield f"log: the hashes of level {level} are not those of what is below"
-        whole = range(0, len(found) - WIDTH + 1, WIDTH)
-        found = [tile_root(found[start : start + WIDTH]) for start in whole]
-        level += 1
-    if hashes:
-        yield f"log: hashes of levels that the log is too short for: {sorted(hashes)}"
-
-
 def _check_tiles(registry: Registry, session: Session) -> Iterator[str]:
     """Every file of the published tree size is there, and holds what the database holds."""
-    published = session.scalars(
-        select(LogCheckpoint.size).where(LogCheckpoint.published_at.is_not(None))
-    ).all()
-    for tile in tiles_of(max(published, default=0)):
+    newest = select(func.max(LogCheckpoint.size)).where(LogCheckpoint.published_at.is_not(None))
+    for tile in tiles_of(session.scalar(newest) or 0):
         path = f"log/{tile.path}"
         try:
             if registry.tree.read(path) != read_tile(session, tile):

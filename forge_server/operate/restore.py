@@ -311,10 +311,13 @@ def _published() -> Select[MetadataVersion]:
 
 
 def _files(session: Session, blobs: BlobStore) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    releases = select(Release, Component).join(Component, Release.component_id == Component.id)
+    releases = select(
+        Component.organisation, Component.name, Release.version, Release.manifest_sha256,
+        Release.bundle_sha256,
+    ).join(Component, Release.component_id == Component.id)  # fmt: skip
     stored = releases.where(Release.stored_at.is_not(None))
-    for release, component in session.execute(stored, execution_options=_SOME):
-        for target in target_files(component, release):
+    for release in session.execute(stored, execution_options=_SOME):
+        for target in target_files(*release):
             if not blobs.missing([target.sha256]):
                 yield target.path, partial(_blob, blobs, target.sha256)
     # What reviewers signed is in the database itself, and listed by roles that come back.

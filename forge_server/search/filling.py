@@ -53,11 +53,12 @@ class Filling:
     desk: ReviewDesk
     clock: Clock
 
-    def refresh(self) -> int:
-        """Indexes what waits; returns how many components were."""
+    def refresh(self, most: int | None = None) -> int:
+        """Indexes what waits; returns how many components were. With ``most`` no batch begins once
+        so many are."""
         self._wake()
         done = 0
-        while marks := self._marks():
+        while (most is None or done < most) and (marks := self._marks()):
             waiting = self._read(marks)
             documents = [document_of(self._with_cards(each)) for each in waiting]
             done += self._write(marks, documents)

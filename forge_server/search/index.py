@@ -19,7 +19,7 @@ from ..db.engine import Database
 from ..db.models import Component
 from ..errors import RegistryError
 from ..logs import LOGGER
-from ..services.gathering import Gathering
+from ..services.gathering import MOST, Gathering
 from .asking import Word, name_asked, near_patterns, nearest, words_of
 from .base import Hit, Query, Results
 from .bits import from_ids
@@ -147,10 +147,11 @@ class ComponentIndex:
 
     def follow(self) -> None:
         """Indexes what was just changed. When that fails the change stands all the same, and the
-        worker indexes it a little later."""
+        worker indexes it a little later; so it does where much waits, as after a rebuild: no
+        publisher waits for half a million others."""
         try:
             # Of many who changed something at once, one indexes it all.
-            self._following.ask(None, lambda askers: [self.refresh()] * len(askers))
+            self._following.ask(None, lambda askers: [self.filling.refresh(MOST)] * len(askers))
         except (RegistryError, StorageError, SQLAlchemyError) as error:
             LOGGER.warning("not indexed for search yet: %s", type(error).__name__)
 

@@ -186,7 +186,9 @@ def _claims(session: Session) -> list[_Claim]:
     finding."""
     found: dict[str, _Claim] = {}
     yanked = select(Release.manifest_sha256, Release.yanked).where(
-        Release.yanked.istartswith(_SECURITY, autoescape=True)
+        # The first says nothing more, but is what an index is over.
+        Release.yanked.is_not(None),
+        Release.yanked.istartswith(_SECURITY, autoescape=True),
     )
     for digest, reason in session.execute(yanked):
         why = str(reason)[len(_SECURITY) :].strip()

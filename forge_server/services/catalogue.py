@@ -121,15 +121,18 @@ class Catalogue:
                 isouter=True,
             )
         )
-        for word in text.casefold().split()[:_MAX_WORDS]:
-            query = query.where(Component.search_text.contains(word, autoescape=True))
+        # Which ones, and how many, is asked of the components alone: what is joined would be read
+        # for all that come before the page as well.
+        fitting = [
+            Component.search_text.contains(word, autoescape=True)
+            for word in text.casefold().split()[:_MAX_WORDS]
+        ]
+        order = (Component.organisation, Component.name)
+        shown = select(Component.id).where(*fitting).order_by(*order)
+        ids = shown.limit(min(limit, MAX_PAGE)).offset(offset)
         with self.database.read() as session:
-            total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-            rows = session.execute(
-                query.order_by(Component.organisation, Component.name)
-                .limit(min(limit, MAX_PAGE))
-                .offset(offset)
-            )
+            total = session.scalar(select(func.count(Component.id)).where(*fitting)) or 0
+            rows = session.execute(query.where(Component.id.in_(ids)).order_by(*order))
             withheld = withheld_by_digest(session)
             items = [
                 _item(component, name, yanked, withheld.get(digest), said)

@@ -280,7 +280,10 @@ class ComponentPages:
             ).all()
             published = dict(
                 session.execute(
-                    select(Release.role_version, Release.version).where(Release.role == name.role)
+                    # By the component, whose releases an index finds: of roles there is none.
+                    select(Release.role_version, Release.version)
+                    .join(Component, Release.component_id == Component.id)
+                    .where(Component.organisation == name.org, Component.name == name.name)
                 ).all()
             )
             events = session.execute(

@@ -3,10 +3,11 @@ taken back, and figures."""
 
 from __future__ import annotations
 
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import func, literal_column, select
@@ -27,6 +28,9 @@ from .rolebook import current_role
 MAX_LISTED: Final = 500
 _MAX_CHECKPOINTS: Final = 3000
 MONTHS: Final = 24
+# Counting a million releases takes seconds, and with so many there is always a newer one.
+_MANY: Final = 100_000
+_KEPT_FOR: Final = timedelta(hours=1)
 
 
 # What the figures of decisions change with.
@@ -92,14 +96,24 @@ class Figures:
     decisions: Mapping[date, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Figures, when they were counted, and what they change with: the newest release, the number of
+    organisations, the decisions, the month."""
+
+    key: tuple[object, ...]
+    at: datetime
+    figures: Figures
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryPages:
     database: Database
     log_keys: LogKeys
     clock: Clock
-    # The last figures, which go through every release, under what they change with: the newest
-    # release, the number of organisations, the decisions, the month.
-    _kept: dict[tuple[object, ...], Figures] = field(default_factory=dict)
+    # The last figures, which go through every release.
+    _kept: deque[_Kept] = field(default_factory=lambda: deque(maxlen=1))
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def organisations(self, region: str | None = None) -> list[Owner]:
         """Approved organisations by name; only those of a region if given."""
@@ -187,22 +201,26 @@ class RegistryPages:
         return sorted(withheld, key=_since, reverse=True) + rest
 
     def figures(self) -> Figures:
-        """Counts, and releases by month over the last two years."""
+        """Counts, and releases by month over the last two years; of `_MANY` releases and more as
+        they were within the last hour."""
         now = self.clock()
         with self.database.read() as session:
             approved = select(func.count(Organisation.name)).where(Organisation.state == "approved")
+            newest = session.scalar(select(func.max(Release.id))) or 0
             key = (
-                session.scalar(select(func.max(Release.id))) or 0,
+                newest,
                 session.scalar(approved) or 0,
                 tuple(session.execute(_DECIDED).one()),
                 now.date().replace(day=1),
             )
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._count(now)
-            self._kept.clear()
-            self._kept[key] = kept
-        return kept
+        with self._counting:  # whoever comes meanwhile waits for it, instead of counting too
+            kept = self._kept[0] if self._kept else None
+            if kept is None or not (
+                kept.key == key or (newest >= _MANY and now - kept.at < _KEPT_FOR)
+            ):
+                kept = _Kept(key=key, at=now, figures=self._count(now))
+                self._kept.append(kept)
+        return kept.figures
 
     def _count(self, now: datetime) -> Figures:
         with self.database.read() as session:

@@ -345,9 +345,12 @@ class Publication:
                 targets=[
                     target
                     for release, component in releases
-                    for target in target_files(component, release)
+                    for target in target_files(
+                        component.organisation, component.name, release.version,
+                        release.manifest_sha256, release.bundle_sha256,
+                    )
                 ],
-            )
+            )  # fmt: skip
 
     def _mark(self, todo: _Todo, checkpoint: Published | None) -> None:
         """Notes what is in the tree; at the end and at once, for every transaction waits for those
@@ -424,24 +427,20 @@ def _forget(session: Session, role: str, before: int) -> None:
     )
 
 
-def target_files(component: Component, release: Release) -> tuple[TargetFile, TargetFile]:
+def target_files(
+    organisation: str, name: str, version: str, manifest_sha256: str, bundle_sha256: str
+) -> tuple[TargetFile, TargetFile]:
     """The two target files of a release, where TUF clients look for them (TUF 1.0 §6.2)."""
     return (
         TargetFile(
-            path=target_path(
-                component.organisation, component.name, release.version,
-                "manifest.json", release.manifest_sha256,
-            ),
-            sha256=release.manifest_sha256,
+            path=target_path(organisation, name, version, "manifest.json", manifest_sha256),
+            sha256=manifest_sha256,
         ),
         TargetFile(
-            path=target_path(
-                component.organisation, component.name, release.version,
-                "release.sigstore.json", release.bundle_sha256,
-            ),
-            sha256=release.bundle_sha256,
+            path=target_path(organisation, name, version, "release.sigstore.json", bundle_sha256),
+            sha256=bundle_sha256,
         ),
-    )  # fmt: skip
+    )
 
 
 def target_path(organisation: str, name: str, version: str, file: str, sha256: str) -> str:

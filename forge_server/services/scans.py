@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -58,6 +58,15 @@ _HEADER: Final = 17 * 2**20
 _MAX_REPORTED: Final = 1000  # files
 _WORST: Final = (FINDINGS, FAILED, NOT_SCANNED, CLEAN)
 _BY_DATA: Final = "osv"  # whose answers age with its data
+_PAGE: Final = 500
+_RELEASES: Final = (
+    select(
+        Release.id, Component.organisation, Component.name, Release.version,
+        Release.manifest_sha256,
+    )
+    .join(Component, Release.component_id == Component.id)
+    .order_by(Release.id)
+)  # fmt: skip
 
 Ask = Callable[[str, Sequence[Opened], Mapping[str, Any], "str | None", Limits], "list[Answer]"]
 
@@ -106,24 +115,51 @@ class Scans:
     clock: Clock
     settings: Settings
     ask: Ask = run
+    # {round: number of a release}; see `_all_scanned_up_to`
+    _scanned: dict[str, int] = field(default_factory=dict)
 
     def due(self, limit: int = 20) -> list[Due]:
         """Releases that nobody has scanned with what there is now, and nobody scans."""
+        return [due for _, due in self._due_after(0, limit)]
+
+    def all_due(self) -> Iterator[Due]:
+        """`due`, however many they are: some at a time, each once."""
+        last = 0
+        while page := self._due_after(last, _PAGE):
+            last = page[-1][0]
+            yield from (due for _, due in page)
+
+    def _due_after(self, after: int, limit: int) -> list[tuple[int, Due]]:
         current, now = self._round(), self.clock()
-        query = (
-            select(Component.organisation, Component.name, Release.version, Release.manifest_sha256)
-            .join(Component, Release.component_id == Component.id)
-            .outerjoin(ScanRound, ScanRound.manifest_sha256 == Release.manifest_sha256)
-            .outerjoin(ScanClaim, ScanClaim.manifest_sha256 == Release.manifest_sha256)
-            .where(
-                or_(ScanRound.round.is_(None), ScanRound.round != current),
-                or_(ScanClaim.expires_at.is_(None), ScanClaim.expires_at <= now),
-            )
-            .order_by(Release.id)
-            .limit(limit)
-        )
+        unscanned = or_(ScanRound.round.is_(None), ScanRound.round != current)
+        free = or_(ScanClaim.expires_at.is_(None), ScanClaim.expires_at <= now)
         with self.database.read() as session:
-            return [_due(*row) for row in session.execute(query)]
+            after = max(after, self._all_scanned_up_to(session, current, unscanned))
+            query = (
+                _RELEASES.outerjoin(ScanRound, ScanRound.manifest_sha256 == Release.manifest_sha256)
+                .outerjoin(ScanClaim, ScanClaim.manifest_sha256 == Release.manifest_sha256)
+                .where(Release.id > after, unscanned, free)
+            )
+            return [(row[0], _due(*row[1:])) for row in session.execute(query.limit(limit))]
+
+    def _all_scanned_up_to(
+        self, session: Session, current: str, unscanned: ColumnElement[bool]
+    ) -> int:
+        """The number of a release; it and all before it were scanned in this round. From there on
+        the next call goes, which comes every minute: not through a million releases again."""
+        known = self._scanned.get(current, 0)
+        first = session.scalar(
+            select(Release.id)
+            .outerjoin(ScanRound, ScanRound.manifest_sha256 == Release.manifest_sha256)
+            .where(Release.id > known, unscanned)
+            .order_by(Release.id)
+            .limit(1)
+        )
+        if first is None:
+            first = (session.scalar(select(func.max(Release.id))) or 0) + 1
+        self._scanned.clear()  # of other rounds
+        self._scanned[current] = first - 1
+        return int(first) - 1
 
     def of(self, name: ComponentName, version: str | None) -> list[Due]:
         """One version of a component, or all of them.
@@ -131,28 +167,25 @@ class Scans:
         Raises:
             RegistryError: there is none (``not-found``).
         """
-        query = (
-            select(Component.organisation, Component.name, Release.version, Release.manifest_sha256)
-            .join(Component, Release.component_id == Component.id)
-            .where(Component.organisation == name.org, Component.name == name.name)
-            .order_by(Release.id)
-        )
+        query = _RELEASES.where(Component.organisation == name.org, Component.name == name.name)
         if version is not None:
             query = query.where(Release.version == version)
         with self.database.read() as session:
-            found = [_due(*row) for row in session.execute(query)]
+            found = [_due(*row[1:]) for row in session.execute(query)]
         if not found:
             raise RegistryError("not-found", f"{name} {version or ''}: nothing published")
         return found
 
-    def everything(self) -> list[Due]:
-        query = (
-            select(Component.organisation, Component.name, Release.version, Release.manifest_sha256)
-            .join(Component, Release.component_id == Component.id)
-            .order_by(Release.id)
-        )
-        with self.database.read() as session:
-            return [_due(*row) for row in session.execute(query)]
+    def everything(self) -> Iterator[Due]:
+        """Every release, some at a time: who scans them takes days."""
+        last = 0
+        while True:
+            with self.database.read() as session:
+                page = session.execute(_RELEASES.where(Release.id > last).limit(_PAGE)).all()
+            if not page:
+                return
+            last = page[-1][0]
+            yield from (_due(*row[1:]) for row in page)
 
     def scan(self, due: Due) -> list[ScanState] | None:
         """Scans a release and writes down what came of it; None where another worker has it.

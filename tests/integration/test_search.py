@@ -379,6 +379,21 @@ class TestKeepingUp:
         publish(world, publisher, ITEMS[0])
         assert world.registry.index.refresh() == 0
 
+    def test_a_publisher_does_not_wait_for_all_others(
+        self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a rebuild, or a restore, everything waits: that is the worker's to do."""
+        world, publisher = fresh
+        for item in ITEMS[:4]:
+            publish(world, publisher, item)
+        index = world.registry.index
+        monkeypatch.setattr("forge_server.search.filling._AT_ONCE", 2)
+        monkeypatch.setattr("forge_server.search.index.MOST", 2)
+        with world.registry.database.write() as session:
+            mark_changed(session, true())
+        index.follow()
+        assert index.refresh() == 2
+
     def test_a_rebuild_that_was_interrupted_is_finished_by_the_next_refresh(
         self, fresh: tuple[World, Client], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -451,7 +466,7 @@ class TestKeepingUp:
 
         world, publisher = fresh
 
-        def fail(_: object) -> int:
+        def fail(*_: object) -> int:
             raise RegistryError("busy", "the database is in use")
 
         with monkeypatch.context() as patched:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ from server_fixtures import (
     url_of,
     world,
 )
-from sqlalchemy import delete, event, text, update
+from sqlalchemy import delete, event, func, select, text, update
 from sqlalchemy.orm import Session
 
 from forge_server.db.migrate import current_revision, migrate
@@ -49,15 +50,16 @@ from forge_server.db.models import (
     LogHash,
     MetadataVersion,
     Release,
+    Role,
 )
 from forge_server.db.revisions import newest_revision
 from forge_server.db.url import DatabaseUrl
-from forge_server.operate import check, restore
+from forge_server.operate import check, check_log, restore
 from forge_server.operate import initialise as initialise_module
 from forge_server.operate.check import check_registry
 from forge_server.operate.initialise import initialise
 from forge_server.operate.serve import prepare
-from forge_server.services.log import log_size
+from forge_server.services.log import append_act, log_size
 from forge_server.services.throttle import Throttle
 from forge_server.settings import DataFolder
 from signing.authority import new_authority
@@ -298,6 +300,98 @@ class TestCheck:
         # Two that are looked at, and two that come.
         assert max(rows.most.values()) <= 4, rows.most
 
+    @ON_SQLITE
+    def test_an_index_that_lacks_rows_is_found_by_the_deep_check(self, published: World) -> None:
+        """Which looks for each row in each index, and takes hours where there are many."""
+        with schema_engine(published.root) as engine, engine.begin() as connection:
+            connection.execute(text("PRAGMA writable_schema = ON"))
+            connection.execute(
+                text(
+                    "UPDATE sqlite_master SET sql = 'CREATE INDEX ix_releases_stored_at ON releases"
+                    " (total_bytes)' WHERE name = 'ix_releases_stored_at'"
+                )
+            )
+        run("check", published.root)
+        assert "missing from index ix_releases_stored_at" in self.problems(published, "--deep")
+
+    def test_of_many_problems_it_keeps_some_and_counts_all(
+        self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where a disk is gone each of millions of files would be one."""
+        for number in range(3):
+            sara.publish(world.release(version=f"1.{number}.0"))
+        sara.flask.application.logger.handlers.clear()
+        shutil.rmtree(world.root / "public" / "targets")
+        monkeypatch.setattr(check, "_MOST", 2)
+        report = check_registry(world.registry, deep=False)
+        assert (len(report.problems), report.more) == (2, 4)
+        said = run("check", world.root, code=1)
+        assert said.stdout.splitlines()[2:] == ["and 4 more"]
+        assert "6 problems" in said.stderr
+
+    def test_of_many_roles_that_end_soon_it_tells_some(
+        self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sara.publish(world.release())
+        monkeypatch.setattr(check, "_MOST", 1)
+        with world.registry.database.write() as session:
+            session.execute(update(Role).values(expires_at=now()))
+            count = session.scalar(
+                select(func.count()).where(Role.name.not_in(("snapshot", "timestamp")))
+            )
+        notes = check_registry(world.registry, deep=False).notes
+        assert sum("must sign it again" in note for note in notes) == 1
+        assert f"{count - 1} more roles end within 30 days" in notes
+
+    def test_projects_are_compared_some_at_a_time_and_none_is_missed(
+        self, world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [f"model-{number}" for number in range(5)]
+        for name in names:
+            sara.publish(world.release(name=name))
+        monkeypatch.setattr(check, "_PROJECTS_AT_ONCE", 2)
+        with world.registry.database.write() as session:
+            session.execute(update(Release).values(yanked="by the thief"))
+        asked: list[str] = []
+
+        def note(*arguments: Any) -> None:
+            if arguments[2] != "BEGIN":
+                asked.append(arguments[2])
+
+        engine = world.registry.database.reading.kw["bind"]
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            with world.registry.database.read() as session:
+                found = list(check._check_index(session))
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+        assert found == [
+            f"{ORG}/{name}==1.0.0: the catalogue differs from the signed role" for name in names
+        ]
+        assert len(asked) <= 7, asked  # two for two projects, and one that finds no more
+
+    def test_a_long_log_is_walked_through_and_not_held(self, world: World) -> None:
+        def peak() -> int:
+            tracemalloc.start()
+            try:
+                with world.registry.database.read() as session:
+                    assert list(check_log._check_tree(world.registry, session)) == []
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        def grow(leaves: int) -> None:
+            with world.registry.database.write() as session:
+                for number in range(leaves):
+                    append_act(session, "release.publish", f"{number}", None, now())
+
+        grow(2000)
+        peak()  # what is made once is not counted
+        few = peak()
+        grow(18_000)
+        # All leaves with their hashes would be ten times as much.
+        assert peak() < 2 * few
+
     def test_the_catalogue_differs_from_what_is_signed(self, published: World) -> None:
         with published.registry.database.write() as session:
             session.execute(update(Release).values(yanked="by the thief"))
@@ -320,7 +414,7 @@ class TestCheck:
             update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
         ),
         "was signed for another tree": lambda s: s.execute(
-            update(LogHash).where(LogHash.number == 3).values(hash=bytes(32))
+            update(LogEntry).where(LogEntry.number == 3).values(entry=b"{}")
         ),
         "expected a checkpoint of all": lambda s: s.execute(
             delete(LogCheckpoint).where(LogCheckpoint.size == log_size(s))

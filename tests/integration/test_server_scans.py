@@ -24,9 +24,10 @@ from server_fixtures import (
     set_settings,
     world,
 )
+from sqlalchemy import delete
 
 from forge_server.app import create_app
-from forge_server.db.models import Finding, ScanClaim
+from forge_server.db.models import Finding, ScanClaim, ScanRound
 from forge_server.manage import cli
 from forge_server.operate.worker import Worker
 from forge_server.scans.base import Answer, FoundItem
@@ -259,6 +260,44 @@ def test_of_large_numbers_an_object_store_gives_the_ends_alone(world: World, sar
     assert said is not None
     assert {each.scanner: each.state for each in said}["formats"] == "clean"
     assert max(blobs.given) < size
+
+
+def test_what_was_scanned_is_not_gone_through_again(
+    world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker asks each minute, and there may be millions of releases."""
+    publisher = published(world, sara, {"a.txt": b"a"})
+    publisher.publish(world.release(version="1.1.0"))
+    scans, _ = saying(world)
+    for due in scans.due():
+        scans.scan(due)
+    assert scans.due() == []
+    with world.registry.database.write() as session:
+        session.execute(delete(ScanRound))
+    assert scans.due() == [], "it looked at releases that it knew to be scanned"
+    publisher.publish(world.release(version="1.2.0"))
+    assert [due.version for due in scans.due()] == ["1.2.0"]
+    monkeypatch.setattr(type(scans), "_round", lambda _: "with other scanners")
+    assert len(scans.due()) == 3
+
+
+def test_of_many_that_are_due_some_are_read_at_a_time(
+    world: World, sara: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = published(world, sara, {"a.txt": b"a"})
+    versions = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
+    for version in versions[1:]:
+        publisher.publish(world.release(version=version))
+    monkeypatch.setattr("forge_server.services.scans._PAGE", 2)
+    scans = world.registry.scans
+    for asked, later in ((scans.all_due, "1.4.0"), (scans.everything, "1.5.0")):
+        found = []
+        for due in asked():
+            if not found:  # whoever had read all at once would not know of this one
+                publisher.publish(world.release(version=later))
+                versions.append(later)
+            found.append(due.version)
+        assert found == versions
 
 
 def test_of_many_workers_one_takes_a_release(world: World, sara: Client) -> None:

@@ -9,14 +9,16 @@ from tuf.api.metadata import Metadata, Root, Snapshot
 
 from signing.keys import generate_key
 from signing.role_edits import expiry, sign_snapshot, sign_timestamp
-from signing.roles import parse_signed
+from signing.roles import listed_in, parse_signed
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 KEY = generate_key("ed25519")
 ROLES = {"targets": 3, "registrar": 12, "lab": 1, "lab.m-1": 10, "lab.m": 999, "lab-2.m": 1}
 
 
-@pytest.mark.parametrize("roles", [{}, ROLES, {f"lab{n}.m": n + 1 for n in range(300)}])
+@pytest.mark.parametrize(
+    "roles", [{}, ROLES, {f"lab{n}.m": n + 1 for n in range(300)}, {'no "name"': 1, "lab": 2}]
+)
 def test_the_bytes_are_the_librarys(roles: dict[str, int]) -> None:
     data = sign_snapshot(roles, 7, KEY, NOW)
     metadata: Metadata[Snapshot] = Metadata.from_bytes(data)
@@ -26,6 +28,7 @@ def test_the_bytes_are_the_librarys(roles: dict[str, int]) -> None:
         f"{role}.json": version for role, version in roles.items()
     }
     assert metadata.signed.expires == expiry(NOW, "snapshot")
+    assert listed_in(data) == roles
 
 
 def test_the_library_accepts_the_signature() -> None:
