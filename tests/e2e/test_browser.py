@@ -166,6 +166,11 @@ class Visitor:
     def open(self, path: str) -> None:
         self.page.goto(f"{self.url}/{path}", wait_until="load")
 
+    def follow(self, to: Any) -> None:
+        """Clicks on what leads to a page, and waits until that is there: its address is earlier."""
+        with self.page.expect_navigation(wait_until="load"):
+            to.click()
+
     def shoot(self, name: str) -> None:
         self.page.evaluate("document.fonts.ready")
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -294,14 +299,14 @@ def test_a_login_is_approved_without_script(
         page = someone.page
         someone.open(f"{language}/login")
         page.fill("#user_code", asked["user_code"].lower())
-        page.click("form[method=get] button")
+        someone.follow(page.locator("form[method=get] button"))
         assert page.locator(".claims").inner_text().count("ws-12") == 2
         page.fill("#token", "forge_x")
-        page.click("button[value=approve]")
+        someone.follow(page.locator("button[value=approve]"))
         assert page.locator(".banner[role=alert]").count() == 1
         assert page.input_value("#token") == "", "no page repeats a token"
         page.fill("#token", known.token)
-        page.click("button[value=approve]")
+        someone.follow(page.locator("button[value=approve]"))
         assert page.locator("[role=status]").count() == 1
         assert page.url == f"{known.url}/{language}/login"
         someone.shoot(f"{language}-login-done")
@@ -355,20 +360,20 @@ def test_without_script_everything_works(
         page = someone.page
         someone.open(f"{language}/")
         page.fill("#q", "ocr")
-        page.click("form.search button")
+        someone.follow(page.locator("form.search button"))
         assert page.locator(".hit").count() == 2
-        page.locator(".facets a").first.click()
+        someone.follow(page.locator(".facets a").first)
         assert page.locator(".hit").count() >= 1
-        page.locator(".hit h3 a").first.click()
+        someone.follow(page.locator(".hit h3 a").first)
         for at in range(7):
-            page.locator(".tabs a").nth(at).click()
+            someone.follow(page.locator(".tabs a").nth(at))
             assert page.locator(".tabs [aria-current=page]").count() == 1
         someone.open(f"{language}/verify")
         assert not page.locator("#drop").is_visible()
         page.fill("#sha256", hashlib.sha256(b"The licence\n").hexdigest())
-        page.click("#by-digest-form button")
+        someone.follow(page.locator("#by-digest-form button"))
         assert page.locator("tbody tr").count() > 10
-        page.locator(".langs a[lang=en]").click()
+        someone.follow(page.locator(".langs a[lang=en]"))
         assert page.locator("html").get_attribute("lang") == "en"
         assert page.locator("tbody tr").count() > 10, "the language changes, the page stays"
 
