@@ -10,9 +10,10 @@ JUDGES := $(VENV)/judges
 ALL_JUDGES := $(JUDGES)/model-signing $(JUDGES)/deployment $(JUDGES)/advisories $(JUDGES)/clients \
 	$(JUDGES)/hub-js $(JUDGES)/interface $(JUDGES)/plugins
 PEERS := $(VENV)/peers
-# One process a core; a file of tests stays in one of them, where its servers are. Their order is
-# that of tests/conftest.py.
-JOBS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than there are cores, because they wait for servers and disks; a file of tests
+# stays in one of them, where its servers are. Their order is that of tests/conftest.py.
+WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 5)))
+JOBS := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Each of the hundreds of programs that the tests start would compile all of ours again.
 unexport PYTHONDONTWRITEBYTECODE
