@@ -5,6 +5,7 @@ is named here: an imported fixture of session scope is made anew for each module
 from __future__ import annotations
 
 import gc
+import signal
 import socketserver
 
 import pytest
@@ -25,6 +26,10 @@ gc.set_threshold(20_000, 20, 20)
 # before, the body then waits 40 ms for the client's system to confirm the head: most of the time of
 # whoever asked for many small files.
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that has other things to do is no fault of ours: an example may take as long as it does.
 settings.register_profile(

@@ -82,7 +82,12 @@ _LATER_TABLES = (
     "review_claims", "review_statements", "recall_notices", "recalls", "installations", "answers",
     "reports", "taken_blobs", "withheld", "scan_rounds", "scan_claims", "findings", "scans",
 )  # fmt: skip
-_LATER_INDEXES = ("ix_components_updated_at", "ix_releases_published_at", "ix_events_subject")
+_LATER_INDEXES = (
+    "ix_components_updated_at",
+    "ix_releases_published_at",
+    "ix_events_subject",
+    "ix_releases_yanked_at",
+)
 
 
 def test_a_database_from_before_learns_when_its_roles_expire(
