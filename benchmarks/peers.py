@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from . import warm
 from .programs import PROGRAMS, Forge, Program
 from .transfer import fill
 from .warm import UsedMemory
@@ -66,7 +67,7 @@ def one_turn(
     kind: type[Program],
     place: Path,
     versions: Iterable[Path],
-    memory: UsedMemory,
+    memory: UsedMemory | None,
     mbit: float | None,
 ) -> list[Taken]:
     """What each of `ACTS` took."""
@@ -75,7 +76,8 @@ def one_turn(
     with kind(place, mbit) as program:
 
         def timed(act: Callable[[], object]) -> None:
-            memory.refill()
+            if memory is not None:
+                memory.refill()
             os.sync()
             began, worked = time.perf_counter(), program.worked()
             act()
@@ -124,6 +126,7 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--used-memory", action="store_true", help=warm.HELP)
     parser.add_argument("--line-mbit", type=float, help="Mbit/s each way; without it the loopback")
     parser.add_argument("--only", nargs="+", help="programs by the beginnings of their names")
     options = parser.parse_args()
@@ -143,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         first, second = place / "first", place / "second"
-        memory = UsedMemory(place)
+        memory = UsedMemory(place) if options.used_memory else None
         for number in range(options.rounds):
             fill(first, options.files, options.mib * (1 << 20) // options.files)
             change_a_tenth(first, second, chance)

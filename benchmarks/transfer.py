@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import floor
+from . import floor, warm
 from .registry import Registry
 from .warm import UsedMemory
 
@@ -41,9 +41,10 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def measure(
-    registry: Registry, memory: UsedMemory, taken: Taken, work: Callable[[], object]
+    registry: Registry, memory: UsedMemory | None, taken: Taken, work: Callable[[], object]
 ) -> None:
-    memory.refill()
+    if memory is not None:
+        memory.refill()
     os.sync()  # what came before leaves the disk no work that would be counted here
     worked = _worked(registry)
     taken.clock.append(timed(work))
@@ -72,13 +73,14 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=2048)
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--used-memory", action="store_true", help=warm.HELP)
     options = parser.parse_args()
     taken = {name: Taken() for name in ("floor up", "up", "floor down", "down")}
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         with Registry(place) as registry:
             folder = registry.component("big")
-            memory = UsedMemory(place)
+            memory = UsedMemory(place) if options.used_memory else None
             for number in range(options.rounds):
                 # All of it new: of what had changed in places only those would be sent.
                 fill(folder / "data", options.files, options.mib * (1 << 20) // options.files)
@@ -97,7 +99,11 @@ def main() -> None:
 
 
 def one_round(
-    registry: Registry, memory: UsedMemory, folder: Path, number: int, taken: dict[str, Taken]
+    registry: Registry,
+    memory: UsedMemory | None,
+    folder: Path,
+    number: int,
+    taken: dict[str, Taken],
 ) -> None:
     place = registry.place
     out = place / "out"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+HELP: Final = "let no memory be free, where the host of a virtual machine takes back what is"
 _LEFT_BYTES: Final = 512 << 20  # the kernel keeps some free in any case
 _BLOCK_BYTES: Final = 4 << 20
 _REPORTING: Final = Path("/sys/module/page_reporting")

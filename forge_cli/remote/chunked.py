@@ -142,17 +142,22 @@ class _Place:
 
     def _take(self, data: memoryview) -> None:
         # Some 15,000 times a GiB: what is done here for each chunk shows beside hashing it.
-        while data:
+        first, begin, rest = self.number, self.at, data
+        while rest:
             if self.at == self.chunk.start:
                 self._hasher = hashlib.sha256()
-            part = data[: self.chunk.end - self.at]
-            data = data[len(part) :]
+            part = rest[: self.chunk.end - self.at]
+            rest = rest[len(part) :]
             self._hasher.update(part)
-            if self.tapping:
-                self.partial.tap(part)
             self.at += len(part)
             if self.at == self.chunk.end:
                 self._complete()
+        if self.tapping:
+            right = max(0, self.partial.chunks.start(self.number) - begin)
+            if self.number > first:
+                self.partial.tap(data[:right])
+                self.partial.tapped(self.number - 1)
+            self.partial.tap(data[right:])
 
     def _complete(self) -> None:
         if self._hasher.digest() != self.chunk.digest:
@@ -162,8 +167,6 @@ class _Place:
             raise BadChunkError(bad, found)
         self._right.append(self.number)
         self._came += self.chunk.length
-        if self.tapping:
-            self.partial.tapped(self.number)
         self.begin(self.number + 1)
 
 
