@@ -116,9 +116,9 @@ def kill_at_each_kind(
     chosen = of_each_kind(steps, ways=ways)
     killed = [at for at in chosen if not walk(at, kinds)]
     print(f"{len(killed)} kills at {len(chosen)} of {len(steps)} steps")
-    # Threads may come to the last steps in another order, or the clock to some more: where all are
-    # chosen that are hundreds, some of which a quicker walk does not have.
-    assert len(killed) >= len(chosen) - max(2, len(chosen) // 20)
+    # Threads may come to steps in another order, or the clock to some more: the walk whose steps
+    # were counted may have more at its end than another, and then nobody is killed there.
+    assert len(killed) >= 0.8 * len(chosen)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
