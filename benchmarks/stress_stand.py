@@ -41,7 +41,7 @@ class Stand:
         tree = MadeUpTree(real.tree, self.filled.pattern, real)
         leases = replace(real.collection.leases, blobs=blobs)
         collection = replace(real.collection, blobs=blobs, leases=leases)
-        return replace(real, blobs=blobs, tree=tree, collection=collection)  # type: ignore[arg-type]
+        return real.differing(blobs=blobs, tree=tree, collection=collection)
 
 
 def took(work: Callable[[], object]) -> str:
