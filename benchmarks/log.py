@@ -157,7 +157,13 @@ def from_tiles(
 ) -> tuple[list[Took], list[float]]:
     """Milliseconds of proofs by a client that fetches what tiles it has not, and of as many plain
     requests for a tile."""
-    log = LogView(http=Http(), url=url, policy=LogPolicy(keys=(key,)), state=place / "state")
+    log = LogView(
+        http=Http(),
+        url=url,
+        policy=LogPolicy(keys=(key,)),
+        state=place / "state",
+        now=datetime.now(UTC),
+    )
     log.refresh()
     known = dict(enumerate(entries(filled.leaves), start=filled.first))
     plain = urllib3.PoolManager()
