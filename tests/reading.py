@@ -28,6 +28,17 @@ def new_registry() -> World:
     return made
 
 
+@pytest.fixture
+def world() -> World:
+    return new_registry()
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[StaticServer]:
+    with StaticServer(dict(world.files())) as made:
+        yield made
+
+
 @dataclass(frozen=True)
 class Readable:
     """``server`` of a registry that nobody changes, and the ``home`` that trusts it."""

@@ -30,7 +30,7 @@ _MAX_FORM_BYTES: Final = 1024 * 1024
 _UNSIGNED: Final = "uploads and changes must be signed by the publisher, which no Hub client can do"
 
 # @huggingface/hub sends no token that does not begin so.
-_BEFORE_TOKEN: Final = "hf_"  # noqa: S105
+_BEFORE_TOKEN: Final = "hf_"  # noqa: S105  # what stands before one, and none itself
 
 
 def blueprint() -> Blueprint:

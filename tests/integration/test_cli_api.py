@@ -16,14 +16,14 @@ import pytest
 from builders import NAME, World, changed_json, manifest_of, sha256, tree
 from cli_fixtures import Forge
 from packaging.version import Version
-from reading import FILES, PINNED, WEIGHTS, Readable, new_registry, readable
+from reading import FILES, PINNED, WEIGHTS, Readable, readable, server, world
 from static_server import StaticServer
 
 from forge_cli import api
 from signing.manifest import Manifest, parse_manifest
 from signing.role_edits import set_yanked
 
-__all__ = ["readable"]
+__all__ = ["readable", "server", "world"]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,6 @@ def reader(readable: Readable) -> api.Registry:
     registry = api.Registry(fresh_seconds=3600)
     registry.release(PINNED)
     return registry
-
-
-@pytest.fixture
-def world() -> World:
-    return new_registry()
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[StaticServer]:
-    with StaticServer(dict(world.files())) as made:
-        yield made
 
 
 @pytest.fixture

@@ -11,23 +11,14 @@ import pytest
 from builders import NAME, World, tree
 from cli_fixtures import Forge, Ran
 from packaging.version import Version
-from reading import FILES, WEIGHTS, new_registry
+from reading import FILES, WEIGHTS, server, world
 from static_server import StaticServer
 
 from signing.role_edits import set_yanked
 
+__all__ = ["server", "world"]
+
 TREE = f"out/forge_components/{NAME}"
-
-
-@pytest.fixture
-def world() -> World:
-    return new_registry()
-
-
-@pytest.fixture
-def server(world: World) -> Iterator[StaticServer]:
-    with StaticServer(dict(world.files())) as made:
-        yield made
 
 
 @pytest.fixture
