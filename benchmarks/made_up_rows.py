@@ -114,6 +114,7 @@ class Filled:
             digests += self._component(session, rows, org, name, key, now, user)
         data = sign_role(own, [key])
         if number == 0:  # what a client would establish
+            # A row is typed by none of its columns, being a tuple for one statement.
             for _, role, _, signed, *_ in rows["metadata_versions"]:
                 verify_role(data, str(role), bytes(signed))  # type: ignore[call-overload]
         self._role(session, rows, org, 1, data, now)

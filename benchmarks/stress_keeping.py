@@ -37,6 +37,7 @@ def collect_garbage(stand: Stand) -> Iterator[Line]:
     the grace period."""
     registry, count = stand.registry, stand.filled.components // 5
     blobs = registry.blobs
+    # The stand put its own store there, which can be told what nobody refers to.
     blobs.garbage = sorted(sha256_hex(b"%d" % each) for each in range(count))  # type: ignore[attr-defined]
     for days, what in ((0, "finds"), (3, "deletes")):
         now = registry.clock() + timedelta(days=days)

@@ -62,6 +62,7 @@ def verify(**changed: Any) -> Report:
         "status",
     )
     replaced = {key: changed.pop(key) for key in (*names, "refreshed_at") if key in changed}
+    # Of what is handed on by name nothing is known to the types.
     return WORLD.verify(RELEASE, evidence=WORLD.evidence(RELEASE, **replaced), **changed)  # type: ignore[no-any-return]
 
 

@@ -174,6 +174,7 @@ def test_a_store_that_ignores_conditions_is_refused(
         def delete(self, action: str, key: str) -> None:
             self._real.delete(action, key)
 
+    # It has what a tree calls, and no more of a `Bucket`.
     tree = S3PublishedTree(Forgetful(ceph.open(place)))  # type: ignore[arg-type]
     with pytest.raises(BackendError, match="ignores if_absent"):
         tree.require_conditions()
